@@ -1,0 +1,248 @@
+"""Score an agent in several environments side by side: the dream beside the real game.
+
+    python -m dfgym.agents.evaluate --agent sb3:ppo:runs/dream/agent.zip
+    python -m dfgym.agents.evaluate --agent scripted:0.2 --envs DFReal/minatar-breakout-v0
+
+Stable-Baselines3's zip files are pickles, and to load one is to run what its author put there: give
+none but your own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from dfgym.agents import saved, scripted
+from dfgym.agents.sb3 import make_venv
+
+RESAMPLES = 10_000
+FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
+
+Player = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From a batch of observations, and which of them begin an episode, to a batch of actions."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is scored, where and how often."""
+
+    agent: str
+    """`random`, `scripted:<share of random actions>` or `sb3:<a2c, dqn or ppo>:<zip file>`."""
+    envs: tuple[str, ...] = ("DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0")
+    """Gymnasium ids, scored one after the other."""
+    episodes: int = 100
+    """Episodes in each environment."""
+    seed: int = 10_000
+    """Of the environments, row by row, of the agent's chance and of the bootstrap; far from 0,
+    where trainings begin to count."""
+    greedy: bool = False
+    """Take an SB3 agent's likeliest action; otherwise actions are sampled, as in training."""
+    num_envs: int = 32
+    """Episodes that are played side by side."""
+    out: Path | None = None
+    """JSON file for the scores and every episode."""
+    threads: int = 1
+    """Torch's CPU threads."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The episodes that an agent played in one environment; order means nothing."""
+
+    agent: str
+    env: str
+    greedy: bool
+    seed: int
+    returns: np.ndarray
+    """float64 `(n,)`: each episode's undiscounted return."""
+    lengths: np.ndarray
+    """int64 `(n,)`: each episode's steps."""
+
+    @property
+    def mean(self) -> float:
+        """The mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean."""
+        return bootstrap(self.returns, lambda samples: samples.mean(-1), self.seed)
+
+    @property
+    def iqm(self) -> float:
+        """The interquartile mean return (Agarwal et al. 2021)."""
+        return float(interquartile_mean(self.returns))
+
+    @property
+    def iqm_interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the interquartile mean."""
+        return bootstrap(self.returns, interquartile_mean, self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values, for JSON."""
+        return {
+            "agent": self.agent,
+            "env": self.env,
+            "greedy": self.greedy,
+            "seed": self.seed,
+            "episodes": len(self.returns),
+            "mean": self.mean,
+            "interval": self.interval,
+            "iqm": self.iqm,
+            "iqm_interval": self.iqm_interval,
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+        }
+
+
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """The mean of the middle half, along the last axis: a quarter is cut off each end."""
+    cut = values.shape[-1] // 4
+    return np.sort(values, -1)[..., cut : values.shape[-1] - cut].mean(-1)
+
+
+def bootstrap(
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of a statistic along the last axis (Efron 1979)."""
+    samples = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
+    low, high = np.percentile(statistic(samples), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def evaluate(
+    agent: str,
+    env: str,
+    episodes: int = 100,
+    seed: int = 10_000,
+    greedy: bool = False,
+    num_envs: int = 32,
+    progress: bool = True,
+    **make_keywords: Any,
+) -> Score:
+    """Play whole episodes; the same arguments give the same score.
+
+    Every row plays its share of the episodes, however long they are: the first so many to end
+    anywhere would be the short ones.
+
+    Args:
+        agent: one of `FORMS`.
+        env: a Gymnasium id.
+        episodes: how many, over all rows.
+        seed: row i of the environment begins with seed + i; the agent's chance follows from it
+            too. With an SB3 agent that is torch's and NumPy's global generators.
+        greedy: an SB3 agent's likeliest action, instead of a sampled one.
+        num_envs: rows.
+        progress: draw a progress bar.
+        make_keywords: for `gymnasium.make`.
+
+    Raises:
+        ValueError: the agent is malformed or does not fit, or a number is out of range.
+        FileNotFoundError: there is no such zip file.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}; it must be at least 1")
+    venv = make_venv(env, min(num_envs, episodes), **make_keywords)
+    try:
+        play = player(agent, env, venv, seed, greedy)
+        rows = venv.num_envs
+        missing = np.full(rows, episodes // rows)
+        missing[: episodes % rows] += 1
+        returns, lengths = [], []
+        venv.seed(seed)
+        observations, begins = venv.reset(), np.ones(rows, bool)
+        with tqdm(total=episodes, desc=env, unit="episode", disable=not progress) as bar:
+            while missing.any():
+                observations, _, begins, infos = venv.step(play(observations, begins))
+                for row in np.flatnonzero(begins & (missing > 0)).tolist():
+                    returns.append(infos[row]["episode"]["r"])
+                    lengths.append(infos[row]["episode"]["l"])
+                    missing[row] -= 1
+                    bar.update()
+    finally:
+        venv.close()
+    return Score(agent, env, greedy, seed, np.array(returns, float), np.array(lengths, int))
+
+
+def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> Player:
+    """Find an agent by its name, one of `FORMS`.
+
+    Raises:
+        ValueError: the name is malformed, or the agent does not fit the environment.
+        FileNotFoundError: there is no such zip file.
+    """
+    space, rows = venv.action_space, venv.num_envs
+    if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
+        raise ValueError(f"{env} has actions {space}; they must be Discrete and count from 0")
+    match agent.split(":", 2):
+        case ["random"]:
+            generator = np.random.default_rng(seed)
+            return lambda observations, begins: generator.integers(space.n, size=rows)
+        case ["scripted", epsilon]:
+            seeds = np.random.SeedSequence(seed).spawn(rows)
+            return _scripted([scripted.make(env, float(epsilon), child) for child in seeds])
+        case ["sb3", algorithm, path]:
+            model = saved.load(algorithm, path, venv.observation_space).model
+            if model.action_space != space:
+                raise ValueError(
+                    f"{path} learned with actions {model.action_space}, and {env} has {space}; "
+                    "they must be equal"
+                )
+            set_random_seed(seed)
+            return lambda observations, begins: model.predict(observations, deterministic=greedy)[0]
+        case _:
+            raise ValueError(f"agent {agent!r} is unknown; it must be one of {FORMS}")
+
+
+def _scripted(policies: Sequence[scripted.BreakoutPolicy]) -> Player:
+    def play(observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        for row in np.flatnonzero(begins).tolist():
+            policies[row].reset()
+        chosen = [policy(frame) for policy, frame in zip(policies, observations, strict=True)]
+        return np.array(chosen)
+
+    return play
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Lay scores out side by side as text."""
+    width = max(len(score.env) for score in scores)
+    lines = [f"{'':{width}}    mean   95 % interval     IQM   95 % interval    steps"]
+    for score in scores:
+        (low, high), (iqm_low, iqm_high) = score.interval, score.iqm_interval
+        lines.append(
+            f"{score.env:{width}}  {score.mean:6.2f}  {low:5.2f} to {high:5.2f}  "
+            f"{score.iqm:6.2f}  {iqm_low:5.2f} to {iqm_high:5.2f}  {score.lengths.mean():7.1f}"
+        )
+    return "\n".join(lines)
+
+
+def main(config: Config) -> list[Score]:
+    """Score an agent in each environment, print the table, write the file."""
+    torch.set_num_threads(config.threads)
+    scores = [
+        evaluate(config.agent, env, config.episodes, config.seed, config.greedy, config.num_envs)
+        for env in config.envs
+    ]
+    sampling = "greedy" if config.greedy else "sampled"
+    print(f"{config.agent}, {config.episodes} episodes each, {sampling} actions")
+    print(table(scores))
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        config.out.write_text(json.dumps([score.to_dict() for score in scores], indent=2) + "\n")
+    return scores
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,117 @@
+"""PPO (Schulman et al. 2017), in a dream or in the real game: the same command, the same agent.
+
+    python -m dfgym.agents.ppo --env DFWorld/minatar-breakout-v0 --out runs/dream
+    python -m dfgym.agents.ppo --env DFReal/minatar-breakout-v0 --out runs/real
+
+Writes `agent.zip`, `config.json` and `progress.csv` (Stable-Baselines3's own log) to `--out`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import ConstantSchedule
+
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training; the defaults suit MinAtar Breakout."""
+
+    env: str = "DFWorld/minatar-breakout-v0"
+    """Gymnasium id with image observations: `DFWorld/...` (the dream), `DFReal/...` (its twin)."""
+    steps: int = 500_000
+    """Environment steps, over all copies."""
+    minutes: float | None = None
+    """Stop after so long on the clock, if the steps are not done first."""
+    seed: int = 0
+    """Of the agent and, row by row, of the environments."""
+    out: Path = Path("runs/ppo")
+    """Folder to write to; an agent already there is replaced."""
+    num_envs: int = 32
+    """Copies of the environment that play side by side."""
+    rollout: int = 64
+    """Steps each copy plays between two updates."""
+    batch: int = 256
+    """Transitions a gradient step."""
+    epochs: int = 4
+    """How often an update goes through what was played."""
+    learning_rate: float = 1e-3
+    """Adam's, at the start; it falls to 0 in a straight line."""
+    gamma: float = 0.98
+    """Discount a step."""
+    gae_lambda: float = 0.9
+    """Generalised advantage estimation's trade of bias for variance."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    device: str = "auto"
+    """Where the agent computes: `auto`, `cpu` or `cuda`. (The world chooses its own.)"""
+    threads: int = 1
+    """Torch's CPU threads, agent and dream alike: networks this small get slower with more."""
+
+
+class Anneal(BaseCallback):
+    """Lower the learning rate to 0 with the share of the training that is over."""
+
+    def __init__(self, rate: float, progress: Progress) -> None:
+        super().__init__()
+        self.rate, self.progress = rate, progress
+
+    def _on_rollout_end(self) -> None:
+        self.model.lr_schedule = ConstantSchedule(self.rate * (1 - self.progress.done))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def train(config: Config, callback: BaseCallback | None = None) -> Path:
+    """Train an agent; returns the path of its `agent.zip`.
+
+    Args:
+        config: what to train, where and how long.
+        callback: one of SB3's, called besides the progress bar.
+
+    Raises:
+        ValueError: a value of `config` is out of range.
+    """
+    torch.set_num_threads(config.threads)
+    progress = Progress(config.steps, config.minutes)
+    callbacks = [progress, Anneal(config.learning_rate, progress)]
+    venv = make_venv(config.env, config.num_envs)
+    logger = configure(str(config.out), ["csv"])
+    try:
+        model = PPO(
+            "CnnPolicy",
+            venv,
+            n_steps=config.rollout,
+            batch_size=config.batch,
+            n_epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            ent_coef=config.entropy,
+            policy_kwargs={"features_extractor_class": WholeFrameCNN},
+            seed=config.seed,
+            device=config.device,
+        )
+        model.set_logger(logger)
+        record = {"algorithm": "ppo", **dataclasses.asdict(config), "out": str(config.out)}
+        (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
+        model.learn(config.steps, [*callbacks, callback] if callback else callbacks)
+    finally:
+        venv.close()
+        logger.close()
+    return save(model, config.out)
+
+
+if __name__ == "__main__":
+    print(f"wrote {train(tyro.cli(Config, description=__doc__))}")

@@ -1,0 +1,121 @@
+"""What the Stable-Baselines3 agents share: batches, an eye for the whole frame, a progress bar."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from tqdm import tqdm
+
+import dfgym
+
+
+def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
+    """Make `num_envs` copies of a Gymnasium id for SB3, with each episode's return in its `info`.
+
+    A dream (`DFWorld...`) is one batched call a step; anything else steps its copies in turn in
+    this process, which for games as light as MinAtar beats other processes.
+
+    Args:
+        env: a Gymnasium id.
+        num_envs: at least 1.
+        make_keywords: for `gymnasium.make`.
+
+    Raises:
+        ValueError: `num_envs` is below 1.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
+    name = env.removeprefix("dfgym:")  # the module is imported, so the prefix has done its work
+    if name.startswith("DFWorld"):
+        return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
+    return VecMonitor(DummyVecEnv([functools.partial(gym.make, name, **make_keywords)] * num_envs))
+
+
+class WholeFrameCNN(BaseFeaturesExtractor):
+    """SB3's `NatureCNN`, after zero padding that lets it see the whole frame.
+
+    Its strides (4, then 2, unpadded) reach every pixel only where height and width are 4 beyond
+    a multiple of 8, like Atari's 84; of a 40x40 frame it drops the last 4 rows and columns, and
+    with them Breakout's paddle. (MinAtar Breakout, PPO, 500,000 steps: return 5 without the
+    padding, 14 with it.)
+    """
+
+    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 512) -> None:
+        super().__init__(observation_space, features_dim)
+        channels, height, width = observation_space.shape
+        self.padding = (0, (4 - width) % 8, 0, (4 - height) % 8)  # left, right, top, bottom
+        padded = (channels, height + self.padding[3], width + self.padding[1])
+        self.net = NatureCNN(gym.spaces.Box(0, 255, padded, np.uint8), features_dim)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Extract features `(b, features_dim)` from frames `(b, c, h, w)` in [0, 1]."""
+        return self.net(torch.nn.functional.pad(observations, self.padding))
+
+
+class Progress(BaseCallback):
+    """A progress bar with the mean return of the last 100 episodes; stops when time is up.
+
+    Args:
+        steps: the training's length in environment steps.
+        minutes: its length on the clock, if that ends it first.
+
+    Raises:
+        ValueError: there is nothing to train for.
+    """
+
+    def __init__(self, steps: int, minutes: float | None = None) -> None:
+        super().__init__()
+        if steps < 1 or (minutes is not None and not minutes > 0):
+            raise ValueError(f"steps {steps} must be at least 1 and minutes {minutes} above 0")
+        self.steps = steps
+        self.seconds = float("inf") if minutes is None else minutes * 60
+
+    @property
+    def done(self) -> float:
+        """The share of the training that is over, in [0, 1], by steps or by the clock."""
+        clock = (time.monotonic() - self.begun) / self.seconds
+        return min(max(self.num_timesteps / self.steps, clock), 1.0)
+
+    def _on_training_start(self) -> None:
+        self.begun = time.monotonic()
+        self.bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}")
+
+    def _on_step(self) -> bool:
+        finished = int(self.done * 100) - self.bar.n
+        if finished:
+            returns = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+            self.bar.set_postfix_str(
+                f"{self.num_timesteps:,} steps, "
+                f"{self.num_timesteps / (time.monotonic() - self.begun):,.0f}/s, "
+                + (f"mean return {np.mean(returns):.2f}" if returns else "no episode yet"),
+                refresh=False,
+            )
+            self.bar.update(finished)
+        return time.monotonic() - self.begun < self.seconds
+
+    def _on_training_end(self) -> None:
+        self.bar.close()
+
+
+def save(model: BaseAlgorithm, folder: Path) -> Path:
+    """Write `folder/agent.zip`, whole or not at all; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "agent.zip"
+    partial = folder / f".{os.getpid()}.agent.zip"
+    try:
+        model.save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,127 @@
+"""Scripted players that see nothing but pixels, so they play the real game and its dream alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# MinAtar's colours, told apart by their red channel alone.
+EMPTY, PADDLE, BALL, TRAIL, BRICK = 0, 22, 84, 208, 193
+NOOP, LEFT, RIGHT = 0, 1, 2
+FORESIGHT = 60  # steps to look ahead; the longest flight from paddle to paddle is shorter
+
+Ball = tuple[int, int, int, int, bool]  # x, y, dx, dy, and whether it broke a brick just now
+
+
+class BreakoutPolicy:
+    """Plays MinAtar Breakout: follow the ball, foresee where it lands, stand there.
+
+    Frames are uint8 `(10 k, 10 k, 3)` with any cell size k. Where the picture does not tell (the
+    ball is drawn under the bricks, and the trail does not always show where it heads), the policy
+    remembers. It meets the ball now with one side of the paddle, now with the other, by chance,
+    since always the same side runs in circles that break no brick.
+
+    Args:
+        epsilon: the share of actions drawn at random instead, in [0, 1].
+        seed: of the policy's own generator; an episode's actions follow from it and the frames.
+    """
+
+    def __init__(self, epsilon: float = 0.0, seed: int | np.random.SeedSequence = 0) -> None:
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon {epsilon!r} must lie in [0, 1]")
+        self.epsilon = epsilon
+        self.random = np.random.default_rng(seed)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the episode; the generator goes on."""
+        self.ball: Ball | None = None
+        self.bricks = bytes(100)
+        self.straight = True
+
+    def __call__(self, observation: np.ndarray) -> int:
+        """Choose 0 (no-op), 1 (left) or 2 (right)."""
+        cell = observation.shape[0] // 10
+        cells = observation[::cell, ::cell, 0].tobytes()
+        paddle = max(cells.find(PADDLE, 90) - 90, 0)
+        self._track(cells, paddle)
+        if self.epsilon and self.random.random() < self.epsilon:
+            return int(self.random.integers(3))
+        if self.ball is None:
+            return NOOP
+        target = self._target(self.ball, cells, paddle)
+        return NOOP if target == paddle else LEFT if target < paddle else RIGHT
+
+    def _track(self, cells: bytes, paddle: int) -> None:
+        """Move the remembered ball one step; where the picture disagrees, believe the picture."""
+        ball, trail = cells.find(BALL), cells.find(TRAIL)
+        if self.ball is not None:
+            expected, _ = _move(self.ball, bytearray(self.bricks), paddle)
+            if expected[3] < 0 < self.ball[3] and expected[1] == 8:  # off the paddle
+                self.straight = bool(self.random.integers(2))
+            self.ball = expected
+        self.bricks = cells
+        if ball < 0 or (self.ball is not None and ball == self.ball[1] * 10 + self.ball[0]):
+            return
+        y, x = divmod(ball, 10)
+        # A trail that hides in the bricks: the ball was just served, from a wall to the middle.
+        last_y, last_x = divmod(trail, 10) if trail >= 0 else (y - 1, x - (1 if x < 5 else -1))
+        dx = x - last_x or (1 if x == 0 else -1)
+        dy = y - last_y or (-1 if y == 8 else 1)
+        self.ball = x, y, 1 if dx > 0 else -1, 1 if dy > 0 else -1, False
+
+    def _target(self, ball: Ball, cells: bytes, paddle: int) -> int:
+        """The column to stand in: the ball's column before or after it crosses the paddle's row."""
+        bricks = bytearray(cells)
+        for step in range(1, FORESIGHT):
+            landing, lands = _move(ball, bricks, None)
+            if lands:
+                choices = [ball[0], landing[0]] if self.straight else [landing[0], ball[0]]
+                near = [column for column in choices if abs(column - paddle) < step]
+                return near[0] if near else min(choices, key=lambda column: abs(column - paddle))
+            ball = landing
+        return ball[0]
+
+
+def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool]:
+    """One step of the ball by MinAtar's rules; breaks bricks in place.
+
+    Returns:
+        The ball after the step, and whether it came to the paddle's row.
+    """
+    x, y, dx, dy, strike = ball
+    new_x, new_y = x + dx, y + dy
+    struck = lands = False
+    if not 0 <= new_x <= 9:
+        new_x, dx = x, -dx
+    if new_y < 0:
+        new_y, dy = 0, -dy
+    elif new_y > 9:
+        return (new_x, 9, dx, dy, False), True
+    elif bricks[new_y * 10 + new_x] == BRICK:
+        struck = True
+        if not strike:
+            bricks[new_y * 10 + new_x] = EMPTY
+            new_y, dy, strike = y, -dy, True
+    elif new_y == 9:
+        lands = True
+        if x == paddle:
+            new_y, dy = y, -dy
+        elif new_x == paddle:
+            new_y, dx, dy = y, -dx, -dy
+    return (new_x, new_y, dx, dy, strike and struck), lands
+
+
+def make(name: str, epsilon: float = 0.0, seed: int | np.random.SeedSequence = 0) -> BreakoutPolicy:
+    """Make the scripted player of a game.
+
+    Args:
+        name: any id or world name that speaks of Breakout, e.g. `DFWorld/minatar-breakout-v0`.
+        epsilon: the share of random actions, in [0, 1].
+        seed: of the policy's own generator.
+
+    Raises:
+        ValueError: no scripted player knows the game, or epsilon is out of range.
+    """
+    if "minatar" not in name.lower() or "breakout" not in name.lower():
+        raise ValueError(f"no scripted player for {name!r}; there is one for MinAtar Breakout")
+    return BreakoutPolicy(epsilon, seed)

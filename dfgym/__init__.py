@@ -1,0 +1,69 @@
+"""Learned games as Gymnasium environments: `gym.make("dfgym:DFWorld-v0")`.
+
+Importing this registers every world on the shelf as `DFWorld/<world>`, its real twin as
+`DFReal/<world>` and the default world as `DFWorld-v0`. It does not import torch: `gym.make` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from dfgym.errors import WorldError
+from dfgym.world import shelf
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "make_sb3"]
+
+
+def make_sb3(id: str = "DFWorld-v0", num_envs: int = 1, **make_keywords: Any) -> VecEnv:
+    """Make a world as Stable-Baselines3's `VecEnv`: one batched denoising call a step.
+
+    `make_keywords` are those of `gym.make` for the id.
+
+    Raises:
+        ConfigError: `id` is not a dream's, or a keyword's value is not allowed.
+    """
+    from dfgym.env.sb3 import make_sb3 as make
+
+    return make(id, num_envs, **make_keywords)
+
+
+def _register() -> None:
+    dream: dict[str, Any] = {
+        "entry_point": "dfgym.env.env:DreamEnv",
+        "vector_entry_point": "dfgym.env.vector:DreamVectorEnv",
+    }
+    gymnasium.register("DFWorld-v0", **dream)
+    for name in shelf.names():
+        try:
+            max_steps = shelf.card(name).episode.max_steps
+        except WorldError:  # raised again, where it can be dealt with, when the world is made
+            max_steps = None
+        common: dict[str, Any] = {"kwargs": {"world": name}, "max_episode_steps": max_steps}
+        gymnasium.register(f"DFWorld/{name}", **dream, **common)
+        gymnasium.register(f"DFReal/{name}", "dfgym.data.real:RealEnv", **common)
+    gymnasium.register(
+        "DFSource/MinAtar-Breakout-v0",
+        "dfgym.data.minatar:MinAtarEnv",
+        kwargs={"game": "breakout"},
+    )
+
+
+def _use_one_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+_register()
+# A fork inherits torch's thread pool without its threads, so the first parallel operation in a
+# forked worker (Gymnasium's AsyncVectorEnv, SB3's SubprocVecEnv) would wait for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)

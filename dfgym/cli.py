@@ -1,0 +1,255 @@
+"""The command line, `dfgym COMMAND`: flags come from dataclasses, rooms load when needed."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import dfgym
+from dfgym.errors import ConfigError, DfgymError, WorldError
+from dfgym.world import shelf
+
+Read = Callable[[Callable[..., Any]], Any]
+"""Reads a command's flags into a dataclass, or calls a function with them; tyro prints its help."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record a real environment into a data set; a recording that was stopped goes on."""
+
+    env: Annotated[str, tyro.conf.Positional]
+    """Gymnasium id, e.g. DFSource/MinAtar-Breakout-v0; `module:id` imports what registers it."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """The data set's folder."""
+    frames: int = 300_000
+    """Record whole episodes until there are so many frames."""
+    policies: dict[str, float] | None = None
+    """Who plays, and which share of the frames: pairs of random, sticky-random,
+    scripted:<share of random actions> or sb3:<algorithm>:<zip file>, and a number. Random alone
+    if left out."""
+    seed: int = 0
+    """Of everything."""
+    env_kwargs: str = "{}"
+    """Keywords of `gymnasium.make`, as JSON."""
+    resize: tuple[int, int] | None = None
+    """Bring frames to this height and width."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time a world: steps a second, alone and 64 at once, and what is spent outside the network."""
+
+    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
+    """Name on the shelf, or a folder's path."""
+    device: str = "auto"
+    """Where the dream runs: `auto`, `cpu` or `cuda`."""
+    denoising_steps: int | None = None
+    """The card's if left out, like the next two."""
+    context_mode: str | None = None
+    """How finished frames are shown to the model."""
+    context_noise: float | None = None
+    """How noisy, in [0, 1)."""
+
+    @property
+    def sampler(self) -> dict[str, Any]:
+        """What is not left to the card."""
+        names = ("denoising_steps", "context_mode", "context_noise")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Evaluate(Bench):
+    """Measure a world against its real game: JSON and one HTML page with pictures."""
+
+    out: Path = Path("evaluation")
+    """Folder to write to."""
+    quick: bool = False
+    """A twentieth of the frames: a look, not a measurement."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: those of the command line if None.
+
+    Returns:
+        The exit code: 0, or 2 for an error that is the caller's to mend, told in one line.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    match given:
+        case [] | ["-h" | "--help", *_]:
+            print(_usage())
+        case ["--version", *_]:
+            print(dfgym.__version__)
+        case [command, *rest] if command in COMMANDS:
+            logging.basicConfig(format="%(message)s")
+            logging.getLogger("dfgym").setLevel(logging.INFO)  # which device is in use, say
+            try:
+                COMMANDS[command][1](partial(tyro.cli, prog=f"dfgym {command}", args=rest))
+            except DfgymError as error:
+                return _fail(str(error))
+        case [command, *_]:
+            return _fail(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+    return 0
+
+
+def worlds() -> None:
+    """List the worlds on the shelf, with what was measured of each."""
+    cards = shelf.cards()
+    if not cards:
+        print(f"no worlds in {', '.join(map(str, shelf.folders()))}")
+        return
+    rows = [("world", "source", "frames", "actions", "parameters")]
+    for card in cards:
+        side = card.frames.observation_scale
+        size = f"{card.frames.height * side}x{card.frames.width * side}"
+        parameters = _parameters(shelf.find(card.name))
+        rows.append((card.name, card.source.env, size, str(card.actions.n), f"{parameters:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    print(lines[0])
+    for card, line in zip(cards, lines[1:], strict=True):
+        print(line)
+        for what, value in _flat(card.measured):
+            print(f"    {what}: {value}")
+
+
+def _parameters(folder: Path) -> int:
+    """Count a world's weights, all float32, without loading them."""
+    file = folder / "weights.safetensors"
+    try:
+        with file.open("rb") as stream:
+            header = int.from_bytes(stream.read(8), "little")
+        return (file.stat().st_size - 8 - header) // 4
+    except OSError as reason:
+        raise WorldError(f"{file} cannot be read: {reason}") from reason
+
+
+def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _record(read: Read) -> None:
+    config: Record = read(Record)
+    from dfgym.data.record import record
+
+    try:
+        keywords = json.loads(config.env_kwargs)
+    except json.JSONDecodeError as reason:
+        raise ConfigError(f"env-kwargs {config.env_kwargs!r} must be JSON: {reason}") from reason
+    if not isinstance(keywords, dict):
+        raise ConfigError(f"env-kwargs {config.env_kwargs!r} must be a JSON object, like '{{}}'")
+    store = record(
+        config.env,
+        config.out,
+        config.frames,
+        config.policies,
+        seed=config.seed,
+        env_kwargs=keywords,
+        resize=config.resize,
+    )
+    print(f"{config.out}: {store.num_frames:,} frames in {len(store):,} episodes")
+
+
+def _train(read: Read) -> None:
+    from dfgym.train.config import TrainConfig
+
+    config: TrainConfig = read(TrainConfig)
+    from dfgym.train.loop import train
+
+    train(config)
+
+
+def _pack(read: Read) -> None:
+    from dfgym.train.pack import Presentation, pack
+
+    def command(
+        run: Annotated[Path, tyro.conf.Positional],
+        out: Annotated[Path, tyro.conf.Positional],
+        name: str,
+        shown: Presentation,
+    ) -> None:
+        """Turn a training's checkpoint into a world.
+
+        Args:
+            run: the folder that `dfgym train` wrote.
+            out: the world's folder, which must not exist yet.
+            name: like minatar-breakout-v0.
+            shown: what users see.
+        """
+        print(f"wrote {pack(run, out, name, shown)}")
+
+    read(command)
+
+
+def _make_world(read: Read) -> None:
+    from dfgym.train.recipe import make_world
+
+    read(make_world)
+
+
+def _evaluate(read: Read) -> None:
+    config: Evaluate = read(Evaluate)
+    from dfgym.evaluation.run import evaluate
+
+    evaluate(config.world, config.out, quick=config.quick, device=config.device, **config.sampler)
+
+
+def _bench(read: Read) -> None:
+    config: Bench = read(Bench)
+    from dfgym.evaluation.speed import bench
+
+    for what, value in _flat(bench(config.world, device=config.device, **config.sampler)):
+        print(f"{what}: {value}")
+
+
+def _demo(read: Read) -> None:
+    from dfgym.demo import Config, demo
+
+    demo(read(Config))
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Read], Any]]] = {
+    "worlds": ("list the worlds on the shelf", lambda read: read(worlds)),
+    "record": ("record a real environment into a data set", _record),
+    "train": ("train a model on data sets", _train),
+    "pack": ("turn a training's checkpoint into a world", _pack),
+    "make-world": ("record, train, pack and evaluate: a world's whole recipe", _make_world),
+    "evaluate": ("measure a world against its real game", _evaluate),
+    "bench": ("time a world", _bench),
+    "demo": ("train an agent in the dream and let it play the real game", _demo),
+}
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "usage: dfgym COMMAND [flags]",
+            "",
+            *(f"  {name:{width}}  {says}" for name, (says, _) in COMMANDS.items()),
+            "",
+            "`dfgym COMMAND --help` lists its flags. Agents are trained and scored by",
+            "`python -m` dfgym.agents.ppo, dfgym.agents.dqn and dfgym.agents.evaluate.",
+        ]
+    )
+
+
+def _fail(message: str) -> int:
+    print(f"dfgym: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":  # torchrun -m dfgym.cli train ...
+    sys.exit(main())

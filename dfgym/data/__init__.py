@@ -1,0 +1,1 @@
+"""Real environments brought to one form, recording, the episode store and the window sampler."""

@@ -1,0 +1,156 @@
+"""What the files of a data set hold, and reading them with distrust.
+
+`frames.bin actions.bin rewards.bin terminated.bin truncated.bin` hold one row a frame, episode
+after episode. Row t holds frame t, the action that leads from it to frame t + 1, and that
+transition's reward and ends; the last frame of an episode has no transition, so the rest of its row
+is zero. `episodes.jsonl` has a line an episode. `meta.json` says what was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfgym.errors import DataError
+from dfgym.files import read_capped
+
+FORMAT = 1
+META_CAP = 1 << 20  # bytes
+COLUMNS: dict[str, np.dtype[Any]] = {
+    "frames": np.dtype(np.uint8),
+    "actions": np.dtype(np.int64),
+    "rewards": np.dtype(np.float32),
+    "terminated": np.dtype(np.bool_),
+    "truncated": np.dtype(np.bool_),
+}
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One line of `episodes.jsonl`: rows `start` to `start + frames`, and how they came about."""
+
+    start: int
+    frames: int
+    seed: int
+    policy: str
+    sha256: str
+
+
+def hash_episode(columns: Mapping[str, np.ndarray]) -> str:
+    """sha256 of an episode's rows, column after column."""
+    digest = hashlib.sha256()
+    for name in COLUMNS:
+        digest.update(np.ascontiguousarray(columns[name]).data.cast("B"))
+    return digest.hexdigest()
+
+
+def check_meta(meta: Any, where: str) -> dict[str, Any]:
+    """Return the meta data if they are of this format.
+
+    Raises:
+        DataError: names the key, what it says and what it must say.
+    """
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        found = meta.get("format") if isinstance(meta, dict) else meta
+        raise DataError(f"{where} has format {found!r}; this version reads format {FORMAT}")
+    shape = meta.get("frame_shape")
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) != 3
+        or not all(type(size) is int and size > 0 for size in shape)
+        or shape[2] != 3
+    ):
+        raise DataError(f"{where}: frame_shape is {shape!r}; it must be [height, width, 3]")
+    actions = meta.get("actions")
+    if type(actions) is not int or actions < 1:
+        raise DataError(
+            f"{where} is a data set without actions: actions is {actions!r}; "
+            "it must say how many the game has"
+        )
+    return meta
+
+
+def check_episode(
+    frames: np.ndarray,
+    actions: np.ndarray,
+    rewards: np.ndarray,
+    frame_shape: tuple[int, int, int],
+    num_actions: int,
+) -> None:
+    """Refuse an episode that does not belong into a data set.
+
+    Raises:
+        DataError: says what does not fit.
+    """
+    shape = frames.shape[1:]
+    if frames.dtype != np.uint8 or shape != frame_shape:
+        raise DataError(
+            f"frames of {frames.dtype} {shape} do not fit the data set's, uint8 {frame_shape}; "
+            "a data set has one frame size: record with resize"
+        )
+    if len(frames) < 2:
+        raise DataError(f"an episode of {len(frames)} frame(s) has no transition; it needs 2")
+    steps = (len(frames) - 1,)
+    if actions.shape != steps or rewards.shape != steps:
+        raise DataError(
+            f"{len(frames)} frames need {steps[0]} actions and rewards, one a transition; "
+            f"there are {actions.shape} actions and {rewards.shape} rewards"
+        )
+    if not np.issubdtype(actions.dtype, np.integer):
+        raise DataError(f"actions are {actions.dtype}; they must be integers")
+    if actions.min() < 0 or actions.max() >= num_actions:
+        raise DataError(
+            f"actions run from {actions.min()} to {actions.max()}; "
+            f"they must lie in [0, {num_actions})"
+        )
+    if not np.isfinite(rewards).all():
+        raise DataError("rewards must be finite numbers")
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check `meta.json`.
+
+    Raises:
+        DataError: it is missing, damaged, or of another format.
+    """
+    file = folder / "meta.json"
+    try:
+        meta = json.loads(read_capped(file, META_CAP, DataError))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as reason:
+        raise DataError(f"{file} is not JSON: {reason}") from reason
+    return check_meta(meta, str(file))
+
+
+def read_episodes(folder: Path) -> list[Episode]:
+    """Read the complete lines of `episodes.jsonl`; a last line without its end does not count.
+
+    Raises:
+        DataError: it is missing, or a line is damaged or leaves a gap.
+    """
+    file = folder / "episodes.jsonl"
+    if not file.is_file():
+        raise DataError(f"{folder} is a data set without episodes: {file.name} is missing")
+    episodes: list[Episode] = []
+    start = 0
+    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            episode = Episode(**json.loads(line))
+            kinds = [type(value).__name__ for value in vars(episode).values()]
+        except (TypeError, ValueError, RecursionError) as reason:
+            raise DataError(f"{file}, line {number} is not an episode: {reason}") from reason
+        if kinds != ["int", "int", "int", "str", "str"]:
+            raise DataError(f"{file}, line {number} is not an episode: its values are {kinds}")
+        if episode.start != start or episode.frames < 2:
+            raise DataError(
+                f"{file}, line {number}: start {episode.start!r} and frames {episode.frames!r}; "
+                f"it must start at {start} and have at least 2 frames"
+            )
+        episodes.append(episode)
+        start += episode.frames
+    return episodes

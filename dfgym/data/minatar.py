@@ -1,0 +1,146 @@
+"""MinAtar as an honest Gymnasium environment: RGB frames, a seed that reaches the game."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from types import ModuleType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.errors import ActionError, ConfigError, MissingPackageError
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+MEANINGS = {"n": "noop", "l": "left", "u": "up", "r": "right", "d": "down", "f": "fire"}
+
+
+def palette(channels: int) -> np.ndarray:
+    """MinAtar's own colours: black, then one for each channel of the game's state.
+
+    They are those of seaborn's `color_palette("cubehelix", channels)`, which samples the 256
+    entries of matplotlib's colour map of that name at even distances (D. A. Green 2011,
+    "A colour scheme for the display of astronomical intensity images", with start 0.5, -1.5
+    rotations, hue 1 and gamma 1). Worked out here, since MinAtar's drawing needs neither package.
+
+    Returns:
+        uint8 `(channels + 1, 3)`.
+    """
+    entries = (np.linspace(0, 1, channels + 2)[1:-1] * 256).astype(int)
+    grey = entries[:, None] / 255
+    angle = 2 * np.pi * (0.5 / 3 - 1.5 * grey)
+    cosine = np.array([-0.14861, -0.29227, 1.97294])
+    sine = np.array([1.78277, -0.90649, 0.0])
+    spread = grey * (1 - grey) / 2
+    colours = grey + spread * (cosine * np.cos(angle) + sine * np.sin(angle))
+    black = np.zeros((1, 3))
+    return np.concatenate([black, colours * 255]).round().astype(np.uint8)
+
+
+class MinAtarEnv(gym.Env[np.ndarray, Any]):
+    """A MinAtar game (Young and Tian 2019) with its standard protocol.
+
+    Observation: uint8 `(10, 10, 3)`, drawn as MinAtar draws itself (where channels overlap the
+    last one shows). Actions: the game's minimal set. Rewards are the game's own; it terminates by
+    the game's rules and never truncates.
+
+    With `sticky_action_prob` the action of the step before is repeated instead of the given one.
+    MinAtar keeps that action across episodes; here an episode begins with no-op as its last
+    action, so that an episode is a function of its seed and its actions.
+
+    Attributes:
+        game: MinAtar's own game object; `game.act(action_set[action])` are the rules.
+        action_set: MinAtar's action number for each of this environment's actions.
+        last_action: the action that the game carried out last (the one that may stick).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  Gymnasium's form
+
+    def __init__(
+        self,
+        game: str = "breakout",
+        sticky_action_prob: float = 0.1,
+        render_mode: str | None = None,
+    ) -> None:
+        if game not in GAMES:
+            raise ConfigError(f"game {game!r} is unknown; it must be one of {', '.join(GAMES)}")
+        if not 0 <= sticky_action_prob < 1:
+            raise ConfigError(f"sticky_action_prob {sticky_action_prob!r} must lie in [0, 1)")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode {render_mode!r} must be 'rgb_array' or None")
+        self.game = _import(game).Env(ramping=True)
+        self.sticky_action_prob = sticky_action_prob
+        self.render_mode = render_mode
+        self.action_set: list[int] = self.game.minimal_action_set()
+        self.last_action = 0
+        height, width, channels = self.game.state_shape()
+        self.palette = palette(channels)
+        self._ranks = np.arange(1, channels + 1, dtype=np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, (height, width, 3), np.uint8)
+        self.action_space = gym.spaces.Discrete(len(self.action_set))
+
+    @property
+    def action_meanings(self) -> list[str]:
+        """What each action does, in words."""
+        return [MEANINGS[self.game.action_map[action]] for action in self.action_set]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode; every chance in it follows from one draw of `np_random`."""
+        super().reset(seed=seed)
+        self.game.random = np.random.RandomState(int(self.np_random.integers(2**32)))
+        self.game.reset()
+        self.last_action = 0
+        return self._draw(), {}
+
+    def step(
+        self, action: int | np.integer[Any]
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Carry out the action, or with `sticky_action_prob` the last one again.
+
+        Raises:
+            ActionError: the action is not in the action space; the game has not moved.
+        """
+        if not self.action_space.contains(action):
+            raise ActionError(
+                f"action {action!r} must be an integer in [0, {len(self.action_set) - 1}]"
+            )
+        chosen = self.action_set[action]
+        if self.game.random.rand() < self.sticky_action_prob:
+            chosen = self.last_action
+        self.last_action = chosen
+        reward, terminated = self.game.act(chosen)
+        return self._draw(), float(reward), bool(terminated), False, {}
+
+    def render(self) -> np.ndarray | None:
+        """The current frame, uint8 `(10, 10, 3)`, in render mode `rgb_array`."""
+        return self._draw() if self.render_mode == "rgb_array" else None
+
+    def _draw(self) -> np.ndarray:
+        return self.palette[(self.game.state() * self._ranks).max(axis=2)]
+
+
+def _import(game: str) -> ModuleType:
+    """Import a game without MinAtar's warning that it cannot find seaborn: nothing here needs it.
+
+    It speaks to the root logger, which at a first message also installs a handler for the whole
+    process, so one stands there until the import is over.
+    """
+    root, silence = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silence)
+    root.addFilter(_hears)
+    try:
+        return importlib.import_module(f"minatar.environments.{game}")
+    except ModuleNotFoundError as reason:
+        raise MissingPackageError(
+            'the real MinAtar games need the package minatar: pip install "dfgym[minatar]"'
+        ) from reason
+    finally:
+        root.removeFilter(_hears)
+        root.removeHandler(silence)
+
+
+def _hears(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Cannot import")

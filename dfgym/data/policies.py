@@ -1,0 +1,85 @@
+"""The players that record data, by name, e.g. `random`, `scripted:0.1`, `sb3:ppo:FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dfgym.data.source import Source
+from dfgym.errors import ConfigError
+
+HOLD = 0.8  # probability that sticky-random repeats its last action: 5 steps on average
+FORMS = "random, sticky-random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
+
+Player = Callable[[Any, np.ndarray], int]  # of the observation and the frame
+Policy = Callable[[np.random.SeedSequence], Player]  # makes a player for one episode
+
+
+def make_policy(name: str, env_id: str, source: Source) -> Policy:
+    """Find a policy by its name.
+
+    Args:
+        name: one of `FORMS`; epsilon is the share of random actions.
+        env_id: what is played; scripted players know some games only.
+        source: the environment.
+
+    Raises:
+        ConfigError: the name is malformed, or the policy does not fit the environment.
+    """
+    match name.split(":", 2):
+        case ["random"]:
+            return lambda seed: _random(source.num_actions, 0.0, seed)
+        case ["sticky-random"]:
+            return lambda seed: _random(source.num_actions, HOLD, seed)
+        case ["scripted", epsilon]:
+            return _scripted(env_id, epsilon)
+        case ["sb3", algorithm, path]:
+            return _sb3(algorithm, path, source)
+        case _:
+            raise ConfigError(f"policy {name!r} is unknown; it must be one of {FORMS}")
+
+
+def _random(actions: int, hold: float, seed: np.random.SeedSequence) -> Player:
+    generator = np.random.default_rng(seed)
+    last = int(generator.integers(actions))
+
+    def play(observation: Any, frame: np.ndarray) -> int:
+        nonlocal last
+        if not hold or generator.random() >= hold:
+            last = int(generator.integers(actions))
+        return last
+
+    return play
+
+
+def _scripted(env_id: str, epsilon: str) -> Policy:
+    from dfgym.agents import scripted
+
+    try:
+        share = float(epsilon)
+        scripted.make(env_id, share)
+    except ValueError as reason:
+        raise ConfigError(f"policy 'scripted:{epsilon}' for {env_id}: {reason}") from reason
+
+    def begin(seed: np.random.SeedSequence) -> Player:
+        player = scripted.make(env_id, share, seed)
+        return lambda observation, frame: player(frame)
+
+    return begin
+
+
+def _sb3(algorithm: str, path: str, source: Source) -> Policy:
+    from dfgym.agents import saved  # SB3's files are pickles; only agents/ opens them
+
+    try:
+        play = saved.load(algorithm, path, source.env.observation_space)
+    except (ValueError, OSError) as reason:
+        raise ConfigError(f"policy 'sb3:{algorithm}:{path}': {reason}") from reason
+    if play.num_actions != source.num_actions:
+        raise ConfigError(
+            f"policy 'sb3:{algorithm}:{path}' knows {play.num_actions} actions and "
+            f"the environment has {source.num_actions}; record with an agent of this game"
+        )
+    return lambda seed: lambda observation, frame: play(observation)

@@ -1,0 +1,285 @@
+"""A data set of episodes: one folder of append-only files, memory-mapped for reading.
+
+Rows are written first and their line in `episodes.jsonl` after them: rows that no line speaks of
+were being written when a recorder died, and the next one overwrites them. Only one process at a
+time writes. What the files hold stands in `dfgym.data.layout`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from dfgym.data.layout import (
+    COLUMNS,
+    FORMAT,
+    Episode,
+    check_episode,
+    check_meta,
+    hash_episode,
+    read_episodes,
+    read_meta,
+)
+from dfgym.errors import DataError
+from dfgym.files import write_json
+
+
+class EpisodeStore:
+    """A data set on disk; see `dfgym.data.layout` for its form.
+
+    Attributes:
+        path: the folder.
+        meta: what was recorded (`frame_shape`, `actions`, `env`, ...), from `meta.json`.
+        episodes: the finished episodes, in the order of recording.
+    """
+
+    def __init__(self, path: Path, meta: dict[str, Any], episodes: list[Episode]) -> None:
+        self.path, self.meta, self.episodes = path, meta, episodes
+        self._columns: dict[str, np.ndarray] = {}
+        self._files: dict[str, int] = {}
+        self._lock: int | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a data set and check that its parts fit together (not its hashes: see `verify`).
+
+        Raises:
+            DataError: a part is missing, damaged or shorter than the list of episodes says.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a data set: no such folder; make one: dfgym record")
+        store = cls(folder, read_meta(folder), read_episodes(folder))
+        rows = store.num_frames
+        for name in COLUMNS:
+            file, need = folder / f"{name}.bin", rows * store._row_bytes(name)
+            if not file.is_file():
+                raise DataError(f"{folder} is a data set without {name}: {file.name} is missing")
+            if file.stat().st_size < need:
+                raise DataError(
+                    f"{file} has {file.stat().st_size} bytes and its {len(store)} episodes need "
+                    f"{need}: it was cut short; record the data set again"
+                )
+        return store
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Self:
+        """Make an empty data set.
+
+        Args:
+            path: a folder that does not exist, or is empty.
+            meta: plain values; `frame_shape` (h, w, 3) and `actions` (how many) are needed.
+
+        Raises:
+            DataError: the folder is in use, or the meta data are not of that form.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} exists and is not empty; choose another folder")
+        checked = check_meta({"format": FORMAT, **meta}, str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in COLUMNS:
+            (folder / f"{name}.bin").touch()
+        (folder / "episodes.jsonl").touch()
+        write_json(folder / "meta.json", checked)  # last: with it, the data set exists
+        return cls.open(folder)
+
+    def __len__(self) -> int:
+        """How many finished episodes there are."""
+        return len(self.episodes)
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames all finished episodes have together."""
+        return self.episodes[-1].start + self.episodes[-1].frames if self.episodes else 0
+
+    @property
+    def num_actions(self) -> int:
+        """How many actions the recorded game has."""
+        return self.meta["actions"]
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Height, width and 3."""
+        height, width, channels = self.meta["frame_shape"]
+        return height, width, channels
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First row of each episode, and the end: int64 `(episodes + 1,)`."""
+        return np.array([e.start for e in self.episodes] + [self.num_frames], dtype=np.int64)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """All frames, uint8 `(n, h, w, 3)`, read-only and memory-mapped."""
+        return self._column("frames")
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Action that leads from each frame to the next, int64 `(n,)`; 0 at an episode's last."""
+        return self._column("actions")
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """Reward of the transition from each frame to the next, float32 `(n,)`."""
+        return self._column("rewards")
+
+    @property
+    def terminated(self) -> np.ndarray:
+        """Whether the transition from each frame to the next ended the episode, bool `(n,)`."""
+        return self._column("terminated")
+
+    @property
+    def truncated(self) -> np.ndarray:
+        """Whether the transition from each frame to the next was the last kept, bool `(n,)`."""
+        return self._column("truncated")
+
+    def append(
+        self,
+        frames: np.ndarray,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        terminated: bool,
+        truncated: bool,
+        *,
+        seed: int,
+        policy: str,
+    ) -> None:
+        """Add one finished episode; takes the data set's lock until `close`.
+
+        Args:
+            frames: uint8 `(t, h, w, 3)`, t >= 2, the terminal frame included.
+            actions: integers `(t - 1,)`, each in [0, meta["actions"]).
+            rewards: numbers `(t - 1,)`, finite.
+            terminated: whether the last transition ended the episode by the game's rules.
+            truncated: whether it was cut there, by a time limit or the end of the recording.
+            seed: that the episode was reset with.
+            policy: that played it.
+
+        Raises:
+            DataError: the arrays do not fit, or another process is writing.
+        """
+        check_episode(frames, actions, rewards, self.frame_shape, self.num_actions)
+        self.lock()
+        count = len(frames)
+        columns = {name: np.zeros(count, dtype) for name, dtype in COLUMNS.items()}
+        columns["frames"] = np.ascontiguousarray(frames)
+        columns["actions"][:-1] = actions
+        columns["rewards"][:-1] = rewards
+        columns["terminated"][-2] = terminated
+        columns["truncated"][-2] = truncated
+        episode = Episode(self.num_frames, count, seed, policy, hash_episode(columns))
+        line = json.dumps(vars(episode)) + "\n"
+        try:
+            for name, column in columns.items():
+                _write(self._files[name], column)
+            _write(self._files["episodes"], np.frombuffer(line.encode(), np.uint8))
+        except BaseException:  # a full disk, an interrupt: the next append must find whole rows
+            self._settle()
+            raise
+        self.episodes.append(episode)
+        self._columns.clear()
+
+    def verify(self) -> None:
+        """Compare every episode with the hash it was written with.
+
+        Raises:
+            DataError: names the first episode that is not as recorded.
+        """
+        for index, episode in enumerate(self.episodes):
+            rows = slice(episode.start, episode.start + episode.frames)
+            if hash_episode({name: self._column(name)[rows] for name in COLUMNS}) != episode.sha256:
+                raise DataError(
+                    f"{self.path}: episode {index} (frames {rows.start} to {rows.stop}) is not as "
+                    "it was recorded; record the data set again"
+                )
+
+    def lock(self) -> None:
+        """Become the data set's one writer and drop what a dead writer left behind.
+
+        The kernel releases the lock when its holder dies, so no stale lock can be left.
+
+        Raises:
+            DataError: another process is writing.
+        """
+        if self._lock is not None:
+            return
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as reason:
+            writer = os.pread(lock, 32, 0).decode(errors="replace").strip()
+            os.close(lock)
+            raise DataError(
+                f"{self.path} is being written by process {writer or 'unknown'}; "
+                "wait for it, or record into another folder"
+            ) from reason
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+        for name in COLUMNS:
+            self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
+        self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
+        self._settle()
+
+    def close(self) -> None:
+        """Bring everything to the disk and release the lock; reading goes on working."""
+        for file in self._files.values():
+            os.fsync(file)
+            os.close(file)
+        self._files.clear()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """For `with`: closes at the end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _settle(self) -> None:
+        """Read what is finished, by this writer or one before, and cut off what is not."""
+        self.episodes = read_episodes(self.path)
+        self._columns.clear()
+        for name in COLUMNS:
+            os.ftruncate(self._files[name], self.num_frames * self._row_bytes(name))
+        lines = (self.path / "episodes.jsonl").read_bytes().rfind(b"\n") + 1
+        os.ftruncate(self._files["episodes"], lines)
+
+    def _row_shape(self, name: str) -> tuple[int, ...]:
+        return self.frame_shape if name == "frames" else ()
+
+    def _row_bytes(self, name: str) -> int:
+        return int(np.prod(self._row_shape(name), dtype=np.int64)) * COLUMNS[name].itemsize
+
+    def _column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            shape = (self.num_frames, *self._row_shape(name))
+            if self.num_frames == 0:  # an empty file cannot be mapped
+                return np.zeros(shape, COLUMNS[name])
+            self._columns[name] = np.asarray(
+                np.memmap(self.path / f"{name}.bin", COLUMNS[name], "r", shape=shape)
+            )
+        return self._columns[name]
+
+
+def _write(file: int, column: np.ndarray) -> None:
+    """Write all bytes; one call writes fewer when they are many or the disk is nearly full."""
+    data = np.ascontiguousarray(column).data.cast("B")
+    while data:
+        data = data[os.write(file, data) :]

@@ -1,0 +1,108 @@
+"""`dfgym demo`: an agent that never saw the real game learns in the dream of it, then plays it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.agents import ppo
+from dfgym.agents.evaluate import Score, evaluate, player
+from dfgym.agents.sb3 import make_venv
+from dfgym.errors import ConfigError, MissingPackageError
+from dfgym.evaluation import gif
+from dfgym.world import shelf
+
+WORLD = shelf.DEFAULT
+EPISODES = 100
+SCORED = 10_000  # how far the seeds of scored episodes are from those of training
+WATCHED = 300  # steps in the GIF
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train PPO in the dream, play the real game with it, and compare with random play."""
+
+    minutes: float = 4.0
+    """How long to train."""
+    seed: int = 0
+    """Of the agent and the environments; how far training gets depends on the machine's speed."""
+    out: Path = Path("dfgym-demo")
+    """Folder for the agent and the GIF; those of an earlier demo are replaced."""
+
+    def __post_init__(self) -> None:
+        """Refuse a time that cannot be trained for."""
+        if not 0 < self.minutes < math.inf:
+            raise ConfigError(f"minutes is {self.minutes}; it must be above 0, and finite")
+
+
+def demo(config: Config) -> dict[str, dict[str, Score]]:
+    """Run the demo; returns the scores, by player (`random`, `this agent`) and place.
+
+    Raises:
+        WorldError: the world is not on the shelf, or broken.
+    """
+    card = shelf.card(WORLD)
+    places = {"dream": f"DFWorld/{WORLD}", "real game": f"DFReal/{WORLD}"}
+    print(f"{WORLD}: {card.description}")
+    try:
+        gym.make(places["real game"]).close()
+    except MissingPackageError as reason:
+        del places["real game"]
+        print(f"The real game is not there, so this demo stays in the dream: {reason}")
+    print(f"Training PPO in the dream for {config.minutes:g} minutes; it sees nothing else.")
+    agent = ppo.train(
+        ppo.Config(
+            env=places["dream"],
+            steps=10**9,
+            minutes=config.minutes,
+            seed=config.seed,
+            out=config.out,
+        )
+    )
+    players = {"random": "random", "this agent": f"sb3:ppo:{agent}"}
+    scores = {
+        name: {
+            place: evaluate(who, env, EPISODES, config.seed + SCORED)
+            for place, env in places.items()
+        }
+        for name, who in players.items()
+    }
+    print(f"\nMean return of {EPISODES} episodes (95 % interval):")
+    print(_table(scores))
+    films = [_watch(players["this agent"], env, config.seed + SCORED) for env in places.values()]
+    film = config.out / "demo.gif"
+    pictures = gif.beside(films[0], films[1], cell=4) if len(films) == 2 else films[0]
+    gif.write(film, pictures, card.frames.fps)
+    print(f"\nSee it play: {film} ({' | '.join(places)})\nThe agent: {agent}")
+    return scores
+
+
+def _table(scores: dict[str, dict[str, Score]]) -> str:
+    places = list(next(iter(scores.values())))
+    lines = [" " * 12 + "".join(f"{place:>24}" for place in places)]
+    for name, row in scores.items():
+        cells = (f"{s.mean:.2f} ({s.interval[0]:.2f} to {s.interval[1]:.2f})" for s in row.values())
+        lines.append(f"{name:12}" + "".join(f"{cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _watch(agent: str, env: str, seed: int) -> np.ndarray:
+    """Film an agent's play over as many episodes as fit; returns uint8 `(t, h, w, 3)`."""
+    venv = make_venv(env, 1)
+    try:
+        play = player(agent, env, venv, seed, greedy=False)
+        venv.seed(seed)
+        observations, begins = venv.reset(), np.ones(1, bool)
+        film = [observations[0].copy()]
+        for _ in range(WATCHED):
+            observations, _, begins, infos = venv.step(play(observations, begins))
+            if begins[0]:
+                film.append(infos[0]["terminal_observation"])
+            film.append(observations[0].copy())
+    finally:
+        venv.close()
+    return np.stack(film)

@@ -1,0 +1,68 @@
+"""How finished frames are shown to the model while the next one is denoised.
+
+| mode | really noised to | told to the model |
+|---|---|---|
+| `clean` | nothing | clean |
+| `told_noisy` | nothing | `context_noise` (Chen et al. 2024, section 3.3: out of distribution) |
+| `noised` | `context_noise` | `context_noise` |
+| `dynamic` | `context_noise` at the first denoising step, falling to exactly 0 at the last | the same |
+
+`dynamic` is Oasis' dynamic noise augmentation: low frequencies form first and need no detail of
+the past, high frequencies form last and must not inherit its noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dfgym.errors import ConfigError
+
+ContextMode = Literal["clean", "told_noisy", "noised", "dynamic"]
+CONTEXT_MODES: tuple[str, ...] = get_args(ContextMode)
+
+
+@dataclass(frozen=True)
+class ContextPlan:
+    """The levels a finished frame is committed at, and which of them each denoising step reads.
+
+    Attributes:
+        levels: (applied tau, told tau) of each commit pass. The last commit pass, which reads
+            reward and termination, sees the frame as the last denoising step sees its context.
+        reads: for each denoising step the index of its level.
+    """
+
+    levels: tuple[tuple[float, float], ...]
+    reads: tuple[int, ...]
+
+
+def plan_context(mode: str, context_noise: float, denoising_steps: int) -> ContextPlan:
+    """Lay out the context of one frame's denoising steps.
+
+    Args:
+        mode: one of `CONTEXT_MODES`.
+        context_noise: 1 - tau of the context, in [0, 1).
+        denoising_steps: how many denoising steps a frame takes.
+
+    Raises:
+        ConfigError: an unknown mode, or a context noise outside [0, 1).
+    """
+    if not 0 <= context_noise < 1:
+        raise ConfigError(f"context_noise is {context_noise}; allowed is 0 <= context_noise < 1")
+    told = 1 - context_noise
+    match mode:
+        case "clean":
+            levels = [(1.0, 1.0)] * denoising_steps
+        case "told_noisy":
+            levels = [(1.0, told)] * denoising_steps
+        case "noised":
+            levels = [(told, told)] * denoising_steps
+        case "dynamic":
+            last = max(denoising_steps - 1, 1)
+            noises = [context_noise * (1 - i / last) for i in range(denoising_steps - 1)] + [0.0]
+            levels = [(1 - noise, 1 - noise) for noise in noises]
+        case _:
+            allowed = ", ".join(CONTEXT_MODES)
+            raise ConfigError(f"context_mode is {mode!r}; allowed are {allowed}")
+    distinct = tuple(dict.fromkeys(levels))
+    return ContextPlan(distinct, tuple(distinct.index(level) for level in levels))

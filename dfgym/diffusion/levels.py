@@ -1,0 +1,41 @@
+"""Which noise level each frame gets: in training by chance, in sampling by a schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """Warp uniform positions in [0, 1] toward noise: `u / (u + shift * (1 - u))`.
+
+    `shift > 1` spends more of the path at high noise, where the outcome of a random transition is
+    decided (Esser et al. 2024, section 5.3.2, with their t = 1 - tau). End points stay.
+    """
+    return u / (u + shift * (1 - u))
+
+
+def denoising_levels(steps: int, shift: float) -> list[float]:
+    """Signal levels a frame passes through: `steps` values from 0 upward; 1 comes after the last."""
+    return shifted(torch.arange(steps, dtype=torch.float64) / steps, shift).tolist()
+
+
+def target_levels(shape: tuple[int, ...], shift: float, generator: Generator) -> Tensor:
+    """Draw one independent level for each frame to be denoised, spread as the sampler visits them.
+
+    A tenth of the frames is pure noise, since every sampled frame begins there.
+    """
+    tau = shifted(torch.rand(shape, generator=generator), shift)
+    return tau * (torch.rand(shape, generator=generator) >= 0.1)
+
+
+def context_levels(shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Draw one independent level for each frame as its successors see it.
+
+    Three fifths are clean, three tenths slightly noisy (so that every context mode is in
+    distribution), a tenth anywhere down to pure noise (a forgotten frame: partial masking, Chen et
+    al. 2024, section 3.1).
+    """
+    kind = torch.rand(shape, generator=generator)
+    u = torch.rand(shape, generator=generator)
+    return torch.where(kind < 0.6, torch.ones(()), torch.where(kind < 0.9, 1 - 0.3 * u, u))

@@ -1,0 +1,48 @@
+"""The sampler: one frame from noise to clean along a list of levels, its noise injected.
+
+The probability-flow equation of the linear path, `dx/dtau = (D(x, tau) - x) / (1 - tau)` with `D`
+the estimate of the clean frame, is solved by a second-order multistep rule: the estimate is
+extrapolated through its last two values and the equation then integrated exactly (Adams-Bashforth
+in exponential form; compare DPM-Solver++ 2M, Lu et al. 2022). It costs no extra network pass. On a
+coin flip of 0.9 to 0.1 four such steps give 0.088 of the rarer outcome where four of Euler's give
+0.063 (tests/test_sampler.py), which is why it is the only rule here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+Denoise = Callable[[Tensor, float, int], Tensor]
+
+
+def sample(denoise: Denoise, noise: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Denoise from `levels[0]` = 0 to 1.
+
+    Args:
+        denoise: `(x, tau, i) -> estimate of the clean x`, the shape of x; `i` counts denoising
+            steps.
+        noise: the start, standard normal, any shape.
+        levels: rising signal levels in [0, 1), the first 0.
+
+    Returns:
+        The clean sample, and the first estimate, which is the conditional mean of the sample given
+        the context: at tau = 0 the input says nothing.
+    """
+    x = noise
+    first = previous = None
+    for i, tau in enumerate(levels):
+        estimate = denoise(x, tau, i)
+        u0 = 1 - tau
+        u1 = 1 - levels[i + 1] if i + 1 < len(levels) else 0.0
+        step = estimate + (x - estimate) * (u1 / u0)
+        if previous is None:
+            first = estimate
+        else:
+            slope = (estimate - previous) / (tau - levels[i - 1])
+            step = step + slope * (u0 - u1 - (u1 * math.log(u0 / u1) if u1 else 0.0))
+        x, previous = step, estimate
+    assert first is not None
+    return x, first

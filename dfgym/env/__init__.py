@@ -1,0 +1,1 @@
+"""Gymnasium and Stable-Baselines3 shells over a world's dynamics."""

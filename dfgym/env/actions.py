@@ -1,0 +1,56 @@
+"""Checking actions before anything advances: what Python counts as an int is not always one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dfgym.errors import ActionError
+
+
+def check_action(action: Any, n: int) -> int:
+    """Return a discrete action as an `int`.
+
+    Args:
+        action: an int, a NumPy integer or an integer array of shape `()`.
+        n: number of actions.
+
+    Raises:
+        ActionError: the action is of another type (bool and float included) or not in [0, n).
+    """
+    if isinstance(action, np.ndarray) and action.shape == ():
+        action = action[()]
+    if isinstance(action, bool) or not isinstance(action, int | np.integer):
+        raise ActionError(
+            f"action {action!r} is a {type(action).__name__}: give an int from 0 to {n - 1}"
+        )
+    if not 0 <= action < n:
+        raise ActionError(f"action {action} is out of range: give an int from 0 to {n - 1}")
+    return int(action)
+
+
+def check_actions(actions: Any, n: int, count: int) -> np.ndarray:
+    """Return discrete actions as a fresh int64 array `(count,)`.
+
+    Args:
+        actions: an integer array `(count,)`, or a list or tuple of `count` single actions.
+        n: number of actions.
+        count: how many actions there must be.
+
+    Raises:
+        ActionError: the type, the length or a value is wrong; the message names the first.
+    """
+    if isinstance(actions, list | tuple):
+        actions = np.array([check_action(action, n) for action in actions], dtype=np.int64)
+    if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "iu":
+        kind = getattr(actions, "dtype", type(actions).__name__)
+        raise ActionError(f"actions are of type {kind}: give an integer array of shape ({count},)")
+    if actions.shape != (count,):
+        raise ActionError(f"actions have shape {actions.shape}: give {count}, shape ({count},)")
+    wrong = np.flatnonzero((actions < 0) | (actions >= n))
+    if wrong.size:
+        raise ActionError(
+            f"actions[{wrong[0]}] = {actions[wrong[0]]} is out of range: give 0 to {n - 1}"
+        )
+    return actions.astype(np.int64)

@@ -1,0 +1,240 @@
+"""The learned world as a Gymnasium environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.env.actions import check_action
+from dfgym.env.rows import Rows
+from dfgym.env.starts import parse
+from dfgym.errors import ConfigError, StateError, WorldError
+from dfgym.frames import upscale
+from dfgym.world.shelf import DEFAULT
+
+RENDER_MODES = ["rgb_array"]
+RENDER_SIDE = 256
+"""Rendered frames are at least this many pixels wide and high, so that people can see them."""
+
+_KEY_CODES = {  # SDL's, which `gymnasium.utils.play` goes by
+    "left": 0x40000050,
+    "right": 0x4000004F,
+    "up": 0x40000052,
+    "down": 0x40000051,
+    "space": ord(" "),
+    "return": ord("\r"),
+}
+
+
+class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
+    """A learned game: every step denoises the next frame.
+
+    Observations are uint8 `(h, w, 3)`, actions `Discrete(n)`, rewards the game's own. Episode k
+    after `reset(seed=s)` is a function of (s, k) and the actions alone.
+
+    An episode is truncated after the card's `max_steps`, unless the id was registered with a limit
+    of its own (as every `DFWorld/<name>` is): then `gym.make` adds the wrapper that does it, and
+    follows its own `max_episode_steps`.
+
+    Pickles and deep copies continue where the original stands. They hold the world's name (its
+    folder, if it was given as one) and hash, not its weights.
+    """
+
+    # Gymnasium's form. It adds `human` and `rgb_array_list` by wrapping.
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        world: str | os.PathLike[str] = DEFAULT,
+        device: str = "auto",
+        denoising_steps: int | None = None,
+        context_mode: str | None = None,
+        context_noise: float | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Load a world.
+
+        Args:
+            world: a world's name on the shelf, or the path of its folder.
+            device: a torch device, or "auto": the GPU if there is one.
+            denoising_steps: solver steps for each frame; None: the card's.
+            context_mode: how finished frames are shown to the model, `clean`, `told_noisy`,
+                `noised` or `dynamic`; None: the card's.
+            context_noise: how noisy they are shown, in [0, 1); None: the card's.
+            render_mode: `rgb_array` or None; through `gym.make` also `rgb_array_list` and `human`.
+
+        Raises:
+            WorldError: there is no such world, or it is damaged.
+            ConfigError: another keyword has a value that is not allowed.
+            DeviceError: the device is missing.
+        """
+        self.render_mode = check_render_mode(render_mode)
+        self._rows: Rows | None = Rows(
+            world,
+            1,
+            None,
+            device=device,
+            denoising_steps=denoising_steps,
+            context_mode=context_mode,
+            context_noise=context_noise,
+        )
+        card = self._rows.world.card
+        self.observation_space, self.action_space = spaces(self._rows)
+        self.metadata = {**self.metadata, "render_fps": card.frames.fps}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode from real frames.
+
+        Args:
+            seed: begins a new series of episodes; without it the next of the series begins.
+            options: `start`: "episode" (default), the first frame of a held-out real episode, or
+                "anywhere" in one; `index`: which one; or `frames` and `actions`: a start of the
+                caller's own, uint8 `(t, h, w, 3)` at observation or model size and ints `(t - 1,)`.
+
+        Returns:
+            The observation, and info: `start_episode` and `start_frame`, the held-out episode and
+            the frame in it that the dream begins with (-1 and t - 1 for own frames).
+
+        Raises:
+            ConfigError, ActionError: an option is not allowed; nothing has changed.
+            StateError: the environment is closed.
+        """
+        rows = self._open()
+        start = parse(rows.world, options)
+        super().reset(seed=seed)
+        rows.max_steps = self._own_limit()
+        info = rows.begin(np.array([0]), start, self.np_random, [seed])[0]
+        return rows.observe(rows.dynamics.frames()[0]), dict(info)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Denoise the next frame.
+
+        Args:
+            action: an int, a NumPy integer or an integer array of shape `()`.
+
+        Returns:
+            Observation, reward, terminated, truncated, and info: `termination_probability`, the
+            model's that this transition ended the episode, and `uncertainty`, see
+            `dfgym.world.dynamics.Transition`.
+
+        Raises:
+            ActionError: the action is not an int in range; nothing has changed.
+            StateError: before the first reset, after the episode's end, or after close.
+        """
+        rows = self._running()
+        if rows.ended[0]:
+            raise StateError("the episode has ended: call reset() before step()")
+        index = check_action(action, rows.world.card.actions.n)
+        transition, truncated = rows.step(np.array([index]))
+        info = {
+            "termination_probability": float(transition.termination_probability[0]),
+            "uncertainty": float(transition.uncertainty[0]),
+        }
+        return (
+            rows.observe(transition.frames[0]),
+            float(transition.rewards[0]),
+            bool(transition.terminated[0]),
+            bool(truncated[0]),
+            info,
+        )
+
+    def render(self) -> np.ndarray:
+        """Draw the current frame, uint8 `(H, W, 3)` with H and W at least 256.
+
+        Raises:
+            ConfigError: no render mode was given to `gym.make`.
+            StateError: before the first reset, or after close.
+        """
+        return draw(self.render_mode, self._running().dynamics.frames()[0])
+
+    def close(self) -> None:
+        """Let go of the model; closing twice is fine, any other call then raises StateError."""
+        self._rows = None
+
+    def clone_state(self, include_rng: bool = True) -> bytes:
+        """Return all that the future depends on, as bytes that are equal for equal states.
+
+        Args:
+            include_rng: with it, a restored environment gets the very same future for the same
+                actions; without it, the same present and another chance.
+
+        Raises:
+            StateError: before the first reset, or after close.
+        """
+        return self._running().clone(include_rng)
+
+    def restore_state(self, state: bytes) -> np.ndarray:
+        """Continue from a state of the same world, in any process; returns the observation there.
+
+        A state without its generator continues with this environment's own next noise, another at
+        each call. Wrappers such as `TimeLimit` have a state of their own, which this leaves alone.
+
+        Raises:
+            StateError: the state is damaged or of another world and nothing has changed, or the
+                environment is closed.
+        """
+        rows = self._open()
+        rows.max_steps = self._own_limit()
+        rows.restore(state, self.np_random)
+        return rows.observe(rows.dynamics.frames()[0])
+
+    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+        """Return which key plays which action, as `gymnasium.utils.play` wants it."""
+        keys = self._open().world.card.actions.keys
+        return {(_key_code(key),): action for key, action in keys.items()}
+
+    def _open(self) -> Rows:
+        if self._rows is None:
+            raise StateError("the environment is closed: make a new one")
+        return self._rows
+
+    def _running(self) -> Rows:
+        rows = self._open()
+        if not rows.begun:
+            raise StateError("no episode has begun: call reset() first")
+        return rows
+
+    def _own_limit(self) -> int | None:
+        registered = gym.registry.get(self.spec.id) if self.spec is not None else None
+        if registered is not None and registered.max_episode_steps is not None:
+            return None
+        return self._open().world.card.episode.max_steps
+
+
+def spaces(rows: Rows) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
+    """Return the observation and the action space of one row."""
+    frames, scale = rows.world.card.frames, rows.world.card.frames.observation_scale
+    shape = (frames.height * scale, frames.width * scale, 3)
+    return gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(rows.world.card.actions.n)
+
+
+def check_render_mode(mode: str | None) -> str | None:
+    """Return the mode if an environment itself can draw it; raises ConfigError if not."""
+    if mode is not None and mode not in RENDER_MODES:
+        raise ConfigError(
+            f"render_mode {mode!r} must be 'rgb_array' or None; gym.make (not make_vec, nor the "
+            f"class itself) also takes 'rgb_array_list' and 'human'"
+        )
+    return mode
+
+
+def draw(mode: str | None, frame: np.ndarray) -> np.ndarray:
+    """Draw a model-size frame for people; raises ConfigError without a render mode."""
+    if mode is None:
+        raise ConfigError("render_mode is None: give render_mode='rgb_array' to gym.make")
+    return upscale(frame, -(-RENDER_SIDE // min(frame.shape[:2])))
+
+
+def _key_code(key: str) -> int:
+    code = ord(key) if len(key) == 1 else _KEY_CODES.get(key)
+    if code is None:
+        raise WorldError(
+            f"the card's actions.keys names the key {key!r}: use one character or one of "
+            f"{', '.join(_KEY_CODES)}"
+        )
+    return code

@@ -1,0 +1,191 @@
+"""Episodes running side by side in one `Dynamics`: what the single and the batched shell share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dfgym.diffusion.noise import mix
+from dfgym.env.starts import Start, choose
+from dfgym.errors import StateError
+from dfgym.frames import upscale
+from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.shelf import load
+
+_SEEDS = ("row.seed", "row.episode", "dynamics.seed")
+
+
+class Rows:
+    """A dynamics and, for each of its rows, the seed, the episode's number and how far it is.
+
+    Row i's start and noise are a function of (its seed, its episode's number) alone. Pickles and
+    deep copies carry the world's name and hash and the rows' state, never the weights.
+
+    Attributes:
+        world: the world.
+        dynamics: the batched state machine.
+        max_steps: the steps after which a row is truncated; None for never.
+        seeds: uint64 `(n,)`, each row's seed.
+        episodes: int64 `(n,)`, episodes begun since that seed was given, less one; -1 before any.
+        elapsed: int64 `(n,)`, steps since the episode began.
+        ended: bool `(n,)`, whether the episode terminated or was truncated.
+    """
+
+    def __init__(
+        self,
+        world: str | os.PathLike[str],
+        num_rows: int,
+        max_steps: int | None,
+        **settings: Any,
+    ) -> None:
+        """Load a world by name or folder; `settings` are the keywords of `Dynamics`."""
+        self.world = load(world)
+        # A name means the same in every process; a relative path does not.
+        named = world == self.world.card.name
+        self._where = self.world.card.name if named else str(self.world.path)
+        self._settings = settings
+        self.dynamics = Dynamics(self.world, num_rows, **settings)
+        self.max_steps = max_steps
+        self.seeds = np.zeros(num_rows, np.uint64)
+        self.episodes = np.full(num_rows, -1)
+        self.elapsed = np.zeros(num_rows, np.int64)
+        self.ended = np.zeros(num_rows, bool)
+
+    @property
+    def begun(self) -> bool:
+        """Whether every row has begun an episode."""
+        return bool((self.episodes >= 0).all())
+
+    def begin(
+        self,
+        rows: np.ndarray,
+        start: Start,
+        np_random: np.random.Generator,
+        seeds: Sequence[int | None] | None = None,
+    ) -> list[dict[str, int]]:
+        """Begin a new episode in the given rows; returns an info for each.
+
+        A row that is given a seed counts its episodes from there; one that never had any draws it
+        from `np_random`.
+        """
+        new = self._next_seeds(rows, np_random, seeds or [None] * len(rows))
+        chosen = [choose(self.world, int(seed), start) for seed in new]
+        self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in chosen])
+        self.elapsed[rows] = 0
+        self.ended[rows] = False
+        return [info for _, _, info in chosen]
+
+    def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
+        """Advance every row by a checked action; returns the transition, and truncated `(n,)`."""
+        transition = self.dynamics.step(actions)
+        self.elapsed += 1
+        if self.max_steps is None:
+            truncated = np.zeros(len(self.ended), bool)
+        else:
+            truncated = self.elapsed >= self.max_steps
+        self.ended = transition.terminated | truncated
+        return transition, truncated
+
+    def observe(self, frames: np.ndarray) -> np.ndarray:
+        """Draw frames at observation size, freshly allocated."""
+        return upscale(frames, self.world.card.frames.observation_scale)
+
+    def clone(self, include_rng: bool = True) -> bytes:
+        """Write the rows' whole state, or all but where their noise comes from, as safetensors."""
+        tensors = {**self._state(), "world": np.frombuffer(self._tag, np.uint8)}
+        if not include_rng:
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in _SEEDS}
+        return safetensors.numpy.save(tensors)
+
+    def restore(self, state: bytes, np_random: np.random.Generator) -> None:
+        """Continue from a state: with its own noise or, if it has none, the rows' next.
+
+        Raises:
+            StateError: the state is damaged, of another world or of another number of rows; nothing
+                has changed.
+        """
+        try:
+            tensors = safetensors.numpy.load(state)
+        except (safetensors.SafetensorError, TypeError, KeyError) as reason:
+            raise StateError(f"this is no state that clone_state() returned: {reason}") from reason
+        tag = tensors.pop("world", np.zeros(0, np.uint8)).tobytes()
+        if tag != self._tag:
+            raise StateError(
+                f"the state belongs to the world {tag.decode(errors='replace')!r}, this is "
+                f"{self._tag.decode()!r}: restore it in an environment of its own world"
+            )
+        expected = self._state()
+        if not any(name in tensors for name in _SEEDS):
+            expected = {name: tensor for name, tensor in expected.items() if name not in _SEEDS}
+        for name in sorted(expected.keys() | tensors.keys()):
+            here, there = (_form(source.get(name)) for source in (expected, tensors))
+            if here != there:
+                raise StateError(
+                    f"the state's {name} is {there}, here it is {here}: restore it with the same "
+                    f"number of rows, context_mode and denoising_steps, and the same dfgym"
+                )
+        rows = np.arange(len(self.ended))
+        if "row.seed" in tensors:
+            self.seeds, self.episodes = tensors["row.seed"], tensors["row.episode"]
+        else:
+            tensors["dynamics.seed"] = self._next_seeds(rows, np_random, [None] * len(rows))
+        self.elapsed, self.ended = tensors["row.elapsed"], tensors["row.ended"]
+        prefix = "dynamics."
+        inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        self.dynamics.set_state(rows, inner)
+
+    @property
+    def _tag(self) -> bytes:
+        return f"{self.world.card.name} {self.world.hash}".encode()
+
+    def _state(self) -> dict[str, np.ndarray]:
+        inner = self.dynamics.get_state(np.arange(len(self.ended)))
+        return {
+            "row.seed": self.seeds,
+            "row.episode": self.episodes,
+            "row.elapsed": self.elapsed,
+            "row.ended": self.ended,
+            **{f"dynamics.{name}": np.ascontiguousarray(tensor) for name, tensor in inner.items()},
+        }
+
+    def _next_seeds(
+        self, rows: np.ndarray, np_random: np.random.Generator, seeds: Sequence[int | None]
+    ) -> np.ndarray:
+        """Advance the rows' episode numbers; returns the seeds, int64, of what they begin now."""
+        for row, seed in zip(rows, seeds, strict=True):
+            if seed is not None:
+                self.seeds[row], self.episodes[row] = seed % 2**64, -1  # all of it that `mix` uses
+            elif self.episodes[row] < 0:
+                self.seeds[row] = np_random.integers(2**63)
+        self.episodes[rows] += 1
+        mixed = [mix(int(self.seeds[row]), int(self.episodes[row])) for row in rows]
+        return np.array(mixed, dtype=np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "world": self._where,
+            "hash": self.world.hash,
+            "num_rows": len(self.ended),
+            "max_steps": self.max_steps,
+            "settings": self._settings,
+            "state": self.clone(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        settings = state["settings"]
+        Rows.__init__(self, state["world"], state["num_rows"], state["max_steps"], **settings)
+        if self.world.hash != state["hash"]:
+            raise StateError(
+                f"the world {state['world']} is not the one this environment was pickled with: its "
+                f"hash is {self.world.hash}, it was {state['hash']}; put that world back"
+            )
+        self.restore(state["state"], np.random.default_rng())
+
+
+def _form(tensor: np.ndarray | None) -> str:
+    return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

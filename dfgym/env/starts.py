@@ -1,0 +1,117 @@
+"""Where an episode begins: `reset(options=...)` checked, and the start context that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dfgym.diffusion.noise import mix
+from dfgym.env.actions import check_actions
+from dfgym.errors import ConfigError
+from dfgym.frames import downscale, upscale
+from dfgym.world.bundle import World
+
+OPTIONS = ("start", "index", "frames", "actions")
+STARTS = ("episode", "anywhere")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checked request for starts."""
+
+    where: str = "episode"
+    """`episode`: the first frame of a held-out real episode; `anywhere`: any frame but the last."""
+    index: int | None = None
+    """The held-out episode; any if None."""
+    context: tuple[np.ndarray, np.ndarray] | None = None
+    """The caller's own: frames, uint8 `(t, h, w, 3)` at model size, actions, int64 `(t - 1,)`."""
+
+
+def parse(world: World, options: dict[str, Any] | None) -> Start:
+    """Check the options of a reset, before anything changes.
+
+    Args:
+        world: the world, whose sizes and held-out episodes bound the options.
+        options: any of `start` ("episode" or "anywhere"), `index` (a held-out episode) or else
+            `frames` (uint8 `(t, h, w, 3)` at model or observation size) and `actions` (`(t - 1,)`,
+            may be left out for one frame).
+
+    Raises:
+        ConfigError: a key is unknown or a value is of the wrong type, shape or range.
+        ActionError: the actions are.
+    """
+    if not isinstance(options, dict | None):
+        raise ConfigError(f"options {options!r} must be a dict with any of {', '.join(OPTIONS)}")
+    options = options or {}
+    if unknown := [key for key in options if key not in OPTIONS]:
+        raise ConfigError(f"option {unknown[0]!r} is unknown: use {', '.join(OPTIONS)}")
+    if "frames" in options or "actions" in options:
+        if "start" in options or "index" in options:
+            raise ConfigError("options frames and actions are a start: leave out start and index")
+        if "frames" not in options:
+            raise ConfigError("option actions needs the option frames, one frame more than actions")
+        return Start(context=_own(world, options["frames"], options.get("actions", [])))
+    where, index, count = options.get("start", "episode"), options.get("index"), len(world.starts)
+    if not isinstance(where, str) or where not in STARTS:
+        raise ConfigError(f"option start = {where!r} must be one of {', '.join(STARTS)}")
+    whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+    if index is not None and not (whole and 0 <= index < count):
+        raise ConfigError(
+            f"option index = {index!r} must be an int from 0 to {count - 1}, a held-out episode"
+        )
+    return Start(where, None if index is None else int(index))
+
+
+def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Choose a start context as a function of the seed alone.
+
+    Returns:
+        frames uint8 `(t, h, w, 3)` at model size with t at most the model's window, the actions
+        int64 `(t - 1,)` between them, and info: `start_episode` and `start_frame`, the held-out
+        episode and the frame in it that the dream begins with (-1 and t - 1 for own frames).
+    """
+    if start.context is not None:
+        frames, actions = start.context
+        episode, frame = -1, len(frames) - 1
+    else:
+        lengths = np.diff(world.starts.offsets)
+        # An episode's last frame is where it ended: nothing follows it.
+        choices = np.ones_like(lengths) if start.where == "episode" else np.maximum(lengths - 1, 1)
+        before = np.cumsum(choices) - choices
+        if start.index is None:
+            number = mix(seed, 0) % int(choices.sum())
+        else:
+            number = int(before[start.index]) + mix(seed, 0) % int(choices[start.index])
+        episode = int(np.searchsorted(before, number, side="right")) - 1
+        frame = number - int(before[episode])
+        frames, actions = world.starts.episode(episode)
+    first = max(0, frame + 1 - world.card.model.window)
+    info = {"start_episode": episode, "start_frame": frame}
+    return frames[first : frame + 1].copy(), actions[first:frame].copy(), info
+
+
+def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Check the caller's own start and bring it to model size."""
+    card = world.card
+    size, scale = (card.frames.height, card.frames.width, 3), card.frames.observation_scale
+    drawn = (size[0] * scale, size[1] * scale, 3)
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
+        kind = getattr(frames, "dtype", type(frames).__name__)
+        raise ConfigError(f"option frames is of type {kind}: give a uint8 array (t, h, w, 3)")
+    if frames.ndim != 4 or len(frames) == 0 or frames.shape[1:] not in (size, drawn):
+        raise ConfigError(
+            f"option frames has shape {frames.shape}: give (t, h, w, c) with t at least 1 and "
+            f"(h, w, c) = {size}, or {drawn} as observations are"
+        )
+    if frames.shape[1:] == size:
+        small = frames.copy()
+    else:
+        small = downscale(frames, scale)
+        if not np.array_equal(upscale(small, scale), frames):
+            raise ConfigError(
+                f"option frames is not drawn in cells of {scale}x{scale} equal pixels as this "
+                f"world's observations are: give frames at model size, {size}"
+            )
+    return small, check_actions(actions, card.actions.n, len(frames) - 1)

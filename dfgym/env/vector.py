@@ -1,0 +1,244 @@
+"""The learned world as a Gymnasium vector environment: one batched denoising call a step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from dfgym.env.actions import check_actions
+from dfgym.env.env import RENDER_MODES, check_render_mode, draw, spaces
+from dfgym.env.rows import Rows
+from dfgym.env.starts import parse
+from dfgym.errors import ConfigError, StateError
+from dfgym.world.shelf import DEFAULT
+
+
+class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """N dreams in one batch: row i is what `DreamEnv` plays when seeded with `seed + i`.
+
+    Observations uint8 `(n, h, w, 3)`, actions int `(n,)`, rewards float64 `(n,)`, terminations and
+    truncations bool `(n,)`; infos are dicts of arrays with their masks, all as Gymnasium has them.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        world: str | os.PathLike[str] = DEFAULT,
+        device: str = "auto",
+        denoising_steps: int | None = None,
+        context_mode: str | None = None,
+        context_noise: float | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Load a world.
+
+        Args:
+            num_envs: rows in the batch.
+            max_episode_steps: steps after which a row is truncated; None: the card's, -1: never.
+            autoreset_mode: Gymnasium's: `NEXT_STEP`, `SAME_STEP` or `DISABLED`.
+            world: as for `DreamEnv`, like the rest.
+            device: a torch device, or "auto".
+            denoising_steps: solver steps for each frame.
+            context_mode: how finished frames are shown to the model.
+            context_noise: how noisy they are shown.
+            render_mode: `rgb_array` or None.
+
+        Raises:
+            WorldError, ConfigError, DeviceError: as for `DreamEnv`.
+        """
+        if not _whole(num_envs) or num_envs < 1:
+            raise ConfigError(f"num_envs = {num_envs!r} must be an int of at least 1")
+        limit = max_episode_steps
+        if limit is not None and (not _whole(limit) or (limit < 1 and limit != -1)):
+            raise ConfigError(
+                f"max_episode_steps = {limit!r} must be an int of at least 1, -1 for no limit, or "
+                f"None for the card's"
+            )
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            allowed = ", ".join(repr(mode.value) for mode in AutoresetMode)
+            raise ConfigError(
+                f"autoreset_mode = {autoreset_mode!r} must be an AutoresetMode or one of {allowed}"
+            ) from None
+        self.render_mode = check_render_mode(render_mode)
+        self._rows: Rows | None = Rows(
+            world,
+            int(num_envs),
+            None if limit == -1 else limit,
+            device=device,
+            denoising_steps=denoising_steps,
+            context_mode=context_mode,
+            context_noise=context_noise,
+        )
+        card = self._rows.world.card
+        if limit is None:
+            self._rows.max_steps = card.episode.max_steps
+        self.num_envs = int(num_envs)
+        self.single_observation_space, self.single_action_space = spaces(self._rows)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.metadata = {
+            "render_modes": list(RENDER_MODES),
+            "render_fps": card.frames.fps,
+            "autoreset_mode": self.autoreset_mode,
+        }
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode in every row, or in those of `options["reset_mask"]`.
+
+        Args:
+            seed: `s` seeds row i with `s + i`; a list has one seed, or None, for each row; None
+                begins the next episode of each row's series.
+            options: `reset_mask`, bool `(n,)`, and those of `DreamEnv.reset`, for all rows alike.
+
+        Raises:
+            ConfigError, ActionError: an argument is not allowed; nothing has changed.
+            StateError: the environment is closed.
+        """
+        rows = self._open()
+        mask = np.ones(self.num_envs, bool)
+        if isinstance(options, dict) and "reset_mask" in options:
+            mask = self._check_mask(options["reset_mask"])
+            options = {key: value for key, value in options.items() if key != "reset_mask"}
+        start = parse(rows.world, options)
+        seeds = self._check_seeds(seed)
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        infos = self._begin(rows, mask, start, [seeds[row] for row in np.flatnonzero(mask)])
+        return rows.observe(rows.dynamics.frames()), infos
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Denoise the next frame of every row.
+
+        Infos: `termination_probability` and `uncertainty` as for `DreamEnv.step`, `start_episode`
+        and `start_frame` in rows that begin anew; with SAME_STEP `final_obs` and `final_info`.
+
+        Raises:
+            ActionError: the batch or an action in it is not allowed; nothing has changed.
+            StateError: before the first reset or after close; with DISABLED, a row has ended.
+        """
+        rows = self._running()
+        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        resting = rows.ended  # rows.step makes a new array
+        if self.autoreset_mode is not AutoresetMode.NEXT_STEP and resting.any():
+            raise StateError(
+                f"rows {np.flatnonzero(resting).tolist()} have ended: reset them with "
+                f"options={{'reset_mask': mask}} before step()"
+            )
+        transition, truncated = rows.step(actions)
+        rewards, terminated = transition.rewards, transition.terminated
+        observations = rows.observe(transition.frames)
+        steps = {
+            "termination_probability": transition.termination_probability,
+            "uncertainty": transition.uncertainty,
+        }
+        match self.autoreset_mode:
+            case AutoresetMode.NEXT_STEP:
+                again = resting
+                rewards[again], terminated[again], truncated[again] = 0.0, False, False
+            case AutoresetMode.SAME_STEP:
+                again = terminated | truncated
+            case AutoresetMode.DISABLED:
+                again = np.zeros(self.num_envs, bool)
+        infos = _masked(steps, ~again)
+        if again.any():
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                final = np.full(self.num_envs, None, dtype=object)
+                for row in np.flatnonzero(again):
+                    final[row] = observations[row].copy()
+                infos |= _masked({"final_obs": final, "final_info": _masked(steps, again)}, again)
+            infos |= self._begin(rows, again, parse(rows.world, None))
+            observations[again] = rows.observe(rows.dynamics.frames()[again])
+        return observations, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        """Draw every row's current frame, as `DreamEnv.render` does."""
+        return tuple(draw(self.render_mode, frame) for frame in self._running().dynamics.frames())
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let go of the model; closing twice is fine, any other call then raises StateError."""
+        self._rows = None
+
+    def clone_state(self, include_rng: bool = True) -> bytes:
+        """Return all rows' state; as `DreamEnv.clone_state`."""
+        return self._running().clone(include_rng)
+
+    def restore_state(self, state: bytes) -> np.ndarray:
+        """Continue all rows from a state of the same world and as many; returns observations.
+
+        Raises:
+            StateError: as for `DreamEnv.restore_state`.
+        """
+        rows = self._open()
+        rows.restore(state, self.np_random)
+        return rows.observe(rows.dynamics.frames())
+
+    def _begin(
+        self, rows: Rows, mask: np.ndarray, start: Any, seeds: Sequence[int | None] | None = None
+    ) -> dict[str, Any]:
+        chosen = np.flatnonzero(mask)
+        infos = rows.begin(chosen, start, self.np_random, seeds)
+        arrays = {key: np.zeros(self.num_envs, np.int64) for key in infos[0]}
+        for key, array in arrays.items():
+            array[chosen] = [info[key] for info in infos]
+        return _masked(arrays, mask)
+
+    def _check_mask(self, mask: Any) -> np.ndarray:
+        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (self.num_envs,):
+            raise ConfigError(
+                f"option reset_mask = {mask!r} must be a bool array of shape ({self.num_envs},)"
+            )
+        if not mask.any():
+            raise ConfigError("option reset_mask names no row: set at least one to True")
+        return mask
+
+    def _check_seeds(self, seed: Any) -> list[int | None]:
+        if seed is None or _whole(seed):
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        else:
+            seeds = list(seed) if isinstance(seed, list | tuple | np.ndarray) else [seed]
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"seed has {len(seeds)} values: give {self.num_envs}, one a row")
+        for value in seeds:
+            if value is not None and not (_whole(value) and value >= 0):
+                raise ConfigError(f"seed {value!r} must be an int of at least 0, or None")
+        return [None if value is None else int(value) for value in seeds]
+
+    def _open(self) -> Rows:
+        if self._rows is None:
+            raise StateError("the environment is closed: make a new one")
+        return self._rows
+
+    def _running(self) -> Rows:
+        rows = self._open()
+        if not rows.begun:
+            raise StateError("not every row has begun an episode: call reset() first")
+        return rows
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _masked(values: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """Pair each array with its mask and blank what that leaves out; {} where that is all."""
+    infos: dict[str, Any] = {}
+    for key, value in values.items() if mask.any() else ():
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            value = np.where(mask, value, np.zeros_like(value))
+        infos[key], infos[f"_{key}"] = value, mask.copy()
+    return infos

@@ -1,0 +1,82 @@
+"""Whether a long dream fades, blurs, freezes or forgets the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfgym.evaluation import pictures, referee
+from dfgym.evaluation.rollout import Dream, Episode, Real, players, roll
+
+if TYPE_CHECKING:
+    from dfgym.evaluation.fidelity import MakeDynamics
+    from dfgym.world.card import Card
+
+MEASURES = (pictures.brightness, pictures.detail, pictures.change)
+
+
+def drift(
+    make: MakeDynamics,
+    card: Card,
+    frames: int = 10_000,
+    rows: int = 4,
+    blocks: int = 10,
+    seed: int = 3,
+) -> dict[str, Any]:
+    """Watch the scripted player play on and on, block by block.
+
+    Args:
+        make: makes the dynamics.
+        card: of the world.
+        frames: in each row; an episode has no limit, and one that ends begins anew.
+        rows: games side by side.
+        blocks: the run is cut into as many.
+        seed: of both games and of the player.
+
+    Returns:
+        `block` (its frames) and, for `dream` and `real`, `longest` (transitions of the longest
+        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `pictures`), and
+        `illegal_per_1000` if the referee knows the game.
+    """
+    size = -(-frames // blocks)
+    result: dict[str, Any] = {"block": size}
+    for name, game in (("dream", Dream(make(rows), seed)), ("real", Real(card, rows, seed))):
+        episodes = roll(game, players(card, rows, 0.0, seed), frames * rows)
+        pieces = _pieces(episodes, rows, size)
+        result[name] = {"longest": max(map(len, episodes))}
+        for measure in MEASURES:
+            values = [measure(episode.frames[a : b + 1]) for episode, _, a, b in pieces]
+            result[name][measure.__name__] = _means(pieces, values)
+        if referee.judges(card):
+            verdicts = {id(e): referee.judge_one(e) for e in episodes}
+            values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]
+            result[name]["illegal_per_1000"] = _means(pieces, values)
+    return result
+
+
+Piece = tuple[Episode, int, int, int]
+"""An episode, a block, and the transitions (first and end) of the one in the other."""
+
+
+def _pieces(episodes: Sequence[Episode], rows: int, size: int) -> list[Piece]:
+    """Lay each row's episodes end to end and cut them into blocks of `size` transitions."""
+    pieces, clock = [], [0] * rows
+    for episode in episodes:
+        first = 0
+        while first < len(episode):
+            block, inside = divmod(clock[episode.row], size)
+            end = min(len(episode), first + size - inside)
+            pieces.append((episode, block, first, end))
+            clock[episode.row] += end - first
+            first = end
+    return pieces
+
+
+def _means(pieces: Sequence[Piece], values: Sequence[float]) -> list[float]:
+    """Mean of the pieces' values in each block, weighted by their lengths."""
+    blocks = np.array([block for _, block, _, _ in pieces])
+    lengths = np.array([end - first for _, _, first, end in pieces])
+    totals = np.bincount(blocks, lengths * np.array(values))
+    return (totals / np.bincount(blocks, lengths)).tolist()

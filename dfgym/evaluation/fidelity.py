@@ -1,0 +1,163 @@
+"""How faithful a dream is: its pictures over the horizon, its rewards and ends, its actions.
+
+Every number stands beside two baselines. *Copy* shows the last real frame for ever. *Real* is the
+real game against itself: the same past and the same actions with other chance, which is as close
+as any model of a game of chance can come. (Absent where a game's chance cannot be redrawn.)
+
+Legend: n moments, t frames, h w a frame of the model's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfgym.evaluation import moments, pictures
+from dfgym.evaluation.moments import Moment
+from dfgym.evaluation.rollout import open_real
+from dfgym.evaluation.scores import calibration, events
+
+if TYPE_CHECKING:
+    from dfgym.world.card import Card
+    from dfgym.world.dynamics import Dynamics
+
+MakeDynamics = Callable[[int], "Dynamics"]
+"""Makes the world's dynamics with so many rows."""
+
+HORIZONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+BATCH = 256
+
+
+def horizon(
+    make: MakeDynamics,
+    card: Card,
+    count: int = 64,
+    horizons: Sequence[int] = HORIZONS,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Compare dream and real game so many steps after a real past, under the recorded actions.
+
+    The scripted player with a tenth of random actions has recorded them. A game that has ended
+    keeps its last frame, in the dream as in reality.
+
+    Returns:
+        `horizons`, `moments` (how many are known that far), and for `dream`, `copy` and `real` the
+        lists `psnr` in dB, `ssim` and `exact`.
+    """
+    chosen = moments.draw(card, count, 0.1, seed)
+    longest = max(horizons)
+    frames, actions, known = map(np.stack, zip(*(m.after(longest) for m in chosen), strict=True))
+    dynamics = make(count)
+    moments.begin(dynamics, chosen, seed)
+    seen = {"dream": _dreamt(dynamics, actions)}
+    seen["copy"] = np.repeat(frames[:, :1], longest + 1, 1)
+    source = open_real(card)
+    if moments.can_redraw(source):
+        twins = [moments.twin(source, m, a, seed) for m, a in zip(chosen, actions, strict=True)]
+        seen["real"] = np.stack([moments.hold(twin.frames, longest) for twin in twins])
+    reached = [h for h in horizons if (known >= h).any()]
+    result: dict[str, Any] = {
+        "horizons": reached,
+        "moments": [int((known >= h).sum()) for h in reached],
+    }
+    for name, found in seen.items():
+        pairs = [(found[known >= h, h], frames[known >= h, h]) for h in reached]
+        result[name] = {
+            "psnr": [pictures.psnr(*pair) for pair in pairs],
+            "ssim": [pictures.ssim(*pair) for pair in pairs],
+            "exact": [pictures.exact(*pair) for pair in pairs],
+        }
+    return result
+
+
+def next_frame(make: MakeDynamics, card: Card, count: int = 2048, seed: int = 2) -> dict[str, Any]:
+    """Judge single steps after a real past: frame, reward, end, and whether actions matter.
+
+    Returns:
+        For `dream`, `copy` and `real`: `psnr`, `ssim`, `exact`, and `reward` and `termination`
+        (`precision`, `recall`, `f1`). For `dream` also `calibration` of the termination
+        probability, and `shuffled`: the frame's measures for the same noise under other moments'
+        actions.
+    """
+    chosen = moments.draw(card, count, 0.2, seed)
+    actions = np.array([m.episode.actions[m.at] for m in chosen])
+    truth = _Steps(
+        np.stack([m.episode.frames[m.at + 1] for m in chosen]),
+        np.array([m.episode.rewards[m.at] for m in chosen]),
+        np.array([m.episode.terminated[m.at] for m in chosen]),
+    )
+    dynamics = make(min(BATCH, count))
+    dream, probability = _step_each(dynamics, chosen, actions, seed)
+    shuffled = np.random.default_rng(seed).permutation(actions)
+    other, _ = _step_each(dynamics, chosen, shuffled, seed)
+    last = np.stack([m.episode.frames[m.at] for m in chosen])
+    result = {
+        "moments": count,
+        "dream": {
+            **_compare(dream, truth),
+            "calibration": calibration(probability, truth.terminated),
+            "shuffled": _compare_frames(other.frames, truth.frames),
+        },
+        "copy": _compare(_Steps(last, np.zeros(count), np.zeros(count, bool)), truth),
+    }
+    source = open_real(card)
+    if moments.can_redraw(source):
+        pairs = enumerate(zip(chosen, actions, strict=True))
+        twins = [moments.twin(source, m, np.array([a]), seed + i) for i, (m, a) in pairs]
+        real = _Steps(
+            np.stack([twin.frames[1] for twin in twins]),
+            np.concatenate([twin.rewards for twin in twins]),
+            np.concatenate([twin.terminated for twin in twins]),
+        )
+        result["real"] = _compare(real, truth)
+    return result
+
+
+@dataclass(frozen=True)
+class _Steps:
+    frames: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+
+
+def _compare(found: _Steps, truth: _Steps) -> dict[str, Any]:
+    return {
+        **_compare_frames(found.frames, truth.frames),
+        "reward": events(found.rewards, truth.rewards),
+        "termination": events(found.terminated, truth.terminated),
+    }
+
+
+def _compare_frames(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    measures = (pictures.psnr, pictures.ssim, pictures.exact)
+    return {measure.__name__: measure(found, truth) for measure in measures}
+
+
+def _dreamt(dynamics: Dynamics, actions: np.ndarray) -> np.ndarray:
+    """Frames `(n, t + 1, h, w, 3)` of a dream that has begun, under actions `(n, t)`."""
+    frames = [dynamics.frames()]
+    ended = np.zeros(len(actions), bool)
+    for column in actions.T:
+        step = dynamics.step(np.ascontiguousarray(column))
+        frames.append(np.where(ended[:, None, None, None], frames[-1], step.frames))
+        ended |= step.terminated
+    return np.stack(frames, 1)
+
+
+def _step_each(
+    dynamics: Dynamics, chosen: Sequence[Moment], actions: np.ndarray, seed: int
+) -> tuple[_Steps, np.ndarray]:
+    """One step from each moment, and the termination probabilities `(n,)`."""
+    rows = dynamics.num_rows
+    parts = []
+    for first in range(0, len(chosen), rows):
+        part = actions[first : first + rows]
+        moments.begin(dynamics, chosen[first : first + rows], seed + first)
+        step = dynamics.step(np.concatenate([part, np.zeros(rows - len(part), np.int64)]))
+        values = (step.frames, step.rewards, step.terminated, step.termination_probability)
+        parts.append([value[: len(part)] for value in values])
+    frames, rewards, terminated, probability = map(np.concatenate, zip(*parts, strict=True))
+    return _Steps(frames, rewards, terminated), probability

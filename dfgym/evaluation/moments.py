@@ -1,0 +1,119 @@
+"""Moments of real games that training never saw, and what the real game does from there.
+
+Legend: t frames, h w a frame of the model's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dfgym.data.minatar import MinAtarEnv
+from dfgym.data.source import Source
+from dfgym.evaluation.rollout import Episode, Real, players, roll
+
+if TYPE_CHECKING:
+    from dfgym.world.card import Card
+    from dfgym.world.dynamics import Dynamics
+
+ROWS = 32
+LEAST = 1024
+"""Transitions that are played in each row, so that long episodes are among them."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a real episode, known with all before it."""
+
+    episode: Episode
+    at: int
+
+    def context(self, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last frames up to here, `window` at most, and the actions between them."""
+        first = max(0, self.at + 1 - window)
+        return self.episode.frames[first : self.at + 1], self.episode.actions[first : self.at]
+
+    def after(self, steps: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """What followed.
+
+        Returns:
+            Frames `(steps + 1, h, w, 3)` from here on, the last one held after the end; the
+            actions `(steps,)`, 0 after the end; and how many of the steps are known: all, if the
+            episode ended by itself, else those before it was cut.
+        """
+        actions = self.episode.actions[self.at :][:steps]
+        missing = np.zeros(steps - len(actions), np.int64)
+        known = steps if self.episode.terminated[-1] else len(actions)
+        frames = hold(self.episode.frames[self.at :], steps)
+        return frames, np.concatenate([actions, missing]), known
+
+
+def draw(card: Card, count: int, epsilon: float, seed: int) -> list[Moment]:
+    """Draw moments evenly from what the scripted player does in fresh real games.
+
+    Args:
+        card: of the world.
+        count: how many.
+        epsilon: the player's share of random actions.
+        seed: of games, player and draw.
+    """
+    rows = min(count, ROWS)
+    played = max(4 * count, LEAST * rows)
+    game = Real(card, rows, seed)
+    episodes = roll(game, players(card, rows, epsilon, seed), played, card.episode.max_steps)
+    moments = [Moment(episode, at) for episode in episodes for at in range(len(episode))]
+    chosen = np.random.default_rng(seed).choice(len(moments), count, replace=False)
+    return [moments[i] for i in chosen]
+
+
+def begin(dynamics: Dynamics, moments: Sequence[Moment], seed: int) -> None:
+    """Put a moment into each row of a dream; rows left over get the last one."""
+    window, rows = dynamics.world.card.model.window, dynamics.num_rows
+    filled = [*moments, *[moments[-1]] * (rows - len(moments))]
+    seeds = np.random.default_rng(seed).integers(2**63, size=rows)
+    dynamics.reset(np.arange(rows), seeds, [moment.context(window) for moment in filled])
+
+
+def can_redraw(source: Source) -> bool:
+    """Whether `twin` knows where a game keeps its chance."""
+    return isinstance(source.env.unwrapped, MinAtarEnv)
+
+
+def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Episode:
+    """Play the real game up to a moment again, and on from there with other chance.
+
+    Args:
+        source: a copy of the game of which `can_redraw` holds.
+        moment: its episode's seed and actions bring the game there.
+        actions: `(t,)`, to be carried out from there, until the game ends.
+        seed: of the other chance.
+
+    Returns:
+        What happens from the moment on.
+    """
+    game = source.env.unwrapped
+    assert isinstance(game, MinAtarEnv)
+    observation, _ = source.env.reset(seed=moment.episode.seed)
+    for action in moment.episode.actions[: moment.at]:
+        observation, *_ = source.env.step(source.to_env(int(action)))
+    frames, rewards, ended = [source.frame(observation)], [], []
+    assert np.array_equal(frames[0], moment.episode.frames[moment.at])
+    game.game.random = np.random.RandomState(seed)
+    for action in actions:
+        observation, reward, terminated, _, _ = source.env.step(source.to_env(int(action)))
+        frames.append(source.frame(observation))
+        rewards.append(float(reward))
+        ended.append(bool(terminated))
+        if terminated:
+            break
+    return Episode(
+        np.stack(frames), actions[: len(ended)], np.array(rewards), np.array(ended), 0, 0
+    )
+
+
+def hold(frames: np.ndarray, steps: int) -> np.ndarray:
+    """Frames `(steps + 1, h, w, 3)`: those given, then the last of them for ever."""
+    return frames[np.minimum(np.arange(steps + 1), len(frames) - 1)]

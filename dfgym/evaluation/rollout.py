@@ -1,0 +1,271 @@
+"""Play a game, dreamed or real, many rows at once, and keep everything that was drawn.
+
+Legend: b rows side by side, t frames of an episode, h w a frame of the model's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from dfgym.agents import scripted
+from dfgym.data.source import Source, open_source
+from dfgym.errors import MissingPackageError
+
+if TYPE_CHECKING:
+    from dfgym.world.card import Card
+    from dfgym.world.dynamics import Dynamics
+
+
+class Step(Protocol):
+    """What a game answers: frames uint8 `(b, h, w, 3)`, rewards and terminated `(b,)`."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """What is drawn now."""
+        ...
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """What the step earned."""
+        ...
+
+    @property
+    def terminated(self) -> np.ndarray:
+        """Whether it ended the episode."""
+        ...
+
+
+class Game(Protocol):
+    """Rows of one game, stepped together."""
+
+    num_rows: int
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begin the next episode in these rows."""
+
+    def frames(self) -> np.ndarray:
+        """The current frames, uint8 `(b, h, w, 3)`."""
+        ...
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Step every row by actions int64 `(b,)`."""
+        ...
+
+
+class Policy(Protocol):
+    """Chooses an action from a frame."""
+
+    def reset(self) -> None:
+        """Forget the episode."""
+
+    def __call__(self, observation: np.ndarray) -> int:
+        """Choose an action."""
+        ...
+
+
+class Dream:
+    """The learned game: every episode begins with the first frame of a held-out real one."""
+
+    def __init__(self, dynamics: Dynamics, seed: int = 0) -> None:
+        self.dynamics = dynamics
+        self.num_rows = dynamics.num_rows
+        self._random = [np.random.default_rng(s) for s in _seeds(seed, self.num_rows)]
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begin the next episode in these rows."""
+        starts = self.dynamics.world.starts
+        contexts, seeds = [], []
+        for row in rows:
+            frames, actions = starts.episode(int(self._random[row].integers(len(starts))))
+            contexts.append((frames[:1], actions[:0]))
+            seeds.append(self._random[row].integers(2**63))
+        self.dynamics.reset(rows, np.array(seeds, np.int64), contexts)
+
+    def frames(self) -> np.ndarray:
+        """The current frames."""
+        return self.dynamics.frames()
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Step every row."""
+        return self.dynamics.step(actions)
+
+
+@dataclass(frozen=True)
+class RealStep:
+    """A `Step` of the real game."""
+
+    frames: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+
+
+class Real:
+    """The source game, a copy a row; what a row plays follows from the seed and its actions."""
+
+    def __init__(self, card: Card, num_rows: int, seed: int = 0) -> None:
+        self.num_rows = num_rows
+        self.seeds = [0] * num_rows  # of the running episodes
+        self._random = [np.random.default_rng(s) for s in _seeds(seed, num_rows)]
+        self._sources = [open_real(card) for _ in range(num_rows)]
+        self._frames = np.zeros((num_rows, card.frames.height, card.frames.width, 3), np.uint8)
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begin the next episode in these rows."""
+        for row in rows:
+            self.seeds[row] = int(self._random[row].integers(2**32))
+            source = self._sources[row]
+            self._frames[row] = source.frame(source.env.reset(seed=self.seeds[row])[0])
+
+    def frames(self) -> np.ndarray:
+        """The current frames."""
+        return self._frames.copy()
+
+    def step(self, actions: np.ndarray) -> RealStep:
+        """Step every row."""
+        rewards, terminated = np.zeros(self.num_rows), np.zeros(self.num_rows, bool)
+        for row, (source, action) in enumerate(zip(self._sources, actions, strict=True)):
+            observation, reward, ends, _, _ = source.env.step(source.to_env(int(action)))
+            self._frames[row] = source.frame(observation)
+            rewards[row], terminated[row] = reward, ends
+        return RealStep(self.frames(), rewards, terminated)
+
+
+def open_real(card: Card) -> Source:
+    """Make a world's source game, its frames brought to the model's size.
+
+    Raises:
+        MissingPackageError: naming the extra that installs the game.
+    """
+    try:
+        return open_source(
+            card.source.env, card.source.kwargs, (card.frames.height, card.frames.width)
+        )
+    except MissingPackageError as reason:
+        if not card.source.extra:
+            raise
+        raise MissingPackageError(
+            f"{card.name} is measured against its real game, which needs more packages: "
+            f'pip install "dfgym[{card.source.extra}]" ({reason})'
+        ) from reason
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What was drawn and done, from a reset to the episode's end or to where it was cut.
+
+    Attributes:
+        frames: uint8 `(t, h, w, 3)`.
+        actions: int64 `(t - 1,)`; `actions[i]`, `rewards[i]`, `terminated[i]` lead to frame i + 1.
+        rewards: float64 `(t - 1,)`.
+        terminated: bool `(t - 1,)`.
+        row: the row that played it.
+        seed: with which the real game was reset; 0 in a dream.
+    """
+
+    frames: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    row: int
+    seed: int
+
+    def __len__(self) -> int:
+        """Count the transitions."""
+        return len(self.actions)
+
+
+def roll(
+    game: Game, players: Sequence[Policy], transitions: int, max_steps: int | None = None
+) -> list[Episode]:
+    """Play until there are at least `transitions`, as many in each row.
+
+    An episode that ends, or reaches `max_steps`, begins anew. The last one of each row is cut.
+
+    Args:
+        game: what is played.
+        players: one a row.
+        transitions: over all rows.
+        max_steps: of one episode; None for no limit.
+
+    Returns:
+        Episodes, those of one row in order.
+    """
+    rows = game.num_rows
+    steps = -(-transitions // rows)
+    finished: list[list[Episode]] = [[] for _ in range(rows)]
+    running: list[list[tuple[np.ndarray, int, float, bool]]] = [[] for _ in range(rows)]
+    seeds = getattr(game, "seeds", [0] * rows)
+    game.reset(np.arange(rows))
+    frames = game.frames()
+    for player in players:
+        player.reset()
+    for step in range(1, steps + 1):
+        actions = np.array([play(frame) for play, frame in zip(players, frames, strict=True)])
+        after = game.step(actions)
+        over = []
+        for row in range(rows):
+            played = running[row]
+            terminated = bool(after.terminated[row])
+            played.append((frames[row], int(actions[row]), float(after.rewards[row]), terminated))
+            ends = terminated or len(played) == max_steps
+            if ends or step == steps:
+                finished[row].append(_episode(played, after.frames[row], row, seeds[row]))
+                running[row] = []
+            if ends:
+                over.append(row)
+        frames = after.frames
+        if over and step < steps:
+            game.reset(np.array(over))
+            frames = game.frames()
+            for row in over:
+                players[row].reset()
+    return [episode for row in finished for episode in row]
+
+
+def players(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Policy]:
+    """One player a row: the game's scripted one with a share `epsilon` of random actions.
+
+    A game for which there is none is played at random.
+    """
+    seeds = _seeds(seed, count)
+    try:
+        return [scripted.make(card.source.env, epsilon, s) for s in seeds]
+    except ValueError:
+        return [RandomPolicy(card.actions.n, s) for s in seeds]
+
+
+class RandomPolicy:
+    """Draws every action evenly from its own generator."""
+
+    def __init__(self, num_actions: int, seed: int | np.random.SeedSequence) -> None:
+        self.num_actions = num_actions
+        self.random = np.random.default_rng(seed)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def __call__(self, observation: np.ndarray) -> int:
+        """Draw an action."""
+        return int(self.random.integers(self.num_actions))
+
+
+def _seeds(seed: int, count: int) -> list[np.random.SeedSequence]:
+    return np.random.SeedSequence(seed).spawn(count)
+
+
+def _episode(
+    played: list[tuple[np.ndarray, int, float, bool]], last: np.ndarray, row: int, seed: int
+) -> Episode:
+    frames, actions, rewards, terminated = zip(*played, strict=True)
+    return Episode(
+        np.stack([*frames, last]),
+        np.array(actions, np.int64),
+        np.array(rewards),
+        np.array(terminated),
+        row,
+        seed,
+    )

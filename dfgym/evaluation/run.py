@@ -1,0 +1,145 @@
+"""`dfgym evaluate`: measure a world against its real game, into one JSON file and one HTML page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dfgym.evaluation import fidelity, gif, referee, report, speed, transfer
+from dfgym.evaluation.drift import drift
+from dfgym.evaluation.rollout import Dream, Game, Real, open_real, players, roll
+from dfgym.files import write_atomic, write_json
+from dfgym.world import shelf
+from dfgym.world.bundle import World
+from dfgym.world.dynamics import Dynamics
+
+ROWS = 16
+FILM = 240
+"""Frames of the moving picture."""
+
+
+def evaluate(
+    world: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    quick: bool = False,
+    device: str = "auto",
+    **sampler: Any,
+) -> dict[str, Any]:
+    """Measure a world.
+
+    Writes `evaluation.json`, `evaluation.html` and `dream.gif`. Agents are not trained here, since
+    that takes hours: what `dfgym.evaluation.transfer` has left in `out/transfer` is read.
+
+    Args:
+        world: a name on the shelf, or the path of a folder.
+        out: folder to write to.
+        quick: about a twentieth of the frames: a look, not a measurement.
+        device: where the dream runs.
+        sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
+
+    Returns:
+        What the JSON file holds. `absent` says of each missing section why.
+
+    Raises:
+        WorldError: there is no such world, or it is damaged.
+        MissingPackageError: its real game is not installed.
+    """
+    loaded = shelf.load(world)
+    card, folder = loaded.card, Path(out)
+    open_real(card).env.close()  # first of all, before anything takes time
+    make = partial(Dynamics, loaded, device=device, **sampler)
+    share = 20 if quick else 1
+    absent = {}
+    found: dict[str, Any] = {
+        "world": {
+            "name": card.name,
+            "hash": loaded.hash,
+            "description": card.description,
+            "source": card.source.env,
+        },
+        "settings": _settings(loaded, sampler, quick),
+        "machine": _machine(make(1)),
+    }
+    with tqdm(total=6, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as bar:
+
+        def section(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        section("legality")
+        if referee.judges(card):
+            games: dict[str, Game] = {"dream": Dream(make(ROWS)), "real": Real(card, ROWS)}
+            found["legality"] = {
+                name: _counts(referee.rollout(game, card, 10_000 // share))
+                for name, game in games.items()
+            }
+        else:
+            absent["legal transitions"] = f"there is no referee for {card.source.env}"
+        section("horizon")
+        found["horizon"] = fidelity.horizon(make, card, 8 if quick else 64)
+        section("next frame")
+        found["next_frame"] = fidelity.next_frame(make, card, 2048 // share)
+        section("drift")
+        found["drift"] = drift(make, card, 10_000 // share)
+        section("speed")
+        found["speed"] = speed.bench(world, seconds=0.5 if quick else 5.0, device=device, **sampler)
+        section("pictures")
+        found["transfer"] = transfer.summary(folder / "transfer")
+        if found["transfer"] is None:
+            absent["transfer"] = "run python -m dfgym.evaluation.transfer, then evaluate again"
+        if "real" not in found["horizon"]:
+            absent["the real game against itself"] = f"the chance of {card.source.env} is its own"
+        found["absent"] = absent
+        film = folder / "dream.gif"
+        gif.write(film, _film(make, loaded), card.frames.fps)
+    write_json(folder / "evaluation.json", found)
+    html = report.page(found, film.read_bytes())
+    write_atomic(folder / "evaluation.html", html.encode())
+    print(f"wrote {folder / 'evaluation.html'}")
+    return found
+
+
+def _film(make: partial[Dynamics], world: World) -> np.ndarray:
+    """The scripted player in the dream and in the real game, side by side."""
+    shown = []
+    for game in (Dream(make(1)), Real(world.card, 1)):
+        episodes = roll(game, players(world.card, 1, 0.05), FILM - 1)
+        shown.append(np.concatenate([episode.frames for episode in episodes])[:FILM])
+    side = max(world.card.frames.height, world.card.frames.width)
+    return gif.beside(*shown, cell=max(1, 120 // side))
+
+
+def _counts(legality: referee.Legality) -> dict[str, float]:
+    return {
+        "transitions": legality.transitions,
+        "illegal": legality.illegal,
+        "wrong": legality.wrong,
+        "sticky": legality.sticky,
+        "illegal_per_1000": legality.illegal_per_1000,
+        "wrong_per_1000": legality.wrong_per_1000,
+        "sticky_share": legality.sticky_share,
+    }
+
+
+def _settings(world: World, sampler: dict[str, Any], quick: bool) -> dict[str, Any]:
+    card = world.card.sampler
+    names = ("denoising_steps", "context_mode", "context_noise")
+    return {**{name: sampler.get(name, getattr(card, name)) for name in names}, "quick": quick}
+
+
+def _machine(dynamics: Dynamics) -> dict[str, Any]:
+    return {
+        "device": str(dynamics.device),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

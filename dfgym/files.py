@@ -1,0 +1,85 @@
+"""Files at rest: hashes, atomic writes and reads with a size cap."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfgym.errors import DfgymError, MissingPackageError
+
+
+def sha256_file(path: Path) -> str:
+    """Hash a file's content; returns 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: a reader, or a crash, never sees a half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp makes 0600, which locks other users out
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_capped(path: Path, cap: int, error: type[DfgymError]) -> bytes:
+    """Read a file of at most `cap` bytes.
+
+    Raises:
+        DfgymError: the given class, if the file is missing, not a plain file or larger than `cap`.
+    """
+    try:
+        if not path.is_file():
+            raise error(f"{path} is missing or not a plain file")
+        with path.open("rb") as file:
+            data = file.read(cap + 1)
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason}") from reason
+    if len(data) > cap:
+        raise error(f"{path} is larger than the allowed {cap} bytes")
+    return data
+
+
+def import_cv2() -> Any:
+    """Import OpenCV late: it is slow to load and needs system libraries that a bare server lacks.
+
+    Raises:
+        MissingPackageError: it cannot be imported; the message says what to install.
+    """
+    try:
+        import cv2
+    except ImportError as reason:
+        raise MissingPackageError(
+            f"opencv-python cannot be imported ({reason}); on a bare server install its system "
+            "libraries (Debian: apt-get install libgl1 libglib2.0-0 libxcb1), or replace it: "
+            "pip uninstall opencv-python && pip install opencv-python-headless"
+        ) from reason
+    return cv2
+
+
+def write_png(path: Path, picture: np.ndarray) -> Path:
+    """Write a uint8 RGB picture `(h, w, 3)` as PNG, atomically; returns the path."""
+    cv2 = import_cv2()
+    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    assert done
+    write_atomic(path, data.tobytes())
+    return path

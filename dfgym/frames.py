@@ -1,0 +1,68 @@
+"""The one codec between frames at rest (uint8 h w c) and frames inside the model (float in [-1, 1]).
+
+Legend: h, w frame height and width; c channels inside the model (3, or the palette's length).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Frames to model channels and back; every recorded frame is a fixed point of the round trip.
+
+    With no palette a pixel is its RGB value scaled to [-1, 1]. With a palette (games drawn in a few
+    colours) a pixel is one channel for each colour, +1 at its own and -1 elsewhere, and decoding
+    takes the strongest channel: the analog bits of Chen et al. 2022, one-hot. Every pair of
+    colours is then equally far apart, however alike they look, and a generated frame holds
+    recorded colours only, so small errors cannot accumulate from frame to frame.
+    """
+
+    palette: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of an encoded frame."""
+        return len(self.palette) or 3
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Encode uint8 `(..., h, w, 3)` as float32 `(..., h, w, c)` in [-1, 1].
+
+        A colour that is not in the palette counts as the nearest one that is.
+        """
+        if not self.palette:
+            return frames.float() / 127.5 - 1
+        return torch.nn.functional.one_hot(self.index(frames), self.channels).float() * 2 - 1
+
+    def index(self, frames: Tensor) -> Tensor:
+        """Palette index, int64 `(..., h, w)`, of uint8 `(..., h, w, 3)`: the nearest colour."""
+        palette = torch.tensor(self.palette, dtype=torch.int32, device=frames.device)
+        distance = (frames.to(torch.int32).unsqueeze(-2) - palette).square().sum(-1)
+        return distance.argmin(-1)
+
+    def decode(self, frames: Tensor) -> Tensor:
+        """Decode float `(..., h, w, c)` as uint8 `(..., h, w, 3)`.
+
+        Rounds: truncation would darken a frame a little each time it is fed back.
+        """
+        if not self.palette:
+            return ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        palette = torch.tensor(self.palette, dtype=torch.uint8, device=frames.device)
+        return palette[frames.argmax(-1)]
+
+
+def upscale(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Draw each cell `scale` x `scale`: `(..., h, w, c)` to `(..., h*scale, w*scale, c)`, fresh."""
+    if scale == 1:
+        return frames.copy()
+    return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
+def downscale(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Undo `upscale`: keep the top left pixel of each `scale` x `scale` cell, fresh."""
+    return frames[..., ::scale, ::scale, :].copy()

@@ -1,0 +1,176 @@
+"""Layers over token grids.
+
+Legend: n frames (batch and time folded), b batch, t time, y x the token grid, s = y * x tokens, d
+width, H heads, e = d / H. Tokens stand as `(n, y, x, d)`, contiguous.
+
+Every matrix is a 2-D parameter applied as a convolution: on CPUs PyTorch sends convolutions in
+channels-last order to oneDNN, which ran three times as fast as the BLAS behind `nn.Linear` where
+both were measured (docs/speed.md).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Convolution(nn.Module):
+    """A `size` x `size` convolution over the token grid, zero-padded; size 1 is a linear layer."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 1, *, zero: bool = False) -> None:
+        super().__init__()
+        self.size = size
+        fan_in = inputs * size * size
+        scale = 0.0 if zero else 1 / math.sqrt(fan_in)
+        self.weight = nn.Parameter(torch.randn(outputs, fan_in) * scale)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(n, y, x, inputs)` to `(n, y, x, outputs)`."""
+        weight = self.weight.view(len(self.weight), self.size, self.size, -1).permute(0, 3, 1, 2)
+        x = x.permute(0, 3, 1, 2)  # a channels-last view
+        return F.conv2d(x, weight, self.bias, padding=self.size // 2).permute(0, 2, 3, 1)
+
+
+class Modulation(nn.Module):
+    """Normalise tokens, then scale and shift them by their frame's condition (adaLN)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, 2 * dim)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Modulate `(n, y, x, d)` by `(n, d)`."""
+        scale, shift = self.project(condition)[:, None, None].chunk(2, -1)
+        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
+
+
+def rotary(time: Tensor, size: int) -> Tensor:
+    """Rotary positions in time (Su et al. 2021), as unit complex numbers.
+
+    Args:
+        time: `(b, t)` int64, any origin: attention sees differences only.
+        size: e, the width of a head.
+
+    Returns:
+        complex64 `(b, t, 1, e / 2)`. Angles are reduced in float64, so that frame 10**7 is as
+        exact as frame 1.
+    """
+    rate = 100.0 ** -(torch.arange(size // 2, device=time.device, dtype=torch.float64) * 2 / size)
+    angle = time[..., None, None].double() * rate
+    return torch.complex(angle.cos().float(), angle.sin().float())
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn float32 `(b, t, s * H, e)` by its frame's angles."""
+    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
+
+
+class TimeAttention(nn.Module):
+    """Attention over time, each token site for itself.
+
+    Queries and keys are normalised before they are turned (QK-norm), so that no logit can grow
+    without bound in a long rollout.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = Convolution(dim, 3 * dim)
+        self.out = Convolution(dim, dim, zero=True)
+        self.gain = nn.Parameter(torch.full((2,), (dim / heads) ** 0.25))
+
+    def split(self, x: Tensor, t: int, turn: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each `(b, t, s * H, e)`, of tokens `(b * t, y, x, d)`."""
+        n, y, width, d = x.shape
+        e = d // self.heads
+        parts = self.project(x).reshape(n // t, t, y * width, 3, self.heads * e).unbind(3)
+        q, k, v = (part.reshape(n // t, t, y * width * self.heads, e) for part in parts)
+        q = rotate(F.layer_norm(q.float(), (e,)) * self.gain[0], turn)
+        k = rotate(F.layer_norm(k.float(), (e,)) * self.gain[1], turn)
+        return q, k, v.float()
+
+    def merge(self, x: Tensor, grid: torch.Size) -> Tensor:
+        """Bring `(b, t, s * H, e)` back to tokens of shape `grid` and mix the heads."""
+        return self.out(x.reshape(grid))
+
+    def forward(self, x: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
+        """Attend within each sequence of `t` frames; `mask` is `(b, 1, t, t)`, True = visible."""
+        q, k, v = (part.transpose(1, 2) for part in self.split(x, t, turn))
+        with torch.autocast(x.device.type, enabled=False):
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        return self.merge(out.transpose(1, 2), x.shape)
+
+    def step(
+        self, x: Tensor, turn: Tensor, ring: Ring, slot: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Write one frame's keys and values into its row's slot and attend over the ring.
+
+        Args:
+            x: `(b, y, x, d)`, one frame a row.
+            turn: rotary position of the frame, `(b, 1, 1, e / 2)`.
+            ring: keys and values `(b, r, s * H, e)`, written in place.
+            slot: `(b,)` int64, where the frame's own keys and values go.
+            mask: `(b, r, 1)` float, 0 where a slot is visible and -inf where not.
+        """
+        q, k, v = self.split(x, 1, turn)
+        keys, values = ring
+        rows = torch.arange(len(x), device=x.device)
+        keys[rows, slot] = k[:, 0]
+        values[rows, slot] = v[:, 0]
+        # A handful of slots for each of thousands of sites: sums beat thousands of tiny matmuls.
+        weight = ((keys * q).sum(-1) + mask).softmax(1)  # b r s*H
+        out = (values * weight[..., None]).sum(1)
+        return self.merge(out, x.shape)
+
+
+Ring = tuple[Tensor, Tensor]
+"""Keys and values of one layer's last frames, each `(b, r, s * H, e)`."""
+
+
+class Block(nn.Module):
+    """Space by convolution, then time by attention, then a token-wise layer, each a residual."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(Modulation(dim) for _ in range(3))
+        self.space = Convolution(dim, dim, 3)
+        self.space_out = Convolution(dim, dim, zero=True)
+        self.time = TimeAttention(dim, heads)
+        self.wide = Convolution(dim, 2 * dim)
+        self.narrow = Convolution(2 * dim, dim, zero=True)
+
+    def before(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Mix space."""
+        return x + self.space_out(F.silu(self.space(self.norms[0](x, condition))))
+
+    def after(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Think over each token."""
+        return x + self.narrow(F.silu(self.wide(self.norms[2](x, condition))))
+
+    def forward(
+        self, x: Tensor, condition: Tensor, t: int, turn: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Transform `(b * t, y, x, d)` given each frame's condition `(b * t, d)`."""
+        x = self.before(x, condition)
+        x = x + self.time(self.norms[1](x, condition), t, turn, mask)
+        return self.after(x, condition)
+
+    def step(
+        self,
+        x: Tensor,
+        condition: Tensor,
+        turn: Tensor,
+        ring: Ring,
+        slot: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Transform one frame a row, `(b, y, x, d)`, against its ring of finished frames."""
+        x = self.before(x, condition)
+        x = x + self.time.step(self.norms[1](x, condition), turn, ring, slot, mask)
+        return self.after(x, condition)

@@ -1,0 +1,1 @@
+"""Training: one visible loop, its checkpoints, and packing a world from them."""

@@ -1,0 +1,264 @@
+"""The training loop, to be read downward.
+
+    torchrun --nproc-per-node 2 -m dfgym.cli train ...   # data parallel: gloo on CPUs, nccl on GPUs
+
+A step's windows, levels and noise are functions of (seed, step, rank) alone, so a run that was
+stopped anywhere goes on from its checkpoint as if it never had been, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from dfgym.data.store import EpisodeStore
+from dfgym.data.windows import WindowSampler
+from dfgym.diffusion.forcing import Forced, force
+from dfgym.diffusion.noise import mix
+from dfgym.errors import ConfigError, DeviceError
+from dfgym.files import write_atomic
+from dfgym.frames import Codec
+from dfgym.model import Transformer, TransformerConfig
+from dfgym.train.checkpoint import FILE, load_checkpoint, read_checkpoint, save_checkpoint
+from dfgym.train.config import TrainConfig, settings
+from dfgym.train.loss import losses
+from dfgym.train.observe import Strips, Tensorboard
+from dfgym.train.optimizer import make_average, make_optimizers, set_rates
+from dfgym.train.survey import Survey, survey
+from dfgym.world.device import pick_device
+
+LOG_FILE = "log.jsonl"
+logger = logging.getLogger("dfgym")
+
+
+class Process(NamedTuple):
+    """This process among those that `torchrun` started; alone by default."""
+
+    rank: int
+    size: int
+
+
+@contextmanager
+def _processes(device: torch.device) -> Iterator[Process]:
+    """Join the other processes for the time of a run."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Process(0, 1)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Process(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def network_config(config: TrainConfig, found: Survey) -> TransformerConfig:
+    """Sizes of the network that the data asks for."""
+    height, width = found.frame_shape[:2]
+    return TransformerConfig(
+        height=height,
+        width=width,
+        channels=Codec(found.palette).channels,
+        categorical=bool(found.palette),
+        actions=found.actions,
+        rewards=len(found.rewards),
+        dim=config.model.dim,
+        depth=config.model.depth,
+        heads=config.model.heads,
+        patch=config.model.patch,
+        window=config.model.window,
+    )
+
+
+class Batch(NamedTuple):
+    """One step's data, on the device."""
+
+    forced: Forced
+    clean: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    valid: Tensor
+
+
+class Batches:
+    """Windows turned into network inputs, as a function of the step."""
+
+    def __init__(
+        self, config: TrainConfig, found: Survey, stores: list[EpisodeStore], process: Process
+    ) -> None:
+        rows, rest = divmod(config.batch, process.size)
+        if rest:
+            raise ConfigError(
+                f"batch is {config.batch}; it must be a multiple of the {process.size} processes"
+            )
+        self.config, self.process = config, process
+        self.codec = Codec(found.palette)
+        self.values = np.array(found.rewards, np.float32)
+        self.windows = WindowSampler(stores, config.length, rows, config.seed, config.held_out)
+
+    def __call__(self, step: int, device: torch.device) -> Batch:
+        """The batch of a step; the first `image_steps` see single frames, each on its own."""
+        config = self.config
+        drawn = self.windows.batch(step, self.process.rank, self.process.size)
+        window = {name: torch.from_numpy(value).to(device) for name, value in drawn.items()}
+        window["rewards"] = torch.from_numpy(
+            np.abs(drawn["rewards"][..., None] - self.values).argmin(-1)
+        ).to(device)
+        if step < config.image_steps:
+            # As many frames as in a video step; nothing led to any of them.
+            window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
+            window["actions"] = torch.full_like(window["actions"], self.windows.num_actions)
+            window["valid"] = torch.zeros_like(window["valid"])
+        clean = self.codec.encode(window["frames"])
+        seed = mix(config.seed, step * self.process.size + self.process.rank)
+        forced = force(
+            clean,
+            window["actions"],
+            window["segment"],
+            window=config.model.window,
+            shift=config.sampler.shift,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return Batch(forced, clean, window["rewards"], window["terminated"], window["valid"])
+
+
+def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """The number format of the matrix products."""
+    match config.precision, device.type:
+        case "float32", _:
+            return torch.float32
+        case "bfloat16", _:
+            return torch.bfloat16
+        case _, "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        case _:
+            fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            return torch.bfloat16 if fast else torch.float32
+
+
+def _resume(
+    config: TrainConfig, network: nn.Module, average: Any, optimizers: list[torch.optim.Optimizer]
+) -> int:
+    """Load the run folder's checkpoint, if there is one; the step to go on from."""
+    if not (config.out / FILE).is_file():
+        return 0
+    tensors, step, saved = read_checkpoint(config.out)
+    wanted = settings(config)
+    for name, value in wanted.items():
+        if saved.get(name) != value:
+            raise ConfigError(
+                f"{config.out} was trained with {name} = {saved.get(name)!r}, now {value!r}; "
+                "use the same settings to go on, or another --out"
+            )
+    load_checkpoint(tensors, network, average, optimizers)
+    return step
+
+
+def _open_log(path: Path, step: int) -> Any:
+    """Open the loss log for appending, with only the lines before `step` in it."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    whole = [line for line in lines if line.endswith(b"\n")]
+    write_atomic(path, b"".join(line for line in whole if json.loads(line)["step"] < step))
+    return path.open("a", buffering=1)
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or go on training, in `config.out`; returns that folder.
+
+    Raises:
+        DataError: the data cannot be trained on.
+        ConfigError: the folder holds a run with other settings.
+        DeviceError: the device is not there.
+    """
+    device = pick_device(config.device)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if config.precision == "bfloat16" and device.type == "mps":
+        raise DeviceError("precision is 'bfloat16'; on mps use 'float32'")
+    stores = [EpisodeStore.open(path) for path in config.data]
+    found = survey(stores, config.held_out)
+    with _processes(device) as process:
+        _train(config, found, stores, process, device)
+    return config.out
+
+
+def _train(
+    config: TrainConfig,
+    found: Survey,
+    stores: list[EpisodeStore],
+    process: Process,
+    device: torch.device,
+) -> None:
+    lead = process.rank == 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = Transformer(network_config(config, found)).to(device)
+    average = make_average(network, config)
+    optimizers = make_optimizers(network, config)
+    batches = Batches(config, found, stores, process)
+    start = _resume(config, network, average, optimizers)
+    total = config.image_steps + config.steps
+    dtype = _precision(config, device)
+    parallel = DistributedDataParallel(network) if process.size > 1 else network
+    if lead:
+        count = sum(p.numel() for p in network.parameters())
+        logger.info("training %d parameters on %s in %s", count, device, dtype)
+        log = _open_log(config.out / LOG_FILE, start)
+        strips = Strips(config, found, stores, device)
+        board = Tensorboard(config.out) if config.tensorboard else None
+        bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+
+    for step in range(start, total):
+        began = time.perf_counter()
+        batch = batches(step, device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = losses(parallel, *batch, categorical=bool(found.palette))
+        loss.total.backward()
+        # Far above the usual norm: it only stops a freak batch from undoing the run.
+        norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+        rate = set_rates(optimizers, config, step)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        average.update_parameters(network)
+        done = step + 1
+
+        if lead:
+            values = {
+                "step": step,
+                "frame": loss.frame.item(),
+                "reward": loss.reward.item(),
+                "termination": loss.termination.item(),
+                "gradient": norm.item(),
+                "rate": rate,
+            }
+            log.write(json.dumps(values) + "\n")
+            speed = config.batch * config.length / (time.perf_counter() - began)
+            bar.set_postfix_str(f"loss {loss.total.item():.3f}, {speed:.0f} frames/s", False)
+            bar.update()
+            if board:
+                board.write(done, values)
+            if config.strip_every and done % config.strip_every == 0:
+                strips.draw(done, average.module)
+            if done % config.checkpoint_every == 0 or done == total:
+                plain = settings(config)
+                save_checkpoint(config.out, done, plain, network, average, optimizers)
+    if lead:
+        bar.close()
+        log.close()
+        if board:
+            board.close()

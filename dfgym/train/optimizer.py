@@ -1,0 +1,74 @@
+"""How weights are updated: Muon and AdamW, a rate that rises, stays and falls, and an average."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dfgym.errors import MissingPackageError
+from dfgym.train.config import TrainConfig
+
+
+def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
+    """The optimisers of a run, over disjoint parameters.
+
+    Muon (Jordan 2024; torch's own) turns each update of a block's matrix into the nearest
+    orthogonal one. Biases, gains and embeddings are AdamW's and not decayed.
+
+    Raises:
+        MissingPackageError: this torch is older than 2.9 and has no Muon.
+    """
+    if config.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        raise MissingPackageError(
+            f"torch {torch.__version__} has no Muon; install torch>=2.9 or train with "
+            "--optimizer adamw"
+        )
+    matrices: list[Tensor] = []
+    decayed: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in network.named_parameters():
+        if parameter.dim() != 2 or "embed" in name:
+            others.append(parameter)
+        elif config.optimizer == "muon" and name.startswith("blocks."):
+            matrices.append(parameter)
+        else:
+            decayed.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizers: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=config.muon_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> float:
+    """Set the rates of a step: linear warm-up, plateau, linear cool-down; the share of the peak."""
+    total = config.image_steps + config.steps
+    share = min(
+        1.0,
+        (step + 1) / config.warmup if config.warmup else 1.0,
+        (total - step) / (config.cooldown * total) if config.cooldown else 1.0,
+    )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+    return share
+
+
+def make_average(network: nn.Module, config: TrainConfig) -> AveragedModel:
+    """An exponential moving average of a network's weights."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))

@@ -1,0 +1,138 @@
+"""Packing: from a run's mutable checkpoint to an immutable world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfgym.data.store import EpisodeStore
+from dfgym.data.windows import first_held_out
+from dfgym.errors import DataError
+from dfgym.train.checkpoint import averaged_weights, read_checkpoint
+from dfgym.train.config import TrainConfig, from_settings
+from dfgym.train.survey import Survey, survey
+from dfgym.world.bundle import Starts, write
+from dfgym.world.card import (
+    FORMAT,
+    Actions,
+    Card,
+    Episode,
+    Files,
+    Frames,
+    Rewards,
+    Source,
+    check_name,
+)
+
+UNWRITTEN = Files(weights="0" * 64, starts="0" * 64)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What a world shows to its users beside what the data say."""
+
+    description: str = "A learned game."
+    """One sentence."""
+    observation_scale: int = 1
+    """Each model pixel is drawn this many pixels high and wide in observations."""
+    max_steps: int = 1000
+    """Where an episode is truncated."""
+    keys: dict[str, int] = field(default_factory=dict)
+    """Keyboard key to action."""
+    extra: str = ""
+    """The extra of dfgym that installs the source game."""
+    licence: str = "unknown"
+    """Of the source game."""
+
+
+def held_out_starts(
+    stores: Sequence[EpisodeStore], held_out: float, limit: int = 4096
+) -> Starts:
+    """Whole held-out episodes, at most `limit` frames of them but at least one episode."""
+    frames: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    offsets = [0]
+    for store in stores:
+        for i in range(first_held_out(store, held_out), len(store)):
+            part = slice(int(store.offsets[i]), int(store.offsets[i + 1]))
+            if frames and offsets[-1] + part.stop - part.start > limit:
+                continue
+            frames.append(store.frames[part])
+            actions.append(store.actions[part])
+            offsets.append(offsets[-1] + part.stop - part.start)
+    return Starts(np.concatenate(frames), np.concatenate(actions), np.array(offsets, np.int64))
+
+
+def draft_card(
+    config: TrainConfig,
+    found: Survey,
+    stores: Sequence[EpisodeStore],
+    *,
+    name: str = "draft-v0",
+    shown: Presentation | None = None,
+    training: dict[str, Any] | None = None,
+) -> Card:
+    """The card of what a run has learned; the hashes are filled in when it is written."""
+    shown = shown or Presentation()
+    meta = stores[0].meta
+    height, width = found.frame_shape[:2]
+    return Card(
+        format=FORMAT,
+        name=name,
+        description=shown.description,
+        source=Source(
+            env=meta["env"].rsplit(":", 1)[-1],  # without the module: a card names no import path
+            kwargs=meta["kwargs"],
+            versions=meta["versions"],
+            extra=shown.extra,
+            licence=shown.licence,
+        ),
+        frames=Frames(
+            height=height,
+            width=width,
+            observation_scale=shown.observation_scale,
+            fps=round(meta["fps"] or 15),
+            palette=found.palette,
+        ),
+        actions=Actions(n=found.actions, meanings=tuple(meta["meanings"]), keys=shown.keys),
+        episode=Episode(max_steps=shown.max_steps),
+        rewards=Rewards(values=found.rewards),
+        model=config.model,
+        sampler=config.sampler,
+        files=UNWRITTEN,
+        data={
+            "frames": sum(store.num_frames for store in stores),
+            "episodes": sum(len(store) for store in stores),
+            "held_out": config.held_out,
+            "policies": meta["policies"],
+            "seed": meta["seed"],
+        },
+        training=training or {},
+        measured={},
+    )
+
+
+def pack(run: Path, out: Path, name: str, shown: Presentation | None = None) -> Path:
+    """Write a run's averaged weights, its card and held-out starts as a world; returns `out`.
+
+    Raises:
+        DataError: the run holds no whole checkpoint, or its data are gone.
+        WorldError: the name is malformed, or `out` exists already.
+    """
+    check_name(name)
+    tensors, step, settings = read_checkpoint(run)
+    config = from_settings(settings, run)
+    stores = [EpisodeStore.open(path) for path in config.data]
+    if step < 1:
+        raise DataError(f"{run} has not trained a single step")
+    found = survey(stores, config.held_out)
+    training = {k: v for k, v in settings.items() if k not in ("data", "model", "sampler")}
+    card = draft_card(
+        config, found, stores, name=name, shown=shown, training={"steps_done": step, **training}
+    )
+    write(out, card, averaged_weights(tensors), held_out_starts(stores, config.held_out))
+    return out

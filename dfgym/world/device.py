@@ -1,0 +1,34 @@
+"""Which device runs a world; chosen once and said aloud."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from dfgym.errors import ConfigError, DeviceError
+
+logger = logging.getLogger("dfgym")
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device; `auto` prefers CUDA.
+
+    Raises:
+        ConfigError: another name.
+        DeviceError: CUDA is asked for and this machine or this torch build lacks it.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as reason:
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:N") from reason
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device is {name!r}, but this machine or this torch build has "
+            f"{torch.cuda.device_count()} CUDA devices; use device='cpu', or install a CUDA build"
+        )
+    return device

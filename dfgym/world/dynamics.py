@@ -1,0 +1,295 @@
+"""The batched state machine: actions in, the learned game's next frames out.
+
+Legend: b rows (environments), h w a frame, c channels inside the model, R reward buckets.
+
+A step of every row is `denoising_steps` network passes that make the next frame and one commit
+pass for each context level, which writes its keys and values for the frames to come and tells
+reward and termination. Nothing here knows an environment: shells check actions and end episodes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfgym.diffusion import noise
+from dfgym.diffusion.context import plan_context
+from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.path import interpolate
+from dfgym.diffusion.sampler import sample
+from dfgym.errors import ConfigError
+from dfgym.frames import Codec
+from dfgym.model import Transformer, build
+from dfgym.model.transformer import Output
+from dfgym.world.bundle import World
+from dfgym.world.device import pick_device
+
+MAX_DENOISING_STEPS = 128
+RESET_GROUP = 8
+"""Rows reset together: always so many, so that a row's bits do not depend on how many others are
+reset beside it."""
+
+logger = logging.getLogger("dfgym")
+
+
+class Transition(NamedTuple):
+    """What one step of every row brought; fresh numpy arrays.
+
+    Attributes:
+        frames: uint8 `(b, h, w, 3)`, model size.
+        rewards: float64 `(b,)`.
+        terminated: bool `(b,)`, drawn with `termination_probability`.
+        termination_probability: float64 `(b,)`.
+        uncertainty: float64 `(b,)` in [0, 1]: root mean square distance between the frame and its
+            conditional mean, both in units of the frame's range. The mean is the first estimate,
+            made from noise alone (the posterior mean given nothing but the past; Efron 2011), so
+            the square is a one-sample estimate of the predictive variance: large where the
+            outcome was chance or the model undecided. 0 by construction with one denoising step.
+    """
+
+    frames: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    termination_probability: np.ndarray
+    uncertainty: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)
+def _network(world: World, device: torch.device) -> Transformer:
+    """The world's network on a device, shared by all who use the world: nobody writes to it."""
+    with torch.device("meta"):
+        network = build(world.card)
+    weights = {name: value.to(device) for name, value in world.weights.items()}
+    network.load_state_dict(weights, assign=True)
+    logger.info("world %s on %s", world.card.name, device)
+    return network.eval().requires_grad_(False)
+
+
+class Dynamics:
+    """`num_rows` independent copies of a learned game on one device.
+
+    A row's noise is a function of its seed and its own frame count, and its cache of its own past,
+    so at a fixed `num_rows` a row's bits depend on no other row.
+
+    Args:
+        world: the loaded world.
+        num_rows: b, at least 1.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        denoising_steps: 1 to 128; the card's if None.
+        context_mode: see `dfgym.diffusion.context`; the card's if None.
+        context_noise: in [0, 1); the card's if None.
+
+    Raises:
+        ConfigError: a value outside what is allowed.
+        DeviceError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        num_rows: int,
+        *,
+        device: str = "auto",
+        denoising_steps: int | None = None,
+        context_mode: str | None = None,
+        context_noise: float | None = None,
+    ) -> None:
+        sampler = world.card.sampler
+        steps = sampler.denoising_steps if denoising_steps is None else denoising_steps
+        if type(steps) is not int or not 1 <= steps <= MAX_DENOISING_STEPS:
+            raise ConfigError(
+                f"denoising_steps is {steps!r}; allowed is an int from 1 to {MAX_DENOISING_STEPS}"
+            )
+        if type(num_rows) is not int or num_rows < 1:
+            raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
+        self.world = world
+        self.num_rows = num_rows
+        self.device = pick_device(device)
+        self._plan = plan_context(
+            sampler.context_mode if context_mode is None else context_mode,
+            sampler.context_noise if context_noise is None else context_noise,
+            steps,
+        )
+        self._levels = denoising_levels(steps, sampler.shift)
+        self._codec = Codec(world.card.frames.palette)
+        self._network = _network(world, self.device)
+        self._rewards = np.array(world.card.rewards.values, np.float64)
+        shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
+        self._frames = np.zeros(shape, np.uint8)
+        self._time = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
+        self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
+        with torch.inference_mode():
+            self._rings = [
+                self._network.empty_rings(num_rows, self.device) for _ in self._plan.levels
+            ]
+
+    def frames(self) -> np.ndarray:
+        """The rows' current frames, uint8 `(b, h, w, 3)`, fresh."""
+        return self._frames.copy()
+
+    @torch.inference_mode()
+    def reset(
+        self,
+        rows: np.ndarray,
+        seeds: np.ndarray,
+        contexts: Sequence[tuple[np.ndarray, np.ndarray]],
+    ) -> None:
+        """Begin new episodes in some rows, each from real frames.
+
+        Args:
+            rows: int64 `(r,)`, which.
+            seeds: int64 `(r,)`, of their noise.
+            contexts: for each row uint8 frames `(t, h, w, 3)`, t >= 1, and the actions
+                `(t - 1,)` between them; the last `window` frames count.
+        """
+        size = min(RESET_GROUP, self.num_rows)
+        for first in range(0, len(rows), size):
+            part = slice(first, first + size)
+            self._reset_group(rows[part], seeds[part], list(contexts[part]), size)
+
+    def _reset_group(
+        self,
+        rows: np.ndarray,
+        seeds: np.ndarray,
+        contexts: list[tuple[np.ndarray, np.ndarray]],
+        size: int,
+    ) -> None:
+        count, window = len(rows), self.world.card.model.window
+        contexts = [(frames[-window:], actions[-window:]) for frames, actions in contexts]
+        contexts += contexts[:1] * (size - count)
+        lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
+        key = torch.from_numpy(np.resize(seeds, size)).to(self.device)
+        rings = [self._network.empty_rings(size, self.device) for _ in self._plan.levels]
+        none = self.world.card.actions.n
+        for t in range(int(lengths.max())):
+            # A row whose context is over repeats its last frame, into slots that no later frame
+            # of it sees before it has overwritten them.
+            last = [min(t, len(frames) - 1) for frames, _ in contexts]
+            frames = np.stack([frames[i] for (frames, _), i in zip(contexts, last, strict=True)])
+            led = [
+                none if i == 0 else int(actions[len(actions) - len(frames) + i])
+                for (frames, actions), i in zip(contexts, last, strict=True)
+            ]
+            self._commit(
+                self._codec.encode(torch.from_numpy(frames).to(self.device)),
+                torch.tensor(led, device=self.device),
+                torch.full((size,), t, device=self.device),
+                key,
+                rings,
+            )
+        where = torch.from_numpy(rows).to(self.device)
+        for level, fresh in zip(self._rings, rings, strict=True):
+            for ring, new in zip(level, fresh, strict=True):
+                for stored, value in zip(ring, new, strict=True):
+                    stored[where] = value[:count]
+        self._time[where] = lengths[:count]
+        self._seeds[where] = key[:count]
+        self._frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
+
+    def _commit(
+        self,
+        clean: Tensor,
+        actions: Tensor,
+        time: Tensor,
+        seeds: Tensor,
+        rings: list[list[tuple[Tensor, Tensor]]],
+    ) -> Output:
+        """Write finished frames into the rings of every context level; the last level's output."""
+        output = None
+        for (applied, told), ring in zip(self._plan.levels, rings, strict=True):
+            shown = clean
+            if applied < 1:
+                eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
+                shown = interpolate(clean, eps, torch.tensor(applied, device=clean.device))
+            output = self._network.step(shown, _fill(told, clean), actions, time, ring)
+        assert output is not None
+        return output
+
+    @torch.inference_mode()
+    def step(self, actions: np.ndarray) -> Transition:
+        """Step every row; `actions` is int64 `(b,)`, already checked."""
+        action = torch.from_numpy(actions).to(self.device)
+        time, seeds, network = self._time, self._seeds, self._network
+        card = self.world.card
+        shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
+        start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
+
+        def denoise(x: Tensor, tau: float, i: int) -> Tensor:
+            rings = self._rings[self._plan.reads[i]]
+            return network.step(x, _fill(tau, x), action, time, rings).estimate[:, 0]
+
+        x, mean = sample(denoise, start, self._levels)
+        frames = self._codec.decode(x)
+        clean = self._codec.encode(frames)
+        output = self._commit(clean, action, time, seeds, self._rings)
+        self._time = time + 1
+        chance = noise.uniform(seeds, time, noise.HEADS, 2).double()
+        ends = output.termination[:, 0].double().sigmoid()
+        below = output.reward[:, 0].double().softmax(-1).cumsum(-1)
+        bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
+        spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
+        numbers = torch.stack((bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double()))
+        bucket, ends, ended, spread = numbers.cpu().numpy().copy()
+        self._frames = frames.cpu().numpy().copy()
+        return Transition(
+            self._frames.copy(), self._rewards[bucket.astype(np.int64)], ended > 0, ends, spread
+        )
+
+    @torch.inference_mode()
+    def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Copy everything that some rows' futures depend on.
+
+        Slots of the rings that are out of sight are written as 0, so that equal situations give
+        equal bytes however they were reached.
+        """
+        where = torch.from_numpy(rows).to(self.device)
+        rings = torch.stack(
+            [
+                torch.stack([torch.stack((keys[where], values[where])) for keys, values in level])
+                for level in self._rings
+            ]
+        ).movedim(3, 0)  # rows, levels, layers, keys or values, slots, sites, e
+        slots = rings.shape[4]
+        index = torch.arange(slots, device=self.device)
+        last = self._time[where, None] - 1
+        visible = (last - index) % slots <= last.clamp(max=slots - 2)
+        rings = rings * visible[:, None, None, None, :, None, None]
+        return {
+            "frame": self._frames[rows],
+            "rings": rings.cpu().numpy(),
+            "seed": self._seeds[where].cpu().numpy(),
+            "time": self._time[where].cpu().numpy(),
+        }
+
+    @torch.inference_mode()
+    def set_state(self, rows: np.ndarray, state: dict[str, np.ndarray]) -> None:
+        """Put back what `get_state` copied, into as many rows of a dynamics of the same settings.
+
+        Raises:
+            ConfigError: the state was made with another context mode or number of its levels.
+        """
+        where = torch.from_numpy(rows).to(self.device)
+        rings = torch.from_numpy(state["rings"]).to(self.device).movedim(0, 3)
+        if len(rings) != len(self._rings):
+            raise ConfigError(
+                f"the state has {len(rings)} context levels and this environment "
+                f"{len(self._rings)}; restore it with the context_mode and denoising_steps it "
+                "was cloned with"
+            )
+        for level, saved in zip(self._rings, rings, strict=True):
+            for ring, pair in zip(level, saved, strict=True):
+                for stored, value in zip(ring, pair, strict=True):
+                    stored[where] = value
+        self._frames[rows] = state["frame"]
+        self._seeds[where] = torch.from_numpy(state["seed"]).to(self.device)
+        self._time[where] = torch.from_numpy(state["time"]).to(self.device)
+
+
+def _fill(tau: float, like: Tensor) -> Tensor:
+    return torch.full((len(like),), tau, device=like.device)

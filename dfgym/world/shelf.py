@@ -1,0 +1,126 @@
+"""The shelf: where worlds are found by name or by path; importing it does not import torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfgym.errors import WorldError
+from dfgym.world.card import CARD_FILE, Card, check_name, read_bytes
+from dfgym.world.fields import shown
+
+if TYPE_CHECKING:
+    from dfgym.world.bundle import World
+
+DEFAULT = "minatar-breakout-v0"
+VARIABLE = "DFGYM_WORLDS"
+
+
+def folders() -> list[Path]:
+    """List the shelf's folders: the packaged one, then those in `$DFGYM_WORLDS`; the first wins."""
+    spec = importlib.util.find_spec("dfgym.worlds")
+    packaged = spec.submodule_search_locations if spec else None
+    listed = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [Path(folder) for folder in (*(packaged or ()), *filter(None, listed))]
+
+
+def names() -> list[str]:
+    """List the names of all worlds on the shelf, in order; their cards may yet be broken."""
+    found = {file.parent.name for folder in folders() for file in folder.glob(f"*/{CARD_FILE}")}
+    return sorted(filter(_is_name, found))
+
+
+def find(name_or_path: str | os.PathLike[str]) -> Path:
+    """Find a world's folder; a name is looked up on the shelf, anything with a separator is a path.
+
+    Raises:
+        WorldError: the name is malformed or not on the shelf, or leaves it through a link; or the
+            path holds no world.
+    """
+    text = _text(name_or_path)
+    if _is_path(name_or_path):
+        try:
+            folder = Path(text).expanduser()
+            found = (folder / CARD_FILE).is_file()
+        except (OSError, RuntimeError, ValueError) as reason:  # too long, no such home, a NUL
+            raise WorldError(f"{shown(text)} is no folder: {shown(str(reason))}") from None
+        if not found:
+            raise WorldError(f"{shown(text)} holds no {CARD_FILE}, so it is no world's folder")
+        return folder
+    check_name(text)
+    for shelf in folders():
+        folder = shelf / text
+        if (folder / CARD_FILE).is_file():
+            if folder.resolve().parent != shelf.resolve():
+                raise WorldError(
+                    f"{folder} is a link that leaves the shelf; give its target's path"
+                )
+            return folder
+    raise WorldError(
+        f"no world {text!r}; there are {', '.join(names()) or 'none'} "
+        f"in {', '.join(map(str, folders()))} (add folders with ${VARIABLE}, or give a path)"
+    )
+
+
+def card(name_or_path: str | os.PathLike[str]) -> Card:
+    """Read a world's card alone, which is cheap.
+
+    Raises:
+        WorldError: there is no such world, or its card is broken.
+    """
+    folder = find(name_or_path)
+    card = Card.from_toml(read_bytes(folder), str(folder / CARD_FILE))
+    _check_named(card, name_or_path)
+    return card
+
+
+def cards() -> list[Card]:
+    """Read the cards of all worlds on the shelf.
+
+    Raises:
+        WorldError: one of them is broken.
+    """
+    return [card(name) for name in names()]
+
+
+def load(name_or_path: str | os.PathLike[str]) -> World:
+    """Load a world, checked, with its weights and starts.
+
+    Raises:
+        WorldError: there is no such world, or its files are broken.
+    """
+    from dfgym.world import bundle
+
+    world = bundle.load(find(name_or_path))
+    _check_named(world.card, name_or_path)
+    return world
+
+
+def _check_named(card: Card, name_or_path: str | os.PathLike[str]) -> None:
+    if not _is_path(name_or_path) and card.name != name_or_path:
+        raise WorldError(
+            f"the shelf's folder {name_or_path} holds the world {card.name}: rename it"
+        )
+
+
+def _text(name_or_path: str | os.PathLike[str]) -> str:
+    text = os.fspath(name_or_path) if isinstance(name_or_path, os.PathLike) else name_or_path
+    if not isinstance(text, str):
+        raise WorldError(f"a world is given by its name or path, not by {shown(text)}")
+    return text
+
+
+def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    separators = {os.sep, os.altsep or os.sep}
+    return isinstance(name_or_path, os.PathLike) or (
+        name_or_path.startswith((".", "~")) or any(mark in name_or_path for mark in separators)
+    )
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return bool(check_name(text))
+    except WorldError:
+        return False

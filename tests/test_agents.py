@@ -1,0 +1,201 @@
+"""The SB3 agents: what they see, how they train, in a toy dream and in the real game alike."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import NatureCNN
+from toy_game import DREAM, HIDDEN, MAX_STEPS, REAL, toy_ids  # noqa: F401  a fixture
+
+import dfgym
+from dfgym.agents import dqn, evaluate, ppo
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv
+
+pytestmark = pytest.mark.usefixtures("toy_ids")
+HYPERPARAMS = Path(evaluate.__file__).parent / "hyperparams"
+
+
+def reach(net: torch.nn.Module, side: int) -> tuple[int, int]:
+    """The last row and column of a frame that a network's output depends on."""
+    frame = torch.rand(1, 3, side, side, requires_grad=True)
+    net(frame).sum().backward()
+    assert frame.grad is not None
+    seen = frame.grad.abs().sum((0, 1)).nonzero()
+    return int(seen[:, 0].max()), int(seen[:, 1].max())
+
+
+def test_sb3s_cnn_is_blind_to_the_edge_of_a_40x40_frame_and_ours_is_not() -> None:
+    torch.manual_seed(0)
+    space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
+    assert reach(NatureCNN(space), 40) == (35, 35)  # if this fails, SB3 mended it: drop ours
+    assert reach(WholeFrameCNN(space), 40) == (39, 39)
+
+
+@pytest.mark.parametrize("side", [36, 37, 41, 64, 84])
+def test_whole_frame_cnn_sees_every_size_whole(side: int) -> None:
+    torch.manual_seed(0)
+    space = gym.spaces.Box(0, 255, (3, side, side), np.uint8)
+    assert reach(WholeFrameCNN(space), side) == (side - 1, side - 1)
+
+
+@pytest.mark.parametrize("env", [DREAM, f"dfgym:{DREAM}", REAL])
+def test_both_places_give_the_same_kind_of_batch(env: str) -> None:
+    venv = make_venv(env, 3)
+    venv.seed(7)
+    first = venv.reset()
+    assert first.shape == (3, 40, 40, 3) and first.dtype == np.uint8
+    assert venv.action_space == gym.spaces.Discrete(3)
+    for _ in range(MAX_STEPS):
+        _, rewards, dones, infos = venv.step(np.zeros(3, np.int64))
+        if dones.any():
+            break
+    row = int(np.flatnonzero(dones)[0])
+    assert rewards.dtype == np.float32
+    assert infos[row]["episode"]["l"] <= MAX_STEPS
+    assert infos[row]["terminal_observation"].shape == (40, 40, 3)
+    venv.seed(7)
+    assert np.array_equal(venv.reset(), first)
+    venv.close()
+
+
+def test_no_copies_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_envs is 0"):
+        make_venv(REAL, 0)
+
+
+@pytest.mark.parametrize(("steps", "minutes"), [(0, None), (10, 0.0), (10, float("nan"))])
+def test_training_for_no_time_is_refused(steps: int, minutes: float | None) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Progress(steps, minutes)
+
+
+# --- training ---
+
+SMALL = {
+    ppo: {"num_envs": 4, "rollout": 16, "batch": 32, "epochs": 1, "device": "cpu"},
+    dqn: {"num_envs": 4, "memory": 300, "learning_starts": 40, "batch": 16, "device": "cpu"},
+}
+
+
+@pytest.mark.parametrize("env", [DREAM, REAL])
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_an_agent_trains_is_saved_and_scored(agent: Any, env: str, tmp_path: Path) -> None:
+    config = agent.Config(env=env, steps=128, seed=3, out=tmp_path, **SMALL[agent])
+    path = agent.train(config)
+    assert path == tmp_path / "agent.zip"
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"agent.zip", "config.json", "progress.csv"}
+    algorithm = agent.__name__.rpartition(".")[2]
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["algorithm"] == algorithm and written["seed"] == 3
+    score = evaluate.evaluate(f"sb3:{algorithm}:{path}", env, 5, num_envs=2, progress=False)
+    assert len(score.returns) == 5 and (score.lengths >= 1).all()
+
+
+def test_the_same_seed_trains_the_same_agent(tmp_path: Path) -> None:
+    weights = []
+    for run, seed in enumerate((1, 1, 2)):
+        config = ppo.Config(env=REAL, steps=128, seed=seed, out=tmp_path / str(run), **SMALL[ppo])
+        state = PPO.load(ppo.train(config), device="cpu").policy.state_dict()
+        weights.append(torch.cat([value.flatten() for value in state.values()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_ppo_learns_what_only_the_last_row_tells(tmp_path: Path) -> None:
+    config = ppo.Config(
+        env=HIDDEN, steps=4096, num_envs=8, rollout=32, batch=64, out=tmp_path, device="cpu"
+    )
+    agent = f"sb3:ppo:{ppo.train(config)}"
+    score = evaluate.evaluate(agent, HIDDEN, 20, greedy=True, progress=False)
+    assert score.mean > 7.5  # by chance 4, at best 8
+
+
+def test_training_stops_when_the_time_is_up(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            rates.append(self.model.policy.optimizer.param_groups[0]["lr"])
+            return True
+
+    config = ppo.Config(
+        env=REAL, steps=10**9, minutes=0.02, out=tmp_path, learning_rate=1e-3, **SMALL[ppo]
+    )
+    ppo.train(config, Watch())
+    assert len(rates) * 4 < 100_000
+    assert rates[-1] < 0.5 * rates[0]  # the learning rate fell with the clock
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+def zoo(file: str) -> tuple[dict[str, Any], list[str]]:
+    """A Zoo file's values and its ids, without a YAML package."""
+    text = (HYPERPARAMS / file).read_text()
+    found = re.findall(r"^  (\w+): (.+)$", text, re.MULTILINE)
+    values: dict[str, Any] = dict(found)
+    assert len(values) == len(found), "a key stands there twice"
+    return values, re.findall(r"^(DF\S+):", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("agent", "renamed"),
+    [
+        (
+            ppo,
+            {
+                "n_timesteps": "steps",
+                "n_envs": "num_envs",
+                "n_steps": "rollout",
+                "batch_size": "batch",
+                "n_epochs": "epochs",
+                "ent_coef": "entropy",
+            },
+        ),
+        (
+            dqn,
+            {
+                "n_timesteps": "steps",
+                "n_envs": "num_envs",
+                "buffer_size": "memory",
+                "batch_size": "batch",
+                "gradient_steps": "updates",
+                "target_update_interval": "target_every",
+                "exploration_fraction": "explore",
+                "exploration_final_eps": "final_epsilon",
+            },
+        ),
+    ],
+    ids=["ppo", "dqn"],
+)
+def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, str]) -> None:
+    values, ids = zoo(f"{agent.__name__.rpartition('.')[2]}.yml")
+    assert ids == ["DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0"]
+    assert values.pop("policy") == "CnnPolicy"
+    # As the Zoo evaluates it: a string of Python.
+    assert eval(ast.literal_eval(values.pop("policy_kwargs"))) == {
+        "features_extractor_class": WholeFrameCNN
+    }
+    assert values.pop("train_freq", "1") == "1"
+    config = dataclasses.asdict(agent.Config())
+    told = {renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()}
+    assert told == {key: config[key] for key in told}
+    elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
+    assert config.keys() - elsewhere == told.keys()
+
+
+def test_the_documented_three_lines_train() -> None:
+    venv = dfgym.make_sb3(DREAM, num_envs=2)
+    PPO("CnnPolicy", venv, n_steps=8, batch_size=16, n_epochs=1, device="cpu").learn(16)
+    venv.close()

@@ -1,0 +1,198 @@
+"""Minari: there and back again without a bit of difference."""
+
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfgym.data.minari import ID, from_minari, to_minari
+from dfgym.data.store import EpisodeStore
+from dfgym.errors import ConfigError, DataError, MissingPackageError
+
+META = {
+    "env": "Test-v0",
+    "kwargs": {"a": [1, 2.5, None]},
+    "frame_shape": [6, 5, 3],
+    "actions": 4,
+    "meanings": ["a", "b", "c", "d"],
+    "policies": {"random": 1.0},
+}
+
+
+@pytest.fixture
+def minari(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    pytest.importorskip("PIL")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return pytest.importorskip("minari")
+
+
+@pytest.fixture
+def store(tmp_path):
+    chance = np.random.default_rng(0)
+    with EpisodeStore.create(tmp_path / "data", META) as store:
+        for index, length in enumerate((2, 30, 9, 11)):
+            store.append(
+                chance.integers(0, 256, (length, 6, 5, 3), np.uint8),  # noise: JPEG would change it
+                chance.integers(0, 4, length - 1),
+                chance.normal(size=length - 1).astype(np.float32),
+                index % 2 == 0,
+                index == 3,
+                seed=2**32 - 1 - index,
+                policy=f"scripted:0.{index}",
+            )
+    return store
+
+
+def contents(path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
+
+
+def test_there_and_back_is_bitwise_the_same(minari, store, tmp_path):
+    dataset = to_minari(store.path, "test/noise-v0")
+    assert dataset.total_episodes == 4 and dataset.total_steps == 52 - 4
+    back = from_minari("test/noise-v0", tmp_path / "back")
+    back.verify()
+    assert contents(store.path) == contents(tmp_path / "back")
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o755
+
+
+def test_minari_reads_what_was_recorded(minari, store):
+    to_minari(store.path, "noise-v3")
+    dataset = minari.load_dataset("noise-v3")
+    episode = dataset[1]
+    assert (episode.observations == store.frames[2:32]).all()
+    assert (episode.actions == store.actions[2:31]).all() and len(episode.rewards) == 29
+    assert (episode.rewards == store.rewards[2:31]).all()
+    assert not episode.terminations.any() and not episode.truncations.any()
+    assert dataset[3].truncations[-1] and dataset.storage.jpeg_encoding is False
+    assert dataset.storage.metadata["dfgym"]["env"] == "Test-v0"
+
+
+# Minari asks for an author and more.
+@pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_a_data_set_of_others_is_imported(minari, tmp_path, data_format):
+    if data_format == "arrow":
+        pytest.importorskip("pyarrow")
+    from minari.data_collector import EpisodeBuffer
+
+    frames = np.arange(4 * 6 * 5 * 3, dtype=np.uint8).reshape(4, 6, 5, 3)
+    episode = EpisodeBuffer(
+        observations=frames,
+        actions=[7, 8, 7],
+        rewards=[0.5, 0, 1],
+        terminations=[False, False, False],
+        truncations=[False, False, True],
+    )
+    minari.create_dataset_from_buffers(
+        "others/game-v1",
+        [episode],
+        observation_space=gym.spaces.Box(0, 255, (6, 5, 3), np.uint8),
+        action_space=gym.spaces.Discrete(2, start=7),
+        data_format=data_format,
+        jpeg_encoding=False,
+    )
+    store = from_minari("others/game-v1", tmp_path / "data")
+    assert (store.frames == frames).all() and store.actions.tolist() == [0, 1, 0, 0]
+    assert store.rewards.tolist() == [0.5, 0, 1, 0] and store.num_actions == 2
+    assert store.truncated.tolist() == [False, False, True, False] and not store.terminated.any()
+    assert store.meta["env"] == "others/game-v1"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2), r"not uint8 \(h, w, 3\) frames"),
+        (gym.spaces.Box(0, 255, (4, 4, 1), np.uint8), gym.spaces.Discrete(2), "frame_shape"),
+        (gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), gym.spaces.Box(-1, 1, (1,)), "only Discrete"),
+    ],
+)
+def test_spaces_that_do_not_fit(minari, tmp_path, observations, actions, message):
+    minari.create_dataset_from_buffers(
+        "others/odd-v0",
+        [],
+        observation_space=observations,
+        action_space=actions,
+        jpeg_encoding=False,
+    )
+    with pytest.raises(DataError, match=message):
+        from_minari("others/odd-v0", tmp_path / "data")
+    assert not (tmp_path / "data").exists() and list(tmp_path.glob(".data.*")) == []
+
+
+def test_nothing_is_overwritten(minari, store, tmp_path):
+    to_minari(store.path, "test/noise-v0")
+    with pytest.raises(DataError, match="'test/noise-v0' exists"):
+        to_minari(store.path, "test/noise-v0")
+    with pytest.raises(DataError, match=r"data exists; choose another folder"):
+        from_minari("test/noise-v0", store.path)
+    assert minari.load_dataset("test/noise-v0").total_episodes == 4
+
+
+def test_a_failed_copy_leaves_nothing_behind(minari, store, tmp_path, monkeypatch):
+    to_minari(store.path, "test/noise-v0")
+    monkeypatch.setattr(EpisodeStore, "append", broken := lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        from_minari("test/noise-v0", tmp_path / "back")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "minari"]
+    monkeypatch.setattr("dfgym.data.minari._buffers", broken)
+    with pytest.raises(ZeroDivisionError):
+        to_minari(store.path, "test/other-v0")
+    assert list(minari.list_local_datasets()) == ["test/noise-v0"]
+
+
+def test_a_damaged_or_empty_data_set_is_not_exported(minari, store, tmp_path):
+    with (store.path / "rewards.bin").open("r+b") as file:
+        file.write(b"\x01")
+    with pytest.raises(DataError, match=r"episode 0 .* is not as it was recorded"):
+        to_minari(store.path, "test/noise-v0")
+    EpisodeStore.create(tmp_path / "empty", META)
+    with pytest.raises(DataError, match="no episodes to export"):
+        to_minari(tmp_path / "empty", "test/noise-v0")
+    assert not minari.list_local_datasets()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "noise",
+        "noise-v",
+        "../../data-v0",
+        "/tmp/data-v0",
+        "a b-v0",
+        "é-v0",
+        "a-v0\n",
+        "a//b-v0",
+    ],
+)
+def test_malformed_ids_are_refused_at_both_doors(tmp_path, name):
+    for call in (to_minari, lambda path, name: from_minari(name, path)):
+        with pytest.raises(ConfigError, match="is malformed; it must look like"):
+            call(tmp_path / "data", name)
+
+
+@given(st.from_regex(ID, fullmatch=True))
+def test_every_id_that_passes_is_one_for_minari(name):
+    pytest.importorskip("h5py")
+    parse = pytest.importorskip("minari.dataset.minari_dataset").parse_dataset_id
+    assert parse(name)[2] >= 0
+
+
+def test_unknown_id(minari, tmp_path):
+    with pytest.raises(
+        DataError, match=r"no local Minari data set .* `minari download test/no-v0`"
+    ):
+        from_minari("test/no-v0", tmp_path / "data")
+
+
+@pytest.mark.parametrize("package", ["minari", "h5py", "PIL"])
+def test_missing_package_names_the_extra(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=r'pip install "dfgym\[minari\]"'):
+        to_minari(tmp_path, "test/noise-v0")

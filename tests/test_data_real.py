@@ -1,0 +1,144 @@
+"""The real twin: the source game in the world's own spaces."""
+
+import dataclasses
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import toy_card, toy_starts, toy_weights
+
+pytest.importorskip("minatar")
+
+from gymnasium.utils.env_checker import check_env
+
+from dfgym.data.minatar import MinAtarEnv, palette
+from dfgym.data.real import RealEnv
+from dfgym.errors import ActionError, ConfigError, MissingPackageError, StateError, WorldError
+from dfgym.world import bundle
+from dfgym.world.card import Actions, Frames, Source
+
+COLOURS = tuple(tuple(colour) for colour in palette(4).tolist())
+
+
+def world(folder, source=None, **changes):
+    card = toy_card(
+        frames=Frames(height=10, width=10, observation_scale=4, fps=12, palette=COLOURS),
+        **changes,
+    )
+    card = dataclasses.replace(card, source=dataclasses.replace(card.source, **(source or {})))
+    path = folder / card.name
+    bundle.write(path, card, toy_weights(card), toy_starts(card))
+    return path
+
+
+@pytest.fixture(scope="module")
+def breakout(tmp_path_factory):
+    return world(tmp_path_factory.mktemp("shelf"), {"kwargs": {"sticky_action_prob": 0.2}})
+
+
+def test_it_is_the_source_enlarged(breakout):
+    real, source = RealEnv(breakout), MinAtarEnv(sticky_action_prob=0.2)
+    assert real.observation_space.shape == (40, 40, 3) and real.action_space == gym.spaces.Discrete(
+        3
+    )
+    chance = np.random.default_rng(0)
+    seed = 4
+    for step in range(200):
+        if step % 50 == 0:
+            (ours, _), (theirs, _) = real.reset(seed=seed + step), source.reset(seed=seed + step)
+        else:
+            action = chance.integers(3)
+            ours, *ends, _ = real.step(action)
+            theirs, *expected, _ = source.step(action)
+            assert ends == expected
+            if ends[1]:
+                (ours, _), (theirs, _) = real.reset(), source.reset()
+        assert (ours == theirs.repeat(4, 0).repeat(4, 1)).all() and ours.dtype == np.uint8
+
+
+def test_checkers_and_rendering(breakout):
+    gym.register(
+        "DFTest/Real-v0",
+        "dfgym.data.real:RealEnv",
+        kwargs={"world": breakout},
+        max_episode_steps=20,
+    )
+    try:
+        env = gym.make("DFTest/Real-v0", render_mode="rgb_array")
+        check_env(env.unwrapped)
+        observation, _ = env.reset(seed=0)
+        assert (env.render() == observation).all() and env.metadata["render_fps"] == 12
+        assert env.get_wrapper_attr("get_keys_to_action")() == {"a": 1, "d": 2}
+        env.close()
+        env.close()
+        stable = pytest.importorskip("stable_baselines3.common.env_checker")
+        stable.check_env(gym.make("DFTest/Real-v0"))
+    finally:
+        del gym.registry["DFTest/Real-v0"]
+
+
+def test_observations_share_no_memory(breakout):
+    env = RealEnv(breakout, render_mode="rgb_array")
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    first.fill(7)
+    rendered = env.render()
+    assert rendered is not None and (rendered == kept).all()
+    rendered.fill(9)
+    again = env.render()
+    assert again is not None and (again == kept).all()
+
+
+def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path):
+    pytest.importorskip("cv2")
+    path = world(tmp_path)
+    gym.register("DFTest-Large-v0", "test_data_real:Large")
+    try:
+        frames = RealEnv(world(tmp_path / "large", {"env": "DFTest-Large-v0"})).reset(seed=3)[0]
+    finally:
+        del gym.registry["DFTest-Large-v0"]
+    assert (frames == RealEnv(path).reset(seed=3)[0]).all()
+
+
+class Large(gym.Wrapper):
+    """Breakout drawn 30 x 30, as another package might."""
+
+    def __init__(self):
+        super().__init__(MinAtarEnv())
+        self.observation_space = gym.spaces.Box(0, 255, (30, 30, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = self.env.reset(seed=seed)
+        return observation.repeat(3, 0).repeat(3, 1), info
+
+
+@pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, np.array([0, 1]), None])
+def test_an_invalid_action_is_refused(breakout, action):
+    env = RealEnv(breakout)
+    env.reset(seed=0)
+    with pytest.raises(ActionError, match=r"must be an integer in \[0, 2\]"):
+        env.step(action)
+
+
+def test_render_before_reset(breakout):
+    with pytest.raises(StateError, match=r"call reset\(\)"):
+        RealEnv(breakout, render_mode="rgb_array").render()
+
+
+def test_errors(breakout, tmp_path, monkeypatch):
+    with pytest.raises(WorldError, match="no world 'nowhere-v0'"):
+        RealEnv("nowhere-v0")
+    with pytest.raises(ConfigError, match="'human' must be 'rgb_array' or None"):
+        RealEnv(breakout, render_mode="human")
+    two = Actions(n=2, meanings=("a", "b"), keys={})
+    with pytest.raises(WorldError, match=r"has 2 actions and its source .* 3"):
+        RealEnv(world(tmp_path / "two", actions=two))
+    unknown = Source("DFNone/Game-v0", {}, {}, "", "none")
+    with pytest.raises(ConfigError, match="'DFNone/Game-v0' with"):
+        RealEnv(world(tmp_path / "unknown", vars(unknown)))
+    path = world(tmp_path / "extra", {"extra": "minatar"})
+    monkeypatch.setitem(sys.modules, "minatar.environments.breakout", None)
+    message = r'the real game of toy-random-v0 needs .*pip install "dfgym\[minatar\]"'
+    with pytest.raises(MissingPackageError, match=message):
+        RealEnv(path)

@@ -1,0 +1,161 @@
+"""The window sampler: right pairs, whole coverage, no state, fast."""
+
+import time
+
+import numpy as np
+import pytest
+
+from dfgym.data.store import EpisodeStore
+from dfgym.data.windows import WindowSampler, first_held_out
+from dfgym.errors import ConfigError, DataError
+
+LENGTHS = (5, 3, 9, 4, 6, 2, 8)
+
+
+def make(path, lengths=LENGTHS, size=(2, 2), actions=4, first=0) -> EpisodeStore:
+    """Frame number n (over all) is drawn in grey n; its action is n % 4, its reward n."""
+    meta = {"frame_shape": [*size, 3], "actions": actions}
+    with EpisodeStore.create(path, meta) as store:
+        for index, length in enumerate(lengths):
+            number = np.arange(first, first + length)
+            frames = np.broadcast_to(number[:, None, None, None], (length, *size, 3))
+            frames, steps = frames.astype(np.uint8), number[:-1]
+            ended = index % 2 == 0
+            store.append(frames, steps % 4, steps * 1.0, ended, not ended, seed=0, policy="p")
+            first += length
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make(tmp_path / "data")
+
+
+def test_a_window_pairs_each_frame_with_what_led_to_it(store):
+    batch = WindowSampler(store, 6, 400, seed=0, held_out=0.2).batch(0)
+    shapes = {name: (array.shape, array.dtype.name) for name, array in batch.items()}
+    assert shapes == {
+        "frames": ((400, 6, 2, 2, 3), "uint8"),
+        "actions": ((400, 6), "int64"),
+        "rewards": ((400, 6), "float32"),
+        "terminated": ((400, 6), "bool"),
+        "segment": ((400, 6), "int32"),
+        "valid": ((400, 6), "bool"),
+    }
+    offsets = store.offsets
+    for window in range(400):
+        numbers = batch["frames"][window, :, 0, 0, 0].astype(int)
+        assert (np.diff(numbers) == 1).all()
+        episodes = np.searchsorted(offsets, numbers, side="right") - 1
+        assert (batch["segment"][window] == episodes - episodes[0]).all()
+        for place, number in enumerate(numbers):
+            led = place > 0 and number not in offsets
+            last = number + 1 in offsets
+            terminated = led and last and episodes[place] % 2 == 0
+            assert batch["valid"][window, place] == led
+            assert batch["actions"][window, place] == ((number - 1) % 4 if led else 4)
+            assert batch["rewards"][window, place] == (number - 1 if led else 0)
+            assert batch["terminated"][window, place] == terminated
+
+
+def test_every_window_of_the_training_part_is_drawn_and_no_held_out_frame(store):
+    border = int(store.offsets[first_held_out(store, 0.3)])  # the last two episodes: 10 frames
+    assert border == 27
+    train = WindowSampler(store, 4, 500, seed=1, held_out=0.3)
+    numbers = train.batch(0)["frames"][..., 0, 0, 0]
+    assert set(numbers[:, 0].tolist()) == set(range(24)) and train.num_windows == 24
+    assert numbers.max() == 26
+    held = WindowSampler(store, 4, 500, seed=1, held_out=0.3, split="held_out")
+    assert set(held.batch(0)["frames"][:, 0, 0, 0, 0].tolist()) == set(range(27, 34))
+
+
+def test_windows_are_drawn_evenly(store):
+    batch = WindowSampler(store, 4, 24_000, seed=2, held_out=0.3).batch(0)
+    counts = np.bincount(batch["frames"][:, 0, 0, 0, 0], minlength=24)
+    assert ((counts > 850) & (counts < 1150)).all()
+
+
+def test_a_batch_is_a_function_of_seed_and_step(tmp_path, store):
+    def numbers(seed, step, store=store):
+        return WindowSampler(store, 4, 64, seed).batch(step)["frames"].tobytes()
+
+    assert numbers(0, 5) == numbers(0, 5, EpisodeStore.open(store.path))
+    assert len({numbers(0, 5), numbers(0, 6), numbers(1, 5), numbers(5, 0)}) == 4
+
+
+def test_ranks_draw_the_parts_of_one_batch(store):
+    whole = WindowSampler(store, 4, 12, seed=3).batch(7)
+    parts = [WindowSampler(store, 4, 4, seed=3).batch(7, rank, 3) for rank in range(3)]
+    for name, array in whole.items():
+        assert (np.concatenate([part[name] for part in parts]) == array).all()
+
+
+def test_batches_are_fresh(store):
+    sampler = WindowSampler(store, 4, 8, seed=0)
+    first = sampler.batch(0)
+    copies = {name: array.copy() for name, array in first.items()}
+    for array in sampler.batch(0).values():
+        array.fill(1)
+    assert all((first[name] == copies[name]).all() for name in first)
+    assert all((sampler.batch(0)[name] == copies[name]).all() for name in first)
+
+
+def test_several_data_sets_are_drawn_by_size_and_never_mixed_in_a_window(tmp_path, store):
+    other = make(tmp_path / "other", (30, 30, 8), first=100)
+    sampler = WindowSampler([store, other], 4, 3000, seed=0, held_out=0.3)
+    batch = sampler.batch(0)
+    numbers = batch["frames"][..., 0, 0, 0].astype(int)
+    assert (np.diff(numbers, axis=1) == 1).all()
+    assert set(numbers[:, 0]) == set(range(24)) | set(range(100, 157))
+    share = (numbers[:, 0] < 100).mean()
+    assert abs(share - 24 / 81) < 0.03
+    assert (batch["rewards"] == np.where(batch["valid"], numbers - 1, 0)).all()
+
+
+def test_held_out_episodes_are_the_last_share_and_at_least_one(store):
+    assert first_held_out(store, 0.01) == 6
+    assert first_held_out(store, 0.3) == 5
+    assert first_held_out(store, 0.99) == 1
+    for fraction in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ConfigError, match=r"must lie in \(0, 1\)"):
+            first_held_out(store, fraction)
+
+
+def test_window_longer_than_any_episode(store):
+    with pytest.raises(DataError, match=r"the longest has 9 frames, the window 10"):
+        WindowSampler(store, 10, 4, seed=0)
+    WindowSampler(store, 9, 4, seed=0).batch(0)
+
+
+@pytest.mark.parametrize("lengths", [(), (5,)])
+def test_too_few_episodes(tmp_path, lengths):
+    with pytest.raises(DataError, match=rf"has {len(lengths)} episode\(s\); it needs at least 2"):
+        WindowSampler(make(tmp_path / "data", lengths), 2, 4, seed=0)
+
+
+def test_mixed_frame_sizes_and_actions(tmp_path, store):
+    wide = make(tmp_path / "wide", size=(2, 3))
+    with pytest.raises(DataError, match=r"mixed frame sizes: .* \(2, 2, 3\), .* \(2, 3, 3\)"):
+        WindowSampler([store, wide], 4, 4, seed=0)
+    more = make(tmp_path / "more", actions=5)
+    with pytest.raises(DataError, match=r"mixed actions: .* has 4, .* has 5"):
+        WindowSampler([store, more], 4, 4, seed=0)
+    with pytest.raises(DataError, match="no data set"):
+        WindowSampler([], 4, 4, seed=0)
+
+
+@pytest.mark.parametrize(("length", "batch"), [(1, 4), (0, 4), (4, 0)])
+def test_bad_numbers(store, length, batch):
+    with pytest.raises(ConfigError, match="at least 2 frames"):
+        WindowSampler(store, length, batch, seed=0)
+
+
+def test_speed(tmp_path):
+    store = make(tmp_path / "data", (200,) * 50, size=(10, 10), actions=200)
+    sampler = WindowSampler(store, 16, 64, seed=0)
+    sampler.batch(0)
+    begun = time.perf_counter()
+    for step in range(50):
+        sampler.batch(step)
+    # The bar is 10,000 windows a second; a fifth of it, for a loaded machine.
+    assert 50 * 64 / (time.perf_counter() - begun) > 2_000
