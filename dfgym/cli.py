@@ -132,12 +132,12 @@ def _parameters(folder: Path) -> int:
         raise WorldError(f"{file} cannot be read: {reason}") from reason
 
 
-def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", value
+            yield f"{above}{key}", f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _record(read: Read) -> None:
@@ -194,9 +194,9 @@ def _pack(read: Read) -> None:
 
 
 def _make_world(read: Read) -> None:
-    from dfgym.train.recipe import make_world
+    from dfgym.make_world import Config, make_world
 
-    read(make_world)
+    make_world(read(Config))
 
 
 def _evaluate(read: Read) -> None:

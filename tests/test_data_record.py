@@ -128,7 +128,7 @@ def test_killed_recording_goes_on_as_if_nothing_had_happened(tmp_path):
         f"record({BREAKOUT!r}, {str(path)!r}, 10**7, seed=2, progress=False)"
     )
     recorder = subprocess.Popen([sys.executable, "-c", code])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (path / "frames.bin").exists() or (path / "frames.bin").stat().st_size < 300_000:
         assert time.monotonic() < deadline and recorder.poll() is None
         time.sleep(0.01)
@@ -198,7 +198,7 @@ def test_an_sb3_agent_plays_at_the_size_it_learned_at(tmp_path):
 
 def test_recording_is_fast(tmp_path):
     pytest.importorskip("minatar")
-    begun = time.perf_counter()
+    begun = time.process_time()
     record(BREAKOUT, tmp_path / "data", 5000, {"scripted:0.1": 1}, progress=False)
-    # Alone on a core it makes over 20,000 frames a second.
-    assert 5000 / (time.perf_counter() - begun) > 2000
+    # By the processor's clock, which a loaded machine does not stretch; alone: over 20,000.
+    assert 5000 / (time.process_time() - begun) > 2000

@@ -154,8 +154,8 @@ def test_speed(tmp_path):
     store = make(tmp_path / "data", (200,) * 50, size=(10, 10), actions=200)
     sampler = WindowSampler(store, 16, 64, seed=0)
     sampler.batch(0)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for step in range(50):
         sampler.batch(step)
-    # The bar is 10,000 windows a second; a fifth of it, for a loaded machine.
-    assert 50 * 64 / (time.perf_counter() - begun) > 2_000
+    # The bar is 10,000 windows a second; by the processor's clock, for a loaded machine.
+    assert 50 * 64 / (time.process_time() - begun) > 10_000

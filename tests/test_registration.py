@@ -1,4 +1,4 @@
-"""What `import dfgym` does: it registers ids and brings no torch; a broken world or a fork is fine."""
+"""What `import dfgym` does: it registers ids, brings no torch, and cures forks of torch."""
 
 from __future__ import annotations
 

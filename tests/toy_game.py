@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import pytest
 from conftest import PALETTE, toy_card, toy_starts, toy_weights
 
 from dfgym.world import bundle
-from dfgym.world.card import Frames, Model
+from dfgym.world.card import Frames, Model, Source
 
 NAME = "toy-minatar-breakout-v0"  # with the game in its name, for the scripted player
 DREAM, REAL = f"DFWorld/{NAME}", f"DFReal/{NAME}"
@@ -20,11 +21,18 @@ MAX_STEPS = 40
 
 
 @pytest.fixture(scope="module")
-def toy_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Register a world of random weights under both of its ids, and the two games."""
+def toy_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Register a world of random weights under both of its ids, and the two games.
+
+    Yields:
+        The world's folder.
+    """
     path = tmp_path_factory.mktemp("shelf") / NAME
     card = toy_card(
         name=NAME,
+        source=Source(
+            env="DFSource/MinAtar-Breakout-v0", kwargs={}, versions={}, extra="minatar", licence=""
+        ),
         frames=Frames(height=10, width=10, observation_scale=4, fps=15, palette=PALETTE),
         model=Model(dim=16, depth=1, heads=2, patch=5, window=2),
     )
@@ -35,7 +43,7 @@ def toy_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     gym.register(REAL, "dfgym.data.real:RealEnv", **common)
     gym.register(HIDDEN, f"{__name__}:Hidden")
     gym.register(LENGTHS, f"{__name__}:Lengths")
-    yield
+    yield path
     for ours in (DREAM, REAL, HIDDEN, LENGTHS):
         del gym.registry[ours]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -59,7 +60,7 @@ class Source:
         """Versions of the packages that the environment, and what it holds, come from."""
         game = self.env.unwrapped
         modules = {type(part).__module__.split(".")[0] for part in (game, *vars(game).values())}
-        owners = metadata.packages_distributions()
+        owners = _owners()
         names = {name for module in modules | {"gymnasium"} for name in owners.get(module, [])}
         return {name.lower(): metadata.version(name) for name in sorted(names)}
 
@@ -118,6 +119,11 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         ) from reason
     height, width = size
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
+
+
+@functools.cache  # half a second, for what does not change
+def _owners() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def _is_image(space: gym.Space[Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfgym.evaluation import pictures, referee
-from dfgym.evaluation.rollout import Dream, Episode, Real, players, roll
+from dfgym.evaluation.rollout import Dream, Episode, Real, is_breakout, players, roll
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics
@@ -49,7 +49,7 @@ def drift(
         for measure in MEASURES:
             values = [measure(episode.frames[a : b + 1]) for episode, _, a, b in pieces]
             result[name][measure.__name__] = _means(pieces, values)
-        if referee.judges(card):
+        if is_breakout(card):
             verdicts = {id(e): referee.judge_one(e) for e in episodes}
             values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]
             result[name]["illegal_per_1000"] = _means(pieces, values)

@@ -47,8 +47,8 @@ def horizon(
         `horizons`, `moments` (how many are known that far), and for `dream`, `copy` and `real` the
         lists `psnr` in dB, `ssim` and `exact`.
     """
-    chosen = moments.draw(card, count, 0.1, seed)
     longest = max(horizons)
+    chosen = moments.draw(card, count, 0.1, seed, least=2 * longest)
     frames, actions, known = map(np.stack, zip(*(m.after(longest) for m in chosen), strict=True))
     dynamics = make(count)
     moments.begin(dynamics, chosen, seed)

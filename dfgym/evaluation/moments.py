@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from dfgym.world.card import Card
     from dfgym.world.dynamics import Dynamics
 
-ROWS = 32
-LEAST = 1024
-"""Transitions that are played in each row, so that long episodes are among them."""
+ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Moment:
         return frames, np.concatenate([actions, missing]), known
 
 
-def draw(card: Card, count: int, epsilon: float, seed: int) -> list[Moment]:
+def draw(card: Card, count: int, epsilon: float, seed: int, least: int = 0) -> list[Moment]:
     """Draw moments evenly from what the scripted player does in fresh real games.
 
     Args:
@@ -59,9 +57,10 @@ def draw(card: Card, count: int, epsilon: float, seed: int) -> list[Moment]:
         count: how many.
         epsilon: the player's share of random actions.
         seed: of games, player and draw.
+        least: transitions that each row plays at least, so that much may follow a moment.
     """
     rows = min(count, ROWS)
-    played = max(4 * count, LEAST * rows)
+    played = max(4 * count, least * rows)
     game = Real(card, rows, seed)
     episodes = roll(game, players(card, rows, epsilon, seed), played, card.episode.max_steps)
     moments = [Moment(episode, at) for episode in episodes for at in range(len(episode))]

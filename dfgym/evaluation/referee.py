@@ -111,12 +111,6 @@ def rollout(
     return judge(roll(game, players(card, game.num_rows, epsilon, seed), transitions, max_steps))
 
 
-def judges(card: Card) -> bool:
-    """Whether the referee knows the rules of a world's game and can read its frames."""
-    size = (card.frames.height, card.frames.width)
-    return card.source.env == "DFSource/MinAtar-Breakout-v0" and size == (SIZE, SIZE)
-
-
 def judge_episode(
     frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: np.ndarray
 ) -> Verdicts:
@@ -124,8 +118,10 @@ def judge_episode(
 
     A first frame that is the game's start frame is held to be a start: the action that a sticky
     action could repeat is then "no-op". After an illegal transition every hidden state that draws
-    the new frame is a candidate again; while a frame is one that the game cannot draw at all, there
-    is none, and each transition is illegal.
+    the new frame is a candidate again, so that one fault counts once. (A ball that is lost may be
+    under the bricks, where it can stay for some steps: such a dream is illegal every third step or
+    so.) While a frame is one that the game cannot draw at all, no state fits, and each transition
+    is illegal.
 
     Args:
         frames: uint8 `(t, 10, 10, 3)` in MinAtar's palette.

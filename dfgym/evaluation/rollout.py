@@ -232,10 +232,15 @@ def players(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Polic
     A game for which there is none is played at random.
     """
     seeds = _seeds(seed, count)
-    try:
+    if is_breakout(card):
         return [scripted.make(card.source.env, epsilon, s) for s in seeds]
-    except ValueError:
-        return [RandomPolicy(card.actions.n, s) for s in seeds]
+    return [RandomPolicy(card.actions.n, s) for s in seeds]
+
+
+def is_breakout(card: Card) -> bool:
+    """Whether a world is MinAtar Breakout as it draws itself, 10 x 10."""
+    size = (card.frames.height, card.frames.width)
+    return card.source.env == "DFSource/MinAtar-Breakout-v0" and size == (10, 10)
 
 
 class RandomPolicy:

@@ -14,7 +14,15 @@ from tqdm import tqdm
 
 from dfgym.evaluation import fidelity, gif, referee, report, speed, transfer
 from dfgym.evaluation.drift import drift
-from dfgym.evaluation.rollout import Dream, Game, Real, open_real, players, roll
+from dfgym.evaluation.rollout import (
+    Dream,
+    Game,
+    Real,
+    is_breakout,
+    open_real,
+    players,
+    roll,
+)
 from dfgym.files import write_atomic, write_json
 from dfgym.world import shelf
 from dfgym.world.bundle import World
@@ -74,7 +82,7 @@ def evaluate(
             bar.update()
 
         section("legality")
-        if referee.judges(card):
+        if is_breakout(card):
             games: dict[str, Game] = {"dream": Dream(make(ROWS)), "real": Real(card, ROWS)}
             found["legality"] = {
                 name: _counts(referee.rollout(game, card, 10_000 // share))
@@ -98,7 +106,7 @@ def evaluate(
             absent["the real game against itself"] = f"the chance of {card.source.env} is its own"
         found["absent"] = absent
         film = folder / "dream.gif"
-        gif.write(film, _film(make, loaded), card.frames.fps)
+        gif.write(film, _film(make, loaded, FILM // 5 if quick else FILM), card.frames.fps)
     write_json(folder / "evaluation.json", found)
     html = report.page(found, film.read_bytes())
     write_atomic(folder / "evaluation.html", html.encode())
@@ -106,12 +114,12 @@ def evaluate(
     return found
 
 
-def _film(make: partial[Dynamics], world: World) -> np.ndarray:
+def _film(make: partial[Dynamics], world: World, length: int) -> np.ndarray:
     """The scripted player in the dream and in the real game, side by side."""
     shown = []
     for game in (Dream(make(1)), Real(world.card, 1)):
-        episodes = roll(game, players(world.card, 1, 0.05), FILM - 1)
-        shown.append(np.concatenate([episode.frames for episode in episodes])[:FILM])
+        episodes = roll(game, players(world.card, 1, 0.05), length - 1)
+        shown.append(np.concatenate([episode.frames for episode in episodes])[:length])
     side = max(world.card.frames.height, world.card.frames.width)
     return gif.beside(*shown, cell=max(1, 120 // side))
 

@@ -106,9 +106,7 @@ class TimeAttention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return self.merge(out.transpose(1, 2), x.shape)
 
-    def step(
-        self, x: Tensor, turn: Tensor, ring: Ring, slot: Tensor, mask: Tensor
-    ) -> Tensor:
+    def step(self, x: Tensor, turn: Tensor, ring: Ring, slot: Tensor, mask: Tensor) -> Tensor:
         """Write one frame's keys and values into its row's slot and attend over the ring.
 
         Args:
@@ -134,28 +132,34 @@ Ring = tuple[Tensor, Tensor]
 
 
 class Block(nn.Module):
-    """Space by convolution, then time by attention, then a token-wise layer, each a residual."""
+    """Space by convolution, then time by attention, then a token-wise layer, each a residual.
+
+    The mean over all tokens is handed to every token: where chance decides between outcomes that
+    lie far apart (which corner the ball comes from), all of them must decide alike.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(Modulation(dim) for _ in range(3))
         self.space = Convolution(dim, dim, 3)
         self.space_out = Convolution(dim, dim, zero=True)
+        self.everywhere = nn.Linear(dim, dim)
+        nn.init.zeros_(self.everywhere.weight)
+        nn.init.zeros_(self.everywhere.bias)
         self.time = TimeAttention(dim, heads)
         self.wide = Convolution(dim, 2 * dim)
         self.narrow = Convolution(2 * dim, dim, zero=True)
 
     def before(self, x: Tensor, condition: Tensor) -> Tensor:
         """Mix space."""
-        return x + self.space_out(F.silu(self.space(self.norms[0](x, condition))))
+        near = F.silu(self.space(self.norms[0](x, condition)))
+        return x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
 
     def after(self, x: Tensor, condition: Tensor) -> Tensor:
         """Think over each token."""
         return x + self.narrow(F.silu(self.wide(self.norms[2](x, condition))))
 
-    def forward(
-        self, x: Tensor, condition: Tensor, t: int, turn: Tensor, mask: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
         """Transform `(b * t, y, x, d)` given each frame's condition `(b * t, d)`."""
         x = self.before(x, condition)
         x = x + self.time(self.norms[1](x, condition), t, turn, mask)

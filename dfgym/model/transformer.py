@@ -125,7 +125,7 @@ class Transformer(nn.Module):
             time: `(b, t)` int64, each frame's position in time.
             mask: `(b, t, t)` bool, True where a frame (row) sees another (column).
         """
-        b, t = frames.shape[:2]
+        t = frames.shape[1]
         x, condition = self.embed(frames.flatten(0, 1), tau.flatten(), actions.flatten())
         turn = rotary(time, self.config.dim // self.config.heads)
         for block in self.blocks:

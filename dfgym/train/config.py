@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from dfgym.errors import ConfigError, DataError
 from dfgym.world.card import Model, Sampler
@@ -72,6 +73,15 @@ class TrainConfig:
         """Refuse values that cannot train."""
         if not self.data:
             raise ConfigError("data is empty; name at least one folder that `dfgym record` wrote")
+        for name in ("optimizer", "precision"):
+            allowed = get_args(get_type_hints(TrainConfig)[name])
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
+                )
+        for name in ("learning_rate", "muon_rate", "weight_decay", "ema", "cooldown"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         for name in ("steps", "batch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

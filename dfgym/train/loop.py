@@ -8,12 +8,10 @@ stopped anywhere goes on from its checkpoint as if it never had been, bit for bi
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,25 +20,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
 from dfgym.diffusion.forcing import Forced, force
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.files import write_atomic
 from dfgym.frames import Codec
 from dfgym.model import Transformer, TransformerConfig
 from dfgym.train.checkpoint import FILE, load_checkpoint, read_checkpoint, save_checkpoint
 from dfgym.train.config import TrainConfig, settings
 from dfgym.train.loss import losses
-from dfgym.train.observe import Strips, Tensorboard
+from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.survey import Survey, survey
 from dfgym.world.device import pick_device
 
-LOG_FILE = "log.jsonl"
 logger = logging.getLogger("dfgym")
 
 
@@ -51,7 +46,7 @@ class Process(NamedTuple):
     size: int
 
 
-@contextmanager
+@contextlib.contextmanager
 def _processes(device: torch.device) -> Iterator[Process]:
     """Join the other processes for the time of a run."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -167,14 +162,6 @@ def _resume(
     return step
 
 
-def _open_log(path: Path, step: int) -> Any:
-    """Open the loss log for appending, with only the lines before `step` in it."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    whole = [line for line in lines if line.endswith(b"\n")]
-    write_atomic(path, b"".join(line for line in whole if json.loads(line)["step"] < step))
-    return path.open("a", buffering=1)
-
-
 def train(config: TrainConfig) -> Path:
     """Train, or go on training, in `config.out`; returns that folder.
 
@@ -203,7 +190,6 @@ def _train(
     process: Process,
     device: torch.device,
 ) -> None:
-    lead = process.rank == 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = Transformer(network_config(config, found)).to(device)
@@ -214,51 +200,30 @@ def _train(
     total = config.image_steps + config.steps
     dtype = _precision(config, device)
     parallel = DistributedDataParallel(network) if process.size > 1 else network
-    if lead:
-        count = sum(p.numel() for p in network.parameters())
-        logger.info("training %d parameters on %s in %s", count, device, dtype)
-        log = _open_log(config.out / LOG_FILE, start)
-        strips = Strips(config, found, stores, device)
-        board = Tensorboard(config.out) if config.tensorboard else None
-        bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
-
-    for step in range(start, total):
-        began = time.perf_counter()
-        batch = batches(step, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = losses(parallel, *batch, categorical=bool(found.palette))
-        loss.total.backward()
-        # Far above the usual norm: it only stops a freak batch from undoing the run.
-        norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
-        rate = set_rates(optimizers, config, step)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        average.update_parameters(network)
-        done = step + 1
-
-        if lead:
-            values = {
-                "step": step,
-                "frame": loss.frame.item(),
-                "reward": loss.reward.item(),
-                "termination": loss.termination.item(),
-                "gradient": norm.item(),
-                "rate": rate,
-            }
-            log.write(json.dumps(values) + "\n")
-            speed = config.batch * config.length / (time.perf_counter() - began)
-            bar.set_postfix_str(f"loss {loss.total.item():.3f}, {speed:.0f} frames/s", False)
-            bar.update()
-            if board:
-                board.write(done, values)
+    count = sum(p.numel() for p in network.parameters())
+    observer = None
+    with contextlib.ExitStack() as stack:
+        if process.rank == 0:
+            logger.info("training %d parameters on %s in %s", count, device, dtype)
+            observer = stack.enter_context(Observer(config, found, stores, device, start, total))
+        for step in range(start, total):
+            batch = batches(step, device)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                loss = losses(parallel, *batch, categorical=bool(found.palette))
+            loss.total.backward()
+            # Far above the usual norm: it only stops a freak batch from undoing the run.
+            norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+            rate = set_rates(optimizers, config, step)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            average.update_parameters(network)
+            if observer is None:
+                continue
+            observer.log(step, loss, norm, rate)
+            done = step + 1
             if config.strip_every and done % config.strip_every == 0:
-                strips.draw(done, average.module)
+                observer.strips.draw(done, average.module)
             if done % config.checkpoint_every == 0 or done == total:
                 plain = settings(config)
                 save_checkpoint(config.out, done, plain, network, average, optimizers)
-    if lead:
-        bar.close()
-        log.close()
-        if board:
-            board.close()

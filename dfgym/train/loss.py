@@ -37,9 +37,13 @@ def frame_loss(output: Output, clean: Tensor, *, categorical: bool) -> Tensor:
     Otherwise the squared error, summed over the frame.
     """
     if categorical:
-        return F.cross_entropy(
-            output.scores.flatten(0, 3), clean.argmax(-1).flatten(), reduction="none"
-        ).view(clean.shape[:4]).sum((2, 3))
+        return (
+            F.cross_entropy(
+                output.scores.flatten(0, 3), clean.argmax(-1).flatten(), reduction="none"
+            )
+            .view(clean.shape[:4])
+            .sum((2, 3))
+        )
     return (output.estimate - clean).square().sum((2, 3, 4))
 
 
@@ -79,6 +83,4 @@ def losses(
     termination = F.binary_cross_entropy_with_logits(
         output.termination[:, :t], terminated.float(), reduction="none"
     )
-    return Losses(
-        frame, (reward * weight.flatten()).sum(), (termination * weight).sum()
-    )
+    return Losses(frame, (reward * weight.flatten()).sum(), (termination * weight).sum())

@@ -1,23 +1,29 @@
-"""What a person sees of a run: strips of the dream beside the real game, and TensorBoard."""
+"""What a person sees of a run: its log, its progress, strips of the dream beside the real game."""
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import MissingPackageError
-from dfgym.files import write_png
+from dfgym.files import write_atomic, write_png
 from dfgym.frames import upscale
 from dfgym.train.config import TrainConfig
+from dfgym.train.loss import Losses
 from dfgym.train.pack import draft_card, held_out_starts
 from dfgym.train.survey import Survey
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+
+LOG_FILE = "log.jsonl"
 
 
 class Strips:
@@ -61,25 +67,63 @@ class Strips:
         return write_png(self.folder / f"{step:07d}.png", upscale(sheet, scale))
 
 
-class Tensorboard:
-    """Scalars for TensorBoard, in the run's folder."""
+class Observer:
+    """The loss log, the progress bar, TensorBoard and the strips of a run, from its first step."""
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as reason:
-            raise MissingPackageError(
-                'tensorboard is not installed; pip install "dfgym[tensorboard]", or leave '
-                "--tensorboard out"
-            ) from reason
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(
+        self,
+        config: TrainConfig,
+        found: Survey,
+        stores: list[EpisodeStore],
+        device: torch.device,
+        start: int,
+        total: int,
+    ) -> None:
+        self.config = config
+        self.strips = Strips(config, found, stores, device)
+        self._board = _board(config.out) if config.tensorboard else None
+        path = config.out / LOG_FILE
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        whole = [line for line in lines if line.endswith(b"\n")]
+        # What was logged after the checkpoint will be logged again.
+        write_atomic(path, b"".join(line for line in whole if json.loads(line)["step"] < start))
+        self._log = path.open("a", buffering=1)
+        self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+        self._began = time.perf_counter()
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
-        """Add every number under its name."""
+    def __enter__(self) -> Self:
+        """Watch."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._bar.close()
+        self._log.close()
+        if self._board:
+            self._board.close()
+
+    def log(self, step: int, loss: Losses, norm: Tensor, rate: float) -> None:
+        """Write down one step."""
+        values = {name: value.item() for name, value in loss._asdict().items()}
+        values |= {"gradient": norm.item(), "rate": rate}
+        self._log.write(json.dumps({"step": step, **values}) + "\n")
+        now = time.perf_counter()
+        speed = self.config.batch * self.config.length / (now - self._began)
+        self._began = now
+        text = f"loss {loss.total.item():.3f}, {speed:.0f} frames/s"
+        self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update()
         for name, value in values.items():
-            if name != "step":
-                self.writer.add_scalar(name, value, step)
+            if self._board:
+                self._board.add_scalar(name, value, step)
 
-    def close(self) -> None:
-        """Flush."""
-        self.writer.close()
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as reason:
+        raise MissingPackageError(
+            'tensorboard is not installed; pip install "dfgym[tensorboard]", or leave '
+            "--tensorboard out"
+        ) from reason
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -70,5 +72,10 @@ def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> fl
 
 
 def make_average(network: nn.Module, config: TrainConfig) -> AveragedModel:
-    """An exponential moving average of a network's weights."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    """An exponential moving average of a network's weights, short at first so that it keeps up."""
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        decay = min(config.ema, (1 + float(count)) / (10 + float(count)))
+        get_ema_multi_avg_fn(decay)(averaged, current, count)
+
+    return AveragedModel(network, multi_avg_fn=update)

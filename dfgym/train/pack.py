@@ -49,9 +49,7 @@ class Presentation:
     """Of the source game."""
 
 
-def held_out_starts(
-    stores: Sequence[EpisodeStore], held_out: float, limit: int = 4096
-) -> Starts:
+def held_out_starts(stores: Sequence[EpisodeStore], held_out: float, limit: int = 4096) -> Starts:
     """Whole held-out episodes, at most `limit` frames of them but at least one episode."""
     frames: list[np.ndarray] = []
     actions: list[np.ndarray] = []
@@ -85,9 +83,10 @@ def draft_card(
         name=name,
         description=shown.description,
         source=Source(
-            env=meta["env"].rsplit(":", 1)[-1],  # without the module: a card names no import path
-            kwargs=meta["kwargs"],
-            versions=meta["versions"],
+            # Without the module: a card names no import path.
+            env=meta.get("env", "unknown").rsplit(":", 1)[-1],
+            kwargs=meta.get("kwargs", {}),
+            versions=meta.get("versions", {}),
             extra=shown.extra,
             licence=shown.licence,
         ),
@@ -95,10 +94,14 @@ def draft_card(
             height=height,
             width=width,
             observation_scale=shown.observation_scale,
-            fps=round(meta["fps"] or 15),
+            fps=round(meta.get("fps") or 15),
             palette=found.palette,
         ),
-        actions=Actions(n=found.actions, meanings=tuple(meta["meanings"]), keys=shown.keys),
+        actions=Actions(
+            n=found.actions,
+            meanings=tuple(meta.get("meanings") or map(str, range(found.actions))),
+            keys=shown.keys,
+        ),
         episode=Episode(max_steps=shown.max_steps),
         rewards=Rewards(values=found.rewards),
         model=config.model,
@@ -108,8 +111,7 @@ def draft_card(
             "frames": sum(store.num_frames for store in stores),
             "episodes": sum(len(store) for store in stores),
             "held_out": config.held_out,
-            "policies": meta["policies"],
-            "seed": meta["seed"],
+            **{key: meta[key] for key in ("policies", "seed") if key in meta},
         },
         training=training or {},
         measured={},

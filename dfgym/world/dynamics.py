@@ -234,7 +234,9 @@ class Dynamics:
         below = output.reward[:, 0].double().softmax(-1).cumsum(-1)
         bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
-        numbers = torch.stack((bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double()))
+        numbers = torch.stack(
+            (bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double())
+        )
         bucket, ends, ended, spread = numbers.cpu().numpy().copy()
         self._frames = frames.cpu().numpy().copy()
         return Transition(

@@ -1,0 +1,150 @@
+"""`dfgym make-world`: a world's whole recipe, each stage left on disk and taken up from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from dfgym.data.record import record
+from dfgym.errors import DfgymError, WorldError
+from dfgym.evaluation.run import evaluate
+from dfgym.files import write_json
+from dfgym.train.config import TrainConfig, settings
+from dfgym.train.pack import pack
+from dfgym.train.recipe import find_recipe, load_recipe
+from dfgym.world import bundle
+from dfgym.world.card import check_name
+from dfgym.world.device import pick_device
+
+
+@dataclass(frozen=True)
+class Config:
+    """Record, train, pack and evaluate a world; a call that was stopped goes on."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """The new world's name, like minatar-breakout-v0."""
+    out: Path = Path("worlds")
+    """Folder to put the world's folder into; name it in $DFGYM_WORLDS to have it on the shelf."""
+    recipe: Path | None = None
+    """A recipe's TOML file; the bundled one of the name if left out."""
+    runs: Path = Path("runs")
+    """Folder for data, checkpoints and the report."""
+    processes: int | None = None
+    """Training processes; one a CPU core or CUDA device if left out."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    quick: bool = False
+    """Evaluate a twentieth of the frames."""
+
+
+def make_world(config: Config) -> Path:
+    """Follow a recipe from nothing to a world; returns the world's folder.
+
+    Raises:
+        ConfigError: there is no recipe, or it is malformed.
+        WorldError: the name is malformed, or the world exists already.
+    """
+    check_name(config.name)
+    world, run = config.out / config.name, config.runs / config.name
+    if os.path.lexists(world):
+        raise WorldError(f"{world} exists: worlds never change, so make a new version (-vN)")
+    device = pick_device(config.device)
+    cores = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count()
+    processes = config.processes or cores or 1
+    recipe = load_recipe(config.recipe or find_recipe(config.name))
+    clock = _Clock(run / "times.json")
+
+    with clock("record"):
+        asked = dataclasses.asdict(recipe.record)
+        env, frames, policies = (asked.pop(key) for key in ("env", "frames", "policies"))
+        record(env, run / "data", frames, policies, **asked)
+    with clock("train"):
+        train = dataclasses.replace(
+            recipe.train, data=(run / "data",), out=run / "train", device=config.device
+        )
+        _train(train, processes)
+    draft = run / "world" / config.name
+    if not draft.exists():
+        pack(run / "train", draft, config.name, recipe.shown)
+    with clock("evaluate"):
+        found = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
+    measured = {"seconds": clock.seconds, **summary(found)}
+    return publish(draft, world, measured, {"device": str(device), "processes": processes})
+
+
+def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str, Any]) -> Path:
+    """Write a packed world once more, with what was measured of it in its card."""
+    world = bundle.load(draft)
+    card = dataclasses.replace(
+        world.card, measured=measured, training={**world.card.training, **training}
+    )
+    bundle.write(out, card, world.weights, world.starts)
+    print(f"wrote {out}")
+    return out
+
+
+def _train(config: TrainConfig, processes: int) -> None:
+    """Train in as many processes, each with one thread: on a CPU they do not wait for others."""
+    path = config.out / "config.json"
+    write_json(path, {**settings(config), "device": config.device})
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        # glibc gives freed tensors back to the system and asks for them again, at a great cost.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    }
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *launch, "-m", "dfgym.train", str(path)]
+    if subprocess.run(command, env=environment, check=False).returncode:
+        raise DfgymError("training failed; its messages stand above. Again: the same command")
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The few numbers of an evaluation that belong on a card."""
+    kept: dict[str, Any] = {}
+    if "legality" in found:
+        dream, real = found["legality"]["dream"], found["legality"]["real"]
+        kept["legality"] = {
+            "transitions": dream["transitions"],
+            "illegal_per_1000": dream["illegal_per_1000"],
+            "wrong_per_1000": dream["wrong_per_1000"],
+            "sticky_share": dream["sticky_share"],
+            "sticky_share_real": real["sticky_share"],
+        }
+    kept["speed"] = {k: v for k, v in found["speed"].items() if isinstance(v, int | float)}
+    if found.get("transfer"):
+        kept["transfer"] = found["transfer"]
+    kept["machine"] = found["machine"]
+    return kept
+
+
+class _Clock:
+    """Adds up the wall time of each stage, over all calls, in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def __call__(self, stage: str) -> _Clock:
+        print(f"== {stage}")
+        self.stage = stage
+        return self
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.monotonic() - self.began
+        self.seconds[self.stage] = round(self.seconds.get(self.stage, 0.0) + spent, 1)
+        write_json(self.path, self.seconds)

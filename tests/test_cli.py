@@ -1,0 +1,210 @@
+"""The command line and the demo: what they print, what they refuse, and that they load late."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_game import DREAM, NAME, toy_ids  # noqa: F401  a fixture
+
+import dfgym
+from dfgym import cli, demo
+from dfgym.data import real
+from dfgym.errors import MissingPackageError
+from dfgym.world.shelf import VARIABLE
+
+COMMANDS = ("worlds", "record", "train", "pack", "make-world", "evaluate", "bench", "demo")
+
+
+@pytest.fixture
+def shelf(toy_ids: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """The toy world, on the shelf."""
+    monkeypatch.setenv(VARIABLE, str(toy_ids.parent))
+    return toy_ids
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail: code 2, one line on stderr, which is returned."""
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("dfgym: error: ") and told.count("\n") == 1
+    return told
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if line[:2] == "  "] == [*COMMANDS]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: dfgym {command}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == dfgym.__version__
+
+
+def test_worlds_lists_the_shelf_without_torch(shelf: Path) -> None:
+    script = (
+        "import sys; from dfgym.cli import main; code = main(['worlds'])\n"
+        "assert 'torch' not in sys.modules and 'stable_baselines3' not in sys.modules\n"
+        "sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    row = next(line for line in ran.stdout.splitlines() if line.startswith(NAME)).split()
+    weights = sum(weight.numel() for weight in dfgym.world.bundle.load(shelf).weights.values())
+    assert row == [NAME, "DFSource/MinAtar-Breakout-v0", "40x40", "3", f"{weights:,}"]
+
+
+def test_measured_numbers_stand_under_their_world() -> None:
+    measured = {"transfer": {"dream": 12.34567, "seeds": 3}, "by": "hand"}
+    assert dict(cli._flat(measured)) == {
+        "transfer.dream": "12.35",
+        "transfer.seeds": "3",
+        "by": "hand",
+    }
+
+
+def test_a_broken_card_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken-v0").mkdir()
+    (tmp_path / "broken-v0" / "world.toml").write_text("format = [\n")
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert "world.toml" in refused(capsys, "worlds")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dream"], "'dream'"),
+        (["bench", "nowhere-v0"], "nowhere-v0"),
+        (["evaluate", "Nowhere"], "Nowhere"),
+        (["record", "Nowhere-v0", "data"], "Nowhere"),
+        (["record", "CartPole-v1", "data", "--env-kwargs", "{"], "JSON"),
+        (["record", "CartPole-v1", "data", "--env-kwargs", "[1]"], "JSON object"),
+        (["pack", "nowhere", "world", "--name", "Bad"], "Bad"),
+        (["train", "--data", "nowhere", "--out", "run"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(capsys, *arguments)
+    assert not [*tmp_path.iterdir()]  # nothing was written
+
+
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--minutes", "0"], ["demo", "--minutes", "nan"], ["bench", "--nope"]]
+)
+def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_as_a_program_it_exits_with_the_code() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "dfgym.cli", "bench", "Bad"], capture_output=True, text=True
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("dfgym: error: ") and ran.stderr.count("\n") == 1
+
+
+def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "data"
+    mix = ["--policies", "random", "0.5", "scripted:0.1", "0.5"]
+    game = ["DFSource/MinAtar-Breakout-v0", str(out), "--frames", "50"]
+    keywords = ["--env-kwargs", '{"sticky_action_prob": 0.0}']
+    assert cli.main(["record", *game, *mix, *keywords]) == 0
+    assert str(out) in capsys.readouterr().out
+    assert (out / "meta.json").is_file()
+
+
+def test_flags_reach_the_bench(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dfgym.evaluation import speed
+
+    called: list[Any] = []
+    monkeypatch.setattr(speed, "bench", lambda *args, **kw: called.append((args, kw)) or {})
+    assert cli.main(["bench", NAME, "--device", "cpu", "--context-noise", "0.0"]) == 0
+    assert called == [((NAME,), {"device": "cpu", "context_noise": 0.0})]
+
+
+def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dfgym.evaluation import run
+
+    called: list[Any] = []
+    monkeypatch.setattr(run, "evaluate", lambda *args, **kw: called.append((args, kw)))
+    assert cli.main(["evaluate", NAME, "--out", "x", "--quick", "--denoising-steps", "3"]) == 0
+    assert called == [((NAME, Path("x")), {"quick": True, "device": "auto", "denoising_steps": 3})]
+
+
+# --- the demo ---
+
+
+@pytest.fixture
+def small_demo(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "WORLD", NAME)
+    monkeypatch.setattr(demo, "EPISODES", 4)
+    monkeypatch.setattr(demo, "WATCHED", 20)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_trains_in_the_dream_and_plays_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["demo", "--minutes", "0.01", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "demo.gif").read_bytes().startswith(b"GIF89a")
+    assert (tmp_path / "agent.zip").is_file()
+    assert str(tmp_path / "demo.gif") in printed
+    lines = printed.splitlines()
+    heads = next(line for line in lines if "real game" in line and "dream" in line)
+    assert heads.index("dream") < heads.index("real game")
+    for who in ("random", "this agent"):
+        assert next(line for line in lines if line.startswith(who)).count(" to ") == 2
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_without_the_real_game_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object) -> None:
+        raise MissingPackageError("no module named minatar")
+
+    monkeypatch.setattr(real, "open_source", missing)
+    scores = demo.demo(demo.Config(minutes=0.01, out=tmp_path))
+    printed = capsys.readouterr().out
+    assert 'pip install "dfgym[minatar]"' in printed
+    assert {name: [*row] for name, row in scores.items()} == {
+        "random": ["dream"],
+        "this agent": ["dream"],
+    }
+    assert (tmp_path / "demo.gif").is_file()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_demo_trains_in_nothing_but_the_dream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[demo.ppo.Config] = []
+    train = demo.ppo.train
+    monkeypatch.setattr(demo.ppo, "train", lambda config: trained.append(config) or train(config))
+    demo.demo(demo.Config(minutes=0.01, seed=5, out=tmp_path))
+    assert [(config.env, config.seed) for config in trained] == [(DREAM, 5)]
