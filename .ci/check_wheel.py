@@ -40,7 +40,7 @@ print("used", Path(dfgym.__file__).parent, observation.shape)
 
 
 def check_contents(wheel: Path) -> None:
-    """One top-level name, every world whole, the agents' files, and no more than the size allows."""
+    """One top-level name, every tracked file, a world, and no more than the size allows."""
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == {"dfgym"}, f"top-level names: {top}"
@@ -67,8 +67,8 @@ def check_use(wheel: Path) -> None:
         venv.create(home, with_pip=True)
         variables = {"base": str(home), "platbase": str(home)}
         site = Path(sysconfig.get_path("purelib", "venv", variables))
-        # A plain line in a .pth file adds the folder, but none of the .pth files in it: the editable
-        # install of the checkout stays unseen.
+        # A plain line in a .pth file adds the folder, but none of the .pth files in it, so that
+        # the editable install of the checkout stays unseen.
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
         scripts = Path(sysconfig.get_path("scripts", "venv", variables))
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

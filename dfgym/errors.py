@@ -1,4 +1,4 @@
-"""The errors of dfgym: every one is for the caller and names the value, what is allowed, and the fix."""
+"""The errors of dfgym: each is for the caller and names the value, what is allowed, and the fix."""
 
 from __future__ import annotations
 

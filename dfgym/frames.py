@@ -1,4 +1,4 @@
-"""The one codec between frames at rest (uint8 h w c) and frames inside the model (float in [-1, 1]).
+"""The one codec between frames at rest (uint8 h w c) and in the model (float in [-1, 1]).
 
 Legend: h, w frame height and width; c channels inside the model (3, or the palette's length).
 """

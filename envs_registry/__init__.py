@@ -1,1 +1,1 @@
-"""The worlds that ship with dfgym, one folder each: data, not code (installed as `dfgym.worlds`)."""
+"""The worlds that ship with dfgym, a folder each: data, not code (installed as `dfgym.worlds`)."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_game import DREAM, HIDDEN, LENGTHS, REAL, toy_ids  # noqa: F401  a fixture
-
 from dfgym.agents import evaluate, ppo
+from toy_game import DREAM, HIDDEN, LENGTHS, REAL, toy_ids  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 

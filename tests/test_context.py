@@ -9,6 +9,7 @@ a long dream must have, for the right pairings and for the wrong ones.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -185,7 +186,7 @@ def test_plans(mode: str, steps: int) -> None:
         case "dynamic":
             assert seen[-1] == (1.0, 1.0)
             assert seen[0] == (0.8, 0.8) or steps == 1
-            assert all(a < b for a, b in zip(seen, seen[1:], strict=False))
+            assert all(a < b for a, b in itertools.pairwise(seen))
 
 
 @pytest.mark.parametrize(("mode", "noise"), [("dirty", 0.1), ("noised", 1.0), ("noised", -0.1)])

@@ -45,7 +45,7 @@ BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
         (BREAKOUT, {"policies": {"scripted:2": 1}}, r"epsilon 2.0 must lie in \[0, 1\]"),
         (BREAKOUT, {"policies": {"sb3:ppo:/none.zip": 1}}, "there is no file /none.zip"),
         (BREAKOUT, {"policies": {"sb3:sac:/none.zip": 1}}, "'sac' must be one of a2c, dqn, ppo"),
-        (BREAKOUT, {"policies": {f"sb3:ppo:{__file__}": 1}}, "test_data_record.py"),
+        (BREAKOUT, {"policies": {f"sb3:ppo:{__file__}": 1}}, "wasn't a zip-file"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -70,7 +71,7 @@ def test_many_steps_give_each_mode_its_share(rare: float) -> None:
 def test_few_steps_keep_most_of_a_rare_mode_where_euler_loses_it() -> None:
     def euler(steps: int) -> float:
         x, levels = NOISE, [*denoising_levels(steps, 2.0), 1.0]
-        for tau, after in zip(levels, levels[1:], strict=False):
+        for tau, after in itertools.pairwise(levels):
             x = x + (after - tau) * (coin(0.1)(x, tau, 0) - x) / (1 - tau)
         return (x > 2).double().mean().item()
 
@@ -92,7 +93,7 @@ def test_golden_values() -> None:
 def test_levels_rise_from_pure_noise_and_stay_below_clean(steps: int, shift: float) -> None:
     levels = denoising_levels(steps, shift)
     assert len(levels) == steps and levels[0] == 0 and levels[-1] < 1
-    assert all(a < b for a, b in zip(levels, levels[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(levels))
 
 
 def test_shift_leaves_the_ends_and_leans_to_noise() -> None:

@@ -5,7 +5,7 @@
 | `clean` | nothing | clean |
 | `told_noisy` | nothing | `context_noise` (Chen et al. 2024, section 3.3: out of distribution) |
 | `noised` | `context_noise` | `context_noise` |
-| `dynamic` | `context_noise` at the first denoising step, falling to exactly 0 at the last | the same |
+| `dynamic` | `context_noise` in the first denoising step, falling to exactly 0 | the same |
 
 `dynamic` is Oasis' dynamic noise augmentation: low frequencies form first and need no detail of
 the past, high frequencies form last and must not inherit its noise.

@@ -16,7 +16,7 @@ def shifted(u: Tensor, shift: float) -> Tensor:
 
 
 def denoising_levels(steps: int, shift: float) -> list[float]:
-    """Signal levels a frame passes through: `steps` values from 0 upward; 1 comes after the last."""
+    """Signal levels a frame passes through: `steps` values from 0 up; 1 comes after the last."""
     return shifted(torch.arange(steps, dtype=torch.float64) / steps, shift).tolist()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,10 @@ def evaluate(
     loaded = shelf.load(world)
     card, folder = loaded.card, Path(out)
     open_real(card).env.close()  # first of all, before anything takes time
-    make = partial(Dynamics, loaded, device=device, **sampler)
+
+    def make(rows: int) -> Dynamics:
+        return Dynamics(loaded, rows, device=device, **sampler)
+
     share = 20 if quick else 1
     absent = {}
     found: dict[str, Any] = {
@@ -114,14 +116,15 @@ def evaluate(
     return found
 
 
-def _film(make: partial[Dynamics], world: World, length: int) -> np.ndarray:
+def _film(make: fidelity.MakeDynamics, world: World, length: int) -> np.ndarray:
     """The scripted player in the dream and in the real game, side by side."""
     shown = []
     for game in (Dream(make(1)), Real(world.card, 1)):
         episodes = roll(game, players(world.card, 1, 0.05), length - 1)
         shown.append(np.concatenate([episode.frames for episode in episodes])[:length])
     side = max(world.card.frames.height, world.card.frames.width)
-    return gif.beside(*shown, cell=max(1, 120 // side))
+    dream, real = shown
+    return gif.beside(dream, real, cell=max(1, 120 // side))
 
 
 def _counts(legality: referee.Legality) -> dict[str, float]:

@@ -80,7 +80,8 @@ def _time(
 
 
 def _repeat(step: Callable[[], Any], seconds: float) -> list[float]:
-    times, begun = [], time.perf_counter()
+    times: list[float] = []
+    begun = time.perf_counter()
     while not times or time.perf_counter() - begun < seconds:
         before = time.perf_counter()
         step()

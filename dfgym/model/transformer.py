@@ -169,5 +169,6 @@ class Transformer(nn.Module):
         age = (time[:, None] - index) % slots
         mask = torch.where(age <= time[:, None], 0.0, -torch.inf)[..., None]
         for block, ring in zip(self.blocks, rings, strict=True):
+            assert isinstance(block, Block)
             x = block.step(x, condition, turn, ring, time % slots, mask)
         return self.read(x, 1)

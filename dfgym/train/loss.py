@@ -59,8 +59,10 @@ def losses(
 ) -> Losses:
     """Run the network on both copies of every frame and compare.
 
-    Pictures are learned from the target copies. Reward and termination, which the commit pass
-    reads at run time, are learned from the context copies whose noise is at most 0.3.
+    Pictures are learned from the target copies. Once there is motion, only from frames whose past
+    is in the window: what a frame is without any past is never asked for, cannot be known, and
+    would drown rare events in its noise. Reward and termination, which the commit pass reads at
+    run time, are learned from the context copies whose noise is at most 0.3.
 
     Args:
         network: maps `Forced` to `Output`.
@@ -68,13 +70,16 @@ def losses(
         clean: `(b, t, h, w, c)`.
         rewards: `(b, t)` int64 bucket on arrival at each frame.
         terminated: `(b, t)` bool, whether the episode ended there.
-        valid: `(b, t)` bool, whether the two are known.
+        valid: `(b, t)` bool, whether the two are known, since an action led there from a frame
+            in the window; none is in the image stage.
         categorical: see `frame_loss`.
     """
     t = clean.shape[1]
     output: Output = network(*forced)
     target = Output(*(part[:, t:] for part in output))
-    frame = frame_loss(target, clean, categorical=categorical).mean()
+    counts = (valid | ~valid.any()).float()
+    frame = frame_loss(target, clean, categorical=categorical)
+    frame = (frame * counts).sum() / counts.sum()
     weight = (valid & (forced.tau[:, :t] >= 0.7)).float()
     weight = weight / weight.sum().clamp(min=1)
     reward = F.cross_entropy(

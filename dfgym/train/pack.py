@@ -78,6 +78,7 @@ def draft_card(
     shown = shown or Presentation()
     meta = stores[0].meta
     height, width = found.frame_shape[:2]
+    meta.get("meanings") or map(str, range(found.actions))
     return Card(
         format=FORMAT,
         name=name,
