@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 import tyro
-from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
 
 
 @dataclass(frozen=True)

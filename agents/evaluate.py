@@ -19,11 +19,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
-from dfgym.agents import saved, scripted
-from dfgym.agents.sb3 import make_venv
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
+
+from dfgym.agents import saved, scripted
+from dfgym.agents.sb3 import make_venv
 
 RESAMPLES = 10_000
 FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"

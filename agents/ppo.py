@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 import tyro
-from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import ConstantSchedule
+
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
 
 
 @dataclass(frozen=True)

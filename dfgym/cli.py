@@ -42,35 +42,43 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Time a world: steps a second, alone and 64 at once, and what is spent outside the network."""
+class Dream:
+    """How a world is run; what is left out is the card's."""
 
-    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
-    """Name on the shelf, or a folder's path."""
     device: str = "auto"
     """Where the dream runs: `auto`, `cpu` or `cuda`."""
     denoising_steps: int | None = None
-    """The card's if left out, like the next two."""
+    """Network passes for a frame."""
     context_mode: str | None = None
     """How finished frames are shown to the model."""
     context_noise: float | None = None
     """How noisy, in [0, 1)."""
 
-    @property
-    def sampler(self) -> dict[str, Any]:
-        """What is not left to the card."""
-        names = ("denoising_steps", "context_mode", "context_noise")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    def keywords(self) -> dict[str, Any]:
+        """What was not left out, as keywords."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
-class Evaluate(Bench):
+class Bench:
+    """Time a world: steps a second, alone and 64 at once, and what is spent outside the network."""
+
+    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
+    """Name on the shelf, or a folder's path."""
+    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
+
+
+@dataclass(frozen=True)
+class Evaluate:
     """Measure a world against its real game: JSON and one HTML page with pictures."""
 
+    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
+    """Name on the shelf, or a folder's path."""
     out: Path = Path("evaluation")
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
+    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,14 +211,14 @@ def _evaluate(read: Read) -> None:
     config: Evaluate = read(Evaluate)
     from dfgym.evaluation.run import evaluate
 
-    evaluate(config.world, config.out, quick=config.quick, device=config.device, **config.sampler)
+    evaluate(config.world, config.out, quick=config.quick, **config.dream.keywords())
 
 
 def _bench(read: Read) -> None:
     config: Bench = read(Bench)
     from dfgym.evaluation.speed import bench
 
-    for what, value in _flat(bench(config.world, device=config.device, **config.sampler)):
+    for what, value in _flat(bench(config.world, **config.dream.keywords())):
         print(f"{what}: {value}")
 
 

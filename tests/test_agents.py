@@ -14,14 +14,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from dfgym.agents import dqn, evaluate, ppo
-from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import NatureCNN
 from toy_game import DREAM, HIDDEN, MAX_STEPS, REAL, toy_ids  # noqa: F401  a fixture
 
 import dfgym
+from dfgym.agents import dqn, evaluate, ppo
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 HYPERPARAMS = Path(evaluate.__file__).parent / "hyperparams"

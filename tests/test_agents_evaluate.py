@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dfgym.agents import evaluate, ppo
 from toy_game import DREAM, HIDDEN, LENGTHS, REAL, toy_ids  # noqa: F401  a fixture
+
+from dfgym.agents import evaluate, ppo
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 

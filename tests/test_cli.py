@@ -141,7 +141,12 @@ def test_flags_reach_the_bench(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> 
     from dfgym.evaluation import speed
 
     called: list[Any] = []
-    monkeypatch.setattr(speed, "bench", lambda *args, **kw: called.append((args, kw)) or {})
+
+    def bench(*args: Any, **keywords: Any) -> dict[str, Any]:
+        called.append((args, keywords))
+        return {}
+
+    monkeypatch.setattr(speed, "bench", bench)
     assert cli.main(["bench", NAME, "--device", "cpu", "--context-noise", "0.0"]) == 0
     assert called == [((NAME,), {"device": "cpu", "context_noise": 0.0})]
 
@@ -204,7 +209,12 @@ def test_the_demo_trains_in_nothing_but_the_dream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[demo.ppo.Config] = []
-    train = demo.ppo.train
-    monkeypatch.setattr(demo.ppo, "train", lambda config: trained.append(config) or train(config))
+    original = demo.ppo.train
+
+    def train(config: demo.ppo.Config) -> Path:
+        trained.append(config)
+        return original(config)
+
+    monkeypatch.setattr(demo.ppo, "train", train)
     demo.demo(demo.Config(minutes=0.01, seed=5, out=tmp_path))
     assert [(config.env, config.seed) for config in trained] == [(DREAM, 5)]
