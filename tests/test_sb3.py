@@ -52,10 +52,11 @@ def test_truncation_is_told_from_termination(monkeypatch: pytest.MonkeyPatch) ->
     env = cast(Any, dfgym.make_sb3("Limited-v0", num_envs=1))
     for end, truncated in ((2**62, True), (1, False)):
         monkeypatch.setattr(ToyDynamics, "END", end)
+        env.seed(3)
         env.reset()
         done = False
         while not done:
-            observation, _, (done,), (info,) = env.step(np.zeros(1, int))
+            observation, _, (done,), (info,) = env.step(np.ones(1, int))
         assert info["TimeLimit.truncated"] is truncated
         assert info["terminal_observation"].shape == (H * SCALE, W * SCALE, 3)
         assert not np.array_equal(info["terminal_observation"], observation[0])

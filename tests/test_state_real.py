@@ -144,7 +144,7 @@ def test_workers_step_after_the_parent_used_torch(
         [sys.executable, script, random_world, context],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         env=environment,
     )
     assert done.stdout.split() == ["2", "True"], done.stderr

@@ -47,8 +47,8 @@ def plan_context(mode: str, context_noise: float, denoising_steps: int) -> Conte
     Raises:
         ConfigError: an unknown mode, or a context noise outside [0, 1).
     """
-    if not 0 <= context_noise < 1:
-        raise ConfigError(f"context_noise is {context_noise}; allowed is 0 <= context_noise < 1")
+    if type(context_noise) not in (int, float) or not 0 <= context_noise < 1:
+        raise ConfigError(f"context_noise is {context_noise!r}; allowed is a number in [0, 1)")
     told = 1 - context_noise
     match mode:
         case "clean":

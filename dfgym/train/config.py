@@ -64,7 +64,7 @@ class TrainConfig:
     """The network's sizes."""
     sampler: Sampler = field(
         default_factory=lambda: Sampler(
-            denoising_steps=3, shift=2.0, context_mode="clean", context_noise=0.0
+            denoising_steps=5, shift=1.0, context_mode="clean", context_noise=0.0
         )
     )
     """How the packed world denoises; its shift also spreads the training levels."""

@@ -111,11 +111,19 @@ class Dynamics:
         self.world = world
         self.num_rows = num_rows
         self.device = pick_device(device)
-        self._plan = plan_context(
-            sampler.context_mode if context_mode is None else context_mode,
-            sampler.context_noise if context_noise is None else context_noise,
-            steps,
-        )
+        mode = sampler.context_mode if context_mode is None else context_mode
+        noise_level = sampler.context_noise if context_noise is None else context_noise
+        if mode == "clean" and context_noise:
+            raise ConfigError(
+                f"context_noise is {context_noise!r} and context_mode 'clean', which shows frames "
+                "as they are; choose another context_mode, or leave context_noise out"
+            )
+        if context_mode not in (None, "clean") and context_noise is None and not noise_level:
+            raise ConfigError(
+                f"context_mode is {context_mode!r}, and this world has no context_noise of its "
+                "own; give context_noise too, in [0, 1)"
+            )
+        self._plan = plan_context(mode, noise_level, steps)
         self._levels = denoising_levels(steps, sampler.shift)
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
