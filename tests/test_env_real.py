@@ -178,6 +178,8 @@ def test_a_missing_device_is_refused(random_world: Path) -> None:
         {"context_noise": 1.0},
         {"context_noise": -0.1},
         {"context_noise": float("nan")},
+        {"context_noise": 0.2},  # the card's mode is clean: it would be ignored
+        {"context_mode": "noised"},  # the card has no noise: it would be clean
         {"denoising_steps": 0},
         {"denoising_steps": 1.5},
         {"denoising_steps": True},
@@ -195,7 +197,8 @@ def test_bad_keywords_are_refused(random_world: Path, keywords: dict[str, Any]) 
 
 @pytest.mark.parametrize("context_mode", ["clean", "told_noisy", "noised", "dynamic"])
 def test_every_context_mode_steps(random_world: Path, context_mode: str) -> None:
-    env = make(random_world, context_mode=context_mode, context_noise=0.1, denoising_steps=3)
+    noise = 0.0 if context_mode == "clean" else 0.1
+    env = make(random_world, context_mode=context_mode, context_noise=noise, denoising_steps=3)
     env.reset(seed=0)
     digest = play(env, 10)
     env.reset(seed=0)

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from dfgym.agents import scripted
 
+from dfgym.agents import scripted
 from dfgym.data.minatar import MinAtarEnv
 from dfgym.errors import ConfigError
 from dfgym.evaluation.referee import judge_episode

@@ -6,7 +6,6 @@ import pytest
 pytest.importorskip("minatar")
 
 from dfgym.agents import scripted
-
 from dfgym.data.minatar import MinAtarEnv
 
 NAME = "minatar-breakout-v0"

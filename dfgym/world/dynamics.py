@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 
 from dfgym.diffusion import noise
-from dfgym.diffusion.context import plan_context
-from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
@@ -29,8 +27,8 @@ from dfgym.model import Transformer, build
 from dfgym.model.transformer import Output
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
+from dfgym.world.sampling import choose_sampling
 
-MAX_DENOISING_STEPS = 128
 RESET_GROUP = 8
 """Rows reset together: always so many, so that a row's bits do not depend on how many others are
 reset beside it."""
@@ -100,31 +98,14 @@ class Dynamics:
         context_mode: str | None = None,
         context_noise: float | None = None,
     ) -> None:
-        sampler = world.card.sampler
-        steps = sampler.denoising_steps if denoising_steps is None else denoising_steps
-        if type(steps) is not int or not 1 <= steps <= MAX_DENOISING_STEPS:
-            raise ConfigError(
-                f"denoising_steps is {steps!r}; allowed is an int from 1 to {MAX_DENOISING_STEPS}"
-            )
         if type(num_rows) is not int or num_rows < 1:
             raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
         self.world = world
         self.num_rows = num_rows
         self.device = pick_device(device)
-        mode = sampler.context_mode if context_mode is None else context_mode
-        noise_level = sampler.context_noise if context_noise is None else context_noise
-        if mode == "clean" and context_noise:
-            raise ConfigError(
-                f"context_noise is {context_noise!r} and context_mode 'clean', which shows frames "
-                "as they are; choose another context_mode, or leave context_noise out"
-            )
-        if context_mode not in (None, "clean") and context_noise is None and not noise_level:
-            raise ConfigError(
-                f"context_mode is {context_mode!r}, and this world has no context_noise of its "
-                "own; give context_noise too, in [0, 1)"
-            )
-        self._plan = plan_context(mode, noise_level, steps)
-        self._levels = denoising_levels(steps, sampler.shift)
+        self._levels, self._plan = choose_sampling(
+            world.card.sampler, denoising_steps, context_mode, context_noise
+        )
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
         self._rewards = np.array(world.card.rewards.values, np.float64)

@@ -1,0 +1,41 @@
+"""How a world is sampled: its card's choice, or the caller's, checked."""
+
+from __future__ import annotations
+
+from dfgym.diffusion.context import ContextPlan, plan_context
+from dfgym.diffusion.levels import denoising_levels
+from dfgym.errors import ConfigError
+from dfgym.world.card import Sampler
+
+MAX_DENOISING_STEPS = 128
+
+
+def choose_sampling(
+    card: Sampler,
+    denoising_steps: int | None,
+    context_mode: str | None,
+    context_noise: float | None,
+) -> tuple[list[float], ContextPlan]:
+    """The levels a frame passes through and how its context is shown; None leaves it to the card.
+
+    Raises:
+        ConfigError: a value is not allowed, or would be without effect.
+    """
+    steps = card.denoising_steps if denoising_steps is None else denoising_steps
+    if type(steps) is not int or not 1 <= steps <= MAX_DENOISING_STEPS:
+        raise ConfigError(
+            f"denoising_steps is {steps!r}; allowed is an int from 1 to {MAX_DENOISING_STEPS}"
+        )
+    mode = card.context_mode if context_mode is None else context_mode
+    noise = card.context_noise if context_noise is None else context_noise
+    if mode == "clean" and context_noise:
+        raise ConfigError(
+            f"context_noise is {context_noise!r} and context_mode 'clean', which shows frames "
+            "as they are; choose another context_mode, or leave context_noise out"
+        )
+    if context_mode not in (None, "clean") and context_noise is None and not noise:
+        raise ConfigError(
+            f"context_mode is {context_mode!r}, and this world has no context_noise of its own; "
+            "give context_noise too, in [0, 1)"
+        )
+    return denoising_levels(steps, card.shift), plan_context(mode, noise, steps)
