@@ -111,8 +111,8 @@ def _train(config: TrainConfig, processes: int) -> None:
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """The few numbers of an evaluation that belong on a card."""
-    kept: dict[str, Any] = {}
+    """The numbers of an evaluation that belong on a card, to four digits."""
+    kept: dict[str, Any] = {"machine": found["machine"]}
     if "legality" in found:
         dream, real = found["legality"]["dream"], found["legality"]["real"]
         kept["legality"] = {
@@ -122,11 +122,32 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
-    kept["speed"] = {k: v for k, v in found["speed"].items() if isinstance(v, int | float)}
-    if found.get("transfer"):
-        kept["transfer"] = found["transfer"]
-    kept["machine"] = found["machine"]
-    return kept
+    kept["speed"] = found["speed"]
+    if "transfer" in (moved := found.get("transfer") or {}):
+        dream, real, chance = moved["dream"], moved["real"], moved["random"]
+        kept["transfer"] = {
+            "steps": moved["steps"],
+            "episodes": moved["episodes"],
+            "ratio": moved["transfer"],
+            "dream_over_real_return": moved["honesty"],
+            "dream_trained_in_real": dream["in_real"],
+            "dream_trained_in_dream": dream["in_dream"],
+            "real_trained_in_real": real["in_real"],
+            "random_in_real": chance["real"]["mean"],
+        }
+    return _rounded(kept)
+
+
+def _rounded(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _rounded(item) for key, item in value.items()}
+        case list():
+            return [_rounded(item) for item in value]
+        case float():
+            return float(f"{value:.4g}")
+        case _:
+            return value
 
 
 class _Clock:

@@ -119,12 +119,8 @@ def dfgym_room(name: str) -> str:
     return rest[0] if known else "__init__"
 
 
-def sources(*, rooms: dict[str, set[str]] | None = None) -> list[object]:
-    return [
-        pytest.param(path, id=str(path.relative_to(ROOT)))
-        for path in SOURCES
-        if rooms is None or room_of(path) in rooms
-    ]
+def sources() -> list[object]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in SOURCES]
 
 
 def declared() -> set[str]:

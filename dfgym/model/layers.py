@@ -106,21 +106,20 @@ class TimeAttention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return self.merge(out.transpose(1, 2), x.shape)
 
-    def step(self, x: Tensor, turn: Tensor, ring: Ring, slot: Tensor, mask: Tensor) -> Tensor:
+    def step(self, x: Tensor, turn: Tensor, ring: Ring, place: Place, mask: Tensor) -> Tensor:
         """Write one frame's keys and values into its row's slot and attend over the ring.
 
         Args:
             x: `(b, y, x, d)`, one frame a row.
             turn: rotary position of the frame, `(b, 1, 1, e / 2)`.
             ring: keys and values `(b, r, s * H, e)`, written in place.
-            slot: `(b,)` int64, where the frame's own keys and values go.
+            place: rows and slots, both `(b,)` int64, where the frame's own keys and values go.
             mask: `(b, r, 1)` float, 0 where a slot is visible and -inf where not.
         """
         q, k, v = self.split(x, 1, turn)
         keys, values = ring
-        rows = torch.arange(len(x), device=x.device)
-        keys[rows, slot] = k[:, 0]
-        values[rows, slot] = v[:, 0]
+        keys[place] = k[:, 0]
+        values[place] = v[:, 0]
         # A handful of slots for each of thousands of sites: sums beat thousands of tiny matmuls.
         weight = ((keys * q).sum(-1) + mask).softmax(1)  # b r s*H
         out = (values * weight[..., None]).sum(1)
@@ -129,6 +128,9 @@ class TimeAttention(nn.Module):
 
 Ring = tuple[Tensor, Tensor]
 """Keys and values of one layer's last frames, each `(b, r, s * H, e)`."""
+
+Place = tuple[Tensor, Tensor]
+"""Row and slot of each row's newest frame in a ring, both int64 `(b,)`."""
 
 
 class Block(nn.Module):
@@ -171,10 +173,10 @@ class Block(nn.Module):
         condition: Tensor,
         turn: Tensor,
         ring: Ring,
-        slot: Tensor,
+        place: Place,
         mask: Tensor,
     ) -> Tensor:
         """Transform one frame a row, `(b, y, x, d)`, against its ring of finished frames."""
         x = self.before(x, condition)
-        x = x + self.time.step(self.norms[1](x, condition), turn, ring, slot, mask)
+        x = x + self.time.step(self.norms[1](x, condition), turn, ring, place, mask)
         return self.after(x, condition)

@@ -168,7 +168,8 @@ class Transformer(nn.Module):
         index = torch.arange(slots, device=time.device)
         age = (time[:, None] - index) % slots
         mask = torch.where(age <= time[:, None], 0.0, -torch.inf)[..., None]
+        place = (torch.arange(len(time), device=time.device), time % slots)
         for block, ring in zip(self.blocks, rings, strict=True):
             assert isinstance(block, Block)
-            x = block.step(x, condition, turn, ring, time % slots, mask)
+            x = block.step(x, condition, turn, ring, place, mask)
         return self.read(x, 1)
