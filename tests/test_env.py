@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -256,10 +255,7 @@ def test_the_picture_shows_the_observation_large() -> None:
 def test_keys_are_what_gymnasium_play_wants(monkeypatch: pytest.MonkeyPatch) -> None:
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    with warnings.catch_warnings():
-        # It wants matplotlib with Tk for its plots and warns where either is missing or in use.
-        warnings.simplefilter("ignore")
-        from gymnasium.utils import play as play_module
+    from gymnasium.utils import play as play_module
 
     env = gym.make("Toy-v0", render_mode="rgb_array")
     assert env.unwrapped.get_keys_to_action() == {  # type: ignore[attr-defined]
