@@ -9,6 +9,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from dfgym import cli
+from dfgym.world import shelf
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,6 +29,10 @@ def test_its_numbers_are_what_dfgym_worlds_prints(capsys: pytest.CaptureFixture[
     cli.main(["worlds"])
     printed = capsys.readouterr().out.strip()
     assert printed in README, "paste the output of `dfgym worlds` into the README"
+    moved = shelf.card(shelf.DEFAULT).measured["transfer"]
+    times = moved["dream_trained_in_real"]["mean"] / moved["random_in_real"]
+    assert f"reaches {100 * moved['ratio']:.0f} % of" in README
+    assert f"and {times:.0f} times random play" in README
 
 
 def test_its_file_tree_and_links_exist() -> None:

@@ -27,12 +27,13 @@ from dfgym.diffusion.forcing import Forced, force
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.frames import Codec
-from dfgym.model import Transformer, TransformerConfig
+from dfgym.model import build
 from dfgym.train.checkpoint import FILE, load_checkpoint, read_checkpoint, save_checkpoint
 from dfgym.train.config import TrainConfig, settings
 from dfgym.train.loss import losses
 from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
+from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
 from dfgym.world.device import pick_device
 
@@ -58,24 +59,6 @@ def _processes(device: torch.device) -> Iterator[Process]:
         yield Process(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
-
-
-def network_config(config: TrainConfig, found: Survey) -> TransformerConfig:
-    """Sizes of the network that the data asks for."""
-    height, width = found.frame_shape[:2]
-    return TransformerConfig(
-        height=height,
-        width=width,
-        channels=Codec(found.palette).channels,
-        categorical=bool(found.palette),
-        actions=found.actions,
-        rewards=len(found.rewards),
-        dim=config.model.dim,
-        depth=config.model.depth,
-        heads=config.model.heads,
-        patch=config.model.patch,
-        window=config.model.window,
-    )
 
 
 class Batch(NamedTuple):
@@ -192,7 +175,7 @@ def _train(
 ) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Transformer(network_config(config, found)).to(device)
+        network = build(draft_card(config, found, stores)).to(device)
     average = make_average(network, config)
     optimizers = make_optimizers(network, config)
     batches = Batches(config, found, stores, process)
