@@ -73,7 +73,8 @@ def toy_starts(card: Card, episodes: int = 4, frames: int = 12, seed: int = 0) -
     columns = (np.cumsum(actions == 2) - np.cumsum(actions == 1)) % width
     pictures[np.arange(len(actions)), height - 1, columns] = 2
     offsets = np.arange(0, len(actions) + 1, frames)
-    return bundle.Starts(frames=palette[pictures], actions=actions, offsets=offsets)
+    seeds = np.arange(episodes)
+    return bundle.Starts(frames=palette[pictures], actions=actions, offsets=offsets, seeds=seeds)
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def dream(
     card = toy_card(frames=Frames(SIDE, SIDE, 1, 15, ()))
     card = dataclasses.replace(card, model=dataclasses.replace(card.model, window=WINDOW))
     nothing = np.zeros(0, np.int64)
-    starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64))
+    starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64), nothing)
     exact = Exact()
     monkeypatch.setattr(module, "_network", lambda world, device: exact)
     levels = denoising_levels(denoising_steps, SHIFT)

@@ -42,7 +42,7 @@ class FakeDynamics:
 
     def __init__(self, card: Card, num_rows: int) -> None:
         first = MinAtarEnv().reset(seed=0)[0][None]
-        starts = Starts(first, np.zeros(1, np.int64), np.array([0, 1]))
+        starts = Starts(first, np.zeros(1, np.int64), np.array([0, 1]), np.zeros(1, np.int64))
         self.world = SimpleNamespace(card=card, starts=starts)
         self.num_rows = num_rows
         self.shown = np.zeros((num_rows, 10, 10, 3), np.uint8)

@@ -89,6 +89,7 @@ MISFITS: dict[str, Callable[[dict, dict], object]] = {
     "empty episode": lambda w, s: s.update(offsets=s["offsets"][[0, 1, 1, 2, 3, 4]]),
     "offsets beyond": lambda w, s: s.update(offsets=s["offsets"] * 2),
     "offsets begin late": lambda w, s: s.update(offsets=s["offsets"][1:]),
+    "fewer seeds": lambda w, s: s.update(seeds=s["seeds"][:-1]),
     "fewer actions": lambda w, s: s.update(actions=s["actions"][:-1]),
     "action too high": lambda w, s: s.update(actions=s["actions"] + 1),
     "action negative": lambda w, s: s.update(actions=s["actions"] - 1),

@@ -53,6 +53,7 @@ def held_out_starts(stores: Sequence[EpisodeStore], held_out: float, limit: int 
     """Whole held-out episodes, at most `limit` frames of them but at least one episode."""
     frames: list[np.ndarray] = []
     actions: list[np.ndarray] = []
+    seeds: list[int] = []
     offsets = [0]
     for store in stores:
         for i in range(first_held_out(store, held_out), len(store)):
@@ -62,7 +63,13 @@ def held_out_starts(stores: Sequence[EpisodeStore], held_out: float, limit: int 
             frames.append(store.frames[part])
             actions.append(store.actions[part])
             offsets.append(offsets[-1] + part.stop - part.start)
-    return Starts(np.concatenate(frames), np.concatenate(actions), np.array(offsets, np.int64))
+            seeds.append(store.episodes[i].seed)
+    return Starts(
+        np.concatenate(frames),
+        np.concatenate(actions),
+        np.array(offsets, np.int64),
+        np.array(seeds, np.int64),
+    )
 
 
 def draft_card(

@@ -54,6 +54,8 @@ class Starts:
     """int64 `(n,)`: `actions[t]` leads from frame t to t + 1; an episode's last to nothing."""
     offsets: np.ndarray
     """int64 `(e + 1,)`: episode i is frames `offsets[i]` to `offsets[i + 1]`."""
+    seeds: np.ndarray
+    """int64 `(e,)`: with which the real game was reset, so that it can be played again."""
 
     def __len__(self) -> int:
         """Count the episodes."""
@@ -168,6 +170,7 @@ def _read_starts(file: Path, card: Card) -> Starts:
             "frames": ("U8", (None, card.frames.height, card.frames.width, 3)),
             "actions": ("I64", (None,)),
             "offsets": ("I64", (None,)),
+            "seeds": ("I64", (None,)),
         },
     )
     starts = Starts(**arrays)
@@ -176,6 +179,8 @@ def _read_starts(file: Path, card: Card) -> Starts:
         raise WorldError(f"{file}: {n} frames, but {len(actions)} actions")
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 1).any():
         raise WorldError(f"{file}: offsets must rise from 0 to the number of frames, {n}")
+    if len(starts.seeds) != len(starts):
+        raise WorldError(f"{file}: {len(starts)} episodes, but {len(starts.seeds)} seeds")
     if actions.min() < 0 or actions.max() >= card.actions.n:
         raise WorldError(f"{file}: actions must be 0 to {card.actions.n - 1}")
     for array in arrays.values():
