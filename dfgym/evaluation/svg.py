@@ -5,6 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
+
+
+class Bar(NamedTuple):
+    """One row of `bars`."""
+
+    name: str
+    look: str
+    """The CSS class: dream, real, copy or even."""
+    value: float
+    text: str
+    """The value in words."""
+    parts: tuple[float, ...] = ()
+    """What it is the mean of."""
+
 
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 30, 40
@@ -52,10 +67,10 @@ def lines(
         y = down(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    every = max(1, math.ceil(len(x) / 10))
-    for value, place in list(zip(x, xs, strict=True))[::every]:
+    every = math.ceil(max(len(_short(value)) for value in x) * 8 * len(x) / (WIDTH - LEFT - RIGHT))
+    for value, place in list(zip(x, xs, strict=True))[:: max(1, every)]:
         at = f'x="{across(place):.1f}" y="{HEIGHT - BOTTOM + 16}"'
-        parts.append(f'<text {at} text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text {at} text-anchor="middle">{_short(value)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
@@ -68,6 +83,49 @@ def lines(
             dot = f'<circle class="{escape(name)}" cx="{a:.1f}" cy="{b:.1f}" r="2.5">'
             parts.append(f"{dot}<title>{escape(name)}: {value:.4g}</title></circle>")
     return "".join([*parts, "</svg>"])
+
+
+def bars(title: str, rows: Sequence[Bar], least: float = 0.0) -> str:
+    """Draw one bar a row from 0, its value in words at its end and its parts as dots.
+
+    Args:
+        title: above the plot.
+        rows: from the top down.
+        least: the axis reaches at least so far.
+    """
+    values = [value for row in rows for value in (row.value, *row.parts)]
+    high = max([least, *values]) or 1.0
+    left, room = 130, WIDTH - 130 - 78
+    height = 34 + 30 * len(rows)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">',
+        f'<text class="title" x="12" y="20">{escape(title)}</text>',
+    ]
+    for index, row in enumerate(rows):
+        y = 34 + 30 * index
+        long = max(1.0, row.value / high * room)
+        end = max([row.value, *row.parts]) / high * room
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(row.name)}</text>'
+        )
+        parts.append(
+            f'<rect class="{escape(row.look)}" x="{left}" y="{y}" width="{long:.1f}" height="20"/>'
+        )
+        for value in row.parts:
+            x = left + value / high * room
+            dot = f'<circle class="part" cx="{x:.1f}" cy="{y + 10}" r="4">'
+            parts.append(f"{dot}<title>{value:.4g}</title></circle>")
+        parts.append(
+            f'<text class="value" x="{left + end + 10:.1f}" y="{y + 15}">{escape(row.text)}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def _short(value: float) -> str:
+    """A number as briefly as an axis needs it: 10k, 0.05, 0."""
+    if abs(value) >= 1000 and value % 1000 == 0:
+        return f"{value / 1000:g}k"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:g}"
 
 
 def _ticks(low: float, high: float) -> list[float]:
