@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -67,14 +66,8 @@ def predicted(applied: float, told: float) -> tuple[float, float]:
     return var / STD**2, lag / var
 
 
-class Answer(NamedTuple):
-    estimate: Tensor
-    reward: Tensor
-    termination: Tensor
-
-
 class Exact:
-    """Answers `Transformer.step` exactly; its rings keep frames and levels instead of keys."""
+    """Stands in for a `Transformer`; its rings keep frames and levels instead of keys."""
 
     def __init__(self) -> None:
         self.cache: dict[tuple[float, ...], np.ndarray] = {}
@@ -83,25 +76,35 @@ class Exact:
         slots = WINDOW + 1
         return [(torch.zeros(rows, slots, SIDE, SIDE, 3), torch.zeros(rows, slots))]
 
+    def told(self, tau: float) -> float:
+        return tau
+
+    def now(self, time: Tensor) -> int:
+        return int(time[0])
+
     def step(
         self,
         frames: Tensor,
-        tau: Tensor,
+        tau: float,
         actions: Tensor,
-        time: Tensor,
+        now: int,
         rings: list[tuple[Tensor, Tensor]],
-    ) -> Answer:
+    ) -> Tensor:
         ((shown, told),) = rings
-        slots, now = WINDOW + 1, int(time[0])
+        slots = WINDOW + 1
         shown[:, now % slots], told[:, now % slots] = frames, tau
         order = [t % slots for t in range(max(0, now - WINDOW), now + 1)]
         key = tuple(told[0, order].tolist())
         if key not in self.cache:
             self.cache[key] = regression(list(key[:-1]), key[-1])[0]
         weights = torch.from_numpy(self.cache[key]).float()
-        estimate = torch.einsum("bthwc,t->bhwc", shown[:, order], weights)
-        zeros = torch.zeros(len(frames), 1)
-        return Answer(estimate[:, None], zeros[:, None].expand(-1, -1, 2), zeros - 50)
+        return torch.einsum("bthwc,t->bhwc", shown[:, order], weights)
+
+    def picture(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
+        return estimate, estimate
+
+    def outcome(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(estimate), 2), torch.full((len(estimate),), -50.0)
 
 
 def dream(

@@ -51,7 +51,7 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
     taus = [0.0, 0.3, 0.6]
     shown = [interpolate(clean, eps, torch.tensor(applied)) for applied, _ in plan.levels]
     for now in range(t):
-        time = torch.full((b,), now)
+        place = network.now(torch.full((b,), now))
         for i, tau in enumerate(taus):
             level = plan.reads[i]
             told = torch.full((b, now + 1), plan.levels[level][1])
@@ -59,18 +59,14 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
             sequence = torch.cat((shown[level][:, :now], noisy[:, now : now + 1]), 1)
             times = torch.arange(now + 1).expand(b, -1)
             seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1))
-            cached = network.step(
-                noisy[:, now],
-                torch.full((b,), tau),
-                actions[:, now],
-                time,
-                rings[level],
+            tokens = network.step(
+                noisy[:, now], network.told(tau), actions[:, now], place, rings[level]
             )
+            cached = (*network.picture(tokens), *network.outcome(tokens))
             for whole, one in zip(seen, cached, strict=True):
-                torch.testing.assert_close(whole[:, -1:], one, rtol=0, atol=3e-5)
+                torch.testing.assert_close(whole[:, -1], one, rtol=0, atol=3e-5)
         for (_, told_tau), ring, frames in zip(plan.levels, rings, shown, strict=True):
-            told = torch.full((b,), told_tau)
-            network.step(frames[:, now], told, actions[:, now], time, ring)
+            network.step(frames[:, now], network.told(told_tau), actions[:, now], place, ring)
 
 
 def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Transformer) -> None:
@@ -99,7 +95,7 @@ def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Tr
 def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     network: Transformer,
 ) -> None:
-    b, t = 2, 7
+    b, t = 1, 7
     generator = torch.Generator().manual_seed(3)
     clean = random(b, t, 8, 8, 3)
     actions = torch.randint(0, 3, (b, t), generator=generator)
@@ -108,18 +104,12 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     whole = network(*forced)
     rings = network.empty_rings(b)
     for now in range(t):
-        time = torch.full((b,), now)
+        place = network.now(torch.full((b,), now))
         for copy in (t + now, now):  # the target, then the commit
-            one = network.step(
-                forced.frames[:, copy],
-                forced.tau[:, copy],
-                actions[:, now],
-                time,
-                rings,
-            )
-            torch.testing.assert_close(
-                whole.scores[:, copy : copy + 1], one.scores, rtol=0, atol=3e-5
-            )
+            told = network.told(float(forced.tau[0, copy]))
+            tokens = network.step(forced.frames[:, copy], told, actions[:, now], place, rings)
+            scores, _ = network.picture(tokens)
+            torch.testing.assert_close(whole.scores[:, copy], scores, rtol=0, atol=3e-5)
 
 
 def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:

@@ -130,7 +130,7 @@ def draw(real: np.ndarray, dream: np.ndarray, title: str) -> np.ndarray:
             for t, frame in enumerate(upscale(strip[row], scale)):
                 page.paste(Image.fromarray(frame), (MARGIN + t * (wide + GAP), y))
         y = top + 2 * high + 2 * GAP
-        for t in np.flatnonzero(different[row]):
-            x = MARGIN + int(t) * (wide + GAP)
+        for t in np.flatnonzero(different[row]).tolist():
+            x = MARGIN + t * (wide + GAP)
             pen.rectangle((x, y, x + wide - 1, y + 2), DIFFERENT)
     return np.asarray(page)

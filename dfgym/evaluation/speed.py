@@ -91,23 +91,28 @@ def _repeat(step: Callable[[], Any], seconds: float) -> list[float]:
 
 @contextmanager
 def _clock(spent: list[float]) -> Iterator[None]:
-    """Note the seconds of every network pass while this lasts."""
-    original = Transformer.step
+    """Note the seconds of every call of the network while this lasts."""
+    originals = {name: getattr(Transformer, name) for name in ("now", "step", "picture", "outcome")}
 
-    @functools.wraps(original)
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        _wait()
-        before = time.perf_counter()
-        result = original(*args, **kwargs)
-        _wait()
-        spent.append(time.perf_counter() - before)
-        return result
+    def timed(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            _wait()
+            before = time.perf_counter()
+            result = original(*args, **kwargs)
+            _wait()
+            spent.append(time.perf_counter() - before)
+            return result
 
-    Transformer.step = timed  # type: ignore[method-assign]
+        return call
+
+    for name, original in originals.items():
+        setattr(Transformer, name, timed(original))
     try:
         yield
     finally:
-        Transformer.step = original  # type: ignore[method-assign]
+        for name, original in originals.items():
+            setattr(Transformer, name, original)
 
 
 def _wait() -> None:

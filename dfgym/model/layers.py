@@ -11,6 +11,7 @@ both were measured (docs/speed.md).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class Convolution(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Normalise tokens, then scale and shift them by their frame's condition (adaLN)."""
+    """Gain and shift of normalised tokens, read off their frame's condition (adaLN)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -44,10 +45,16 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Modulate `(n, y, x, d)` by `(n, d)`."""
-        scale, shift = self.project(condition)[:, None, None].chunk(2, -1)
-        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
+    def forward(self, condition: Tensor) -> Tensor:
+        """Map conditions `(n, d)` to `(n, 2, d)`."""
+        scale, shift = self.project(condition).chunk(2, -1)
+        return torch.stack((1 + scale, shift), 1)
+
+
+def modulate(x: Tensor, by: Tensor) -> Tensor:
+    """Normalise tokens `(n, y, x, d)`, then apply their frame's gain and shift, `(n, 2, d)`."""
+    gain, shift = by[:, :, None, None].unbind(1)
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain)
 
 
 def rotary(time: Tensor, size: int) -> Tensor:
@@ -58,16 +65,16 @@ def rotary(time: Tensor, size: int) -> Tensor:
         size: e, the width of a head.
 
     Returns:
-        complex64 `(b, t, 1, e / 2)`. Angles are reduced in float64, so that frame 10**7 is as
+        complex64 `(b, t, 1, 1, 1, e / 2)`. Angles are reduced in float64, so that frame 10**7 is as
         exact as frame 1.
     """
     rate = 100.0 ** -(torch.arange(size // 2, device=time.device, dtype=torch.float64) * 2 / size)
-    angle = time[..., None, None].double() * rate
+    angle = time[..., None, None, None, None].double() * rate
     return torch.complex(angle.cos().float(), angle.sin().float())
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn float32 `(b, t, s * H, e)` by its frame's angles."""
+    """Turn float32 `(b, t, ., ., ., e)` by its frame's angles."""
     return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
 
 
@@ -86,51 +93,69 @@ class TimeAttention(nn.Module):
         self.gain = nn.Parameter(torch.full((2,), (dim / heads) ** 0.25))
 
     def split(self, x: Tensor, t: int, turn: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each `(b, t, s * H, e)`, of tokens `(b * t, y, x, d)`."""
+        """Queries, keys and values, each `(b, t, s, H, e)`, of tokens `(b * t, y, x, d)`."""
         n, y, width, d = x.shape
-        e = d // self.heads
-        parts = self.project(x).reshape(n // t, t, y * width, 3, self.heads * e).unbind(3)
-        q, k, v = (part.reshape(n // t, t, y * width * self.heads, e) for part in parts)
-        q = rotate(F.layer_norm(q.float(), (e,)) * self.gain[0], turn)
-        k = rotate(F.layer_norm(k.float(), (e,)) * self.gain[1], turn)
-        return q, k, v.float()
+        shape = (n // t, t, y * width, 3, self.heads, d // self.heads)
+        qk, v = self.project(x).view(shape).float().split((2, 1), 3)
+        qk = F.layer_norm(qk, shape[-1:]) * self.gain[:, None, None]
+        q, k = rotate(qk, turn).unbind(3)
+        return q, k, v.squeeze(3)
 
     def merge(self, x: Tensor, grid: torch.Size) -> Tensor:
-        """Bring `(b, t, s * H, e)` back to tokens of shape `grid` and mix the heads."""
+        """Bring attended values back to tokens of shape `grid` and mix the heads."""
         return self.out(x.reshape(grid))
 
     def forward(self, x: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
         """Attend within each sequence of `t` frames; `mask` is `(b, 1, t, t)`, True = visible."""
-        q, k, v = (part.transpose(1, 2) for part in self.split(x, t, turn))
+        # b s*H t e
+        q, k, v = (part.flatten(2, 3).transpose(1, 2) for part in self.split(x, t, turn))
         with torch.autocast(x.device.type, enabled=False):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return self.merge(out.transpose(1, 2), x.shape)
 
-    def step(self, x: Tensor, turn: Tensor, ring: Ring, place: Place, mask: Tensor) -> Tensor:
+    def step(self, x: Tensor, now: Now, ring: Ring) -> Tensor:
         """Write one frame's keys and values into its row's slot and attend over the ring.
 
         Args:
             x: `(b, y, x, d)`, one frame a row.
-            turn: rotary position of the frame, `(b, 1, 1, e / 2)`.
-            ring: keys and values `(b, r, s * H, e)`, written in place.
-            place: rows and slots, both `(b,)` int64, where the frame's own keys and values go.
-            mask: `(b, r, 1)` float, 0 where a slot is visible and -inf where not.
+            now: where in time each row is.
+            ring: keys and values `(b, r, s, H, e)`, written in place.
         """
-        q, k, v = self.split(x, 1, turn)
+        q, k, v = self.split(x, 1, now.turn)
         keys, values = ring
-        keys[place] = k[:, 0]
-        values[place] = v[:, 0]
+        keys[now.place] = k[:, 0]
+        values[now.place] = v[:, 0]
         # A handful of slots for each of thousands of sites: sums beat thousands of tiny matmuls.
-        weight = ((keys * q).sum(-1) + mask).softmax(1)  # b r s*H
+        weight = ((keys * q).sum(-1) + now.mask).softmax(1)  # b r s H
         out = (values * weight[..., None]).sum(1)
         return self.merge(out, x.shape)
 
 
 Ring = tuple[Tensor, Tensor]
-"""Keys and values of one layer's last frames, each `(b, r, s * H, e)`."""
+"""Keys and values of one layer's last frames, each `(b, r, s, H, e)`."""
 
-Place = tuple[Tensor, Tensor]
-"""Row and slot of each row's newest frame in a ring, both int64 `(b,)`."""
+
+class Now(NamedTuple):
+    """Where in time each row of a batch is; the same for all passes over one frame.
+
+    Attributes:
+        turn: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2)`.
+        place: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
+        mask: `(b, r, 1, 1)` float, 0 where a slot of the ring is visible and -inf where not.
+    """
+
+    turn: Tensor
+    place: tuple[Tensor, Tensor]
+    mask: Tensor
+
+
+def now(time: Tensor, slots: int, size: int) -> Now:
+    """Work out where each row is: `time` int64 `(b,)`, `slots` of a ring, `size` e of a head."""
+    index = torch.arange(slots, device=time.device)
+    age = (time[:, None] - index) % slots
+    mask = torch.where(age <= time[:, None], 0.0, -torch.inf)[..., None, None]
+    place = (torch.arange(len(time), device=time.device), time % slots)
+    return Now(rotary(time[:, None], size), place, mask)
 
 
 class Block(nn.Module):
@@ -152,31 +177,27 @@ class Block(nn.Module):
         self.wide = Convolution(dim, 2 * dim)
         self.narrow = Convolution(2 * dim, dim, zero=True)
 
-    def before(self, x: Tensor, condition: Tensor) -> Tensor:
+    def modulations(self, condition: Tensor) -> Tensor:
+        """What the block's three norms make of conditions `(n, d)`: `(n, 3, 2, d)`."""
+        return torch.stack([norm(condition) for norm in self.norms], 1)
+
+    def before(self, x: Tensor, by: Tensor) -> Tensor:
         """Mix space."""
-        near = F.silu(self.space(self.norms[0](x, condition)))
+        near = F.silu(self.space(modulate(x, by[:, 0])))
         return x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
 
-    def after(self, x: Tensor, condition: Tensor) -> Tensor:
+    def after(self, x: Tensor, by: Tensor) -> Tensor:
         """Think over each token."""
-        return x + self.narrow(F.silu(self.wide(self.norms[2](x, condition))))
+        return x + self.narrow(F.silu(self.wide(modulate(x, by[:, 2]))))
 
-    def forward(self, x: Tensor, condition: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
-        """Transform `(b * t, y, x, d)` given each frame's condition `(b * t, d)`."""
-        x = self.before(x, condition)
-        x = x + self.time(self.norms[1](x, condition), t, turn, mask)
-        return self.after(x, condition)
+    def forward(self, x: Tensor, by: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
+        """Transform `(b * t, y, x, d)` given each frame's `modulations`."""
+        x = self.before(x, by)
+        x = x + self.time(modulate(x, by[:, 1]), t, turn, mask)
+        return self.after(x, by)
 
-    def step(
-        self,
-        x: Tensor,
-        condition: Tensor,
-        turn: Tensor,
-        ring: Ring,
-        place: Place,
-        mask: Tensor,
-    ) -> Tensor:
+    def step(self, x: Tensor, by: Tensor, now: Now, ring: Ring) -> Tensor:
         """Transform one frame a row, `(b, y, x, d)`, against its ring of finished frames."""
-        x = self.before(x, condition)
-        x = x + self.time.step(self.norms[1](x, condition), turn, ring, place, mask)
-        return self.after(x, condition)
+        x = self.before(x, by)
+        x = x + self.time.step(modulate(x, by[:, 1]), now, ring)
+        return self.after(x, by)

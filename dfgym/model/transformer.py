@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.errors import ConfigError
-from dfgym.model.layers import Block, Convolution, Ring, rotary
+from dfgym.model.layers import Block, Convolution, Now, Ring, now, rotary
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,21 @@ class Output(NamedTuple):
     termination: Tensor
 
 
+class Told(NamedTuple):
+    """What the network makes of one level and of every action, worked out once.
+
+    A sampler visits a handful of levels, so what depends on level and action alone need not be
+    computed for every row and pass.
+
+    Attributes:
+        tokens: `(A + 1, d)`, added to all tokens of a frame that the action led to.
+        modulations: `(A + 1, depth, 3, 2, d)`, of the blocks' norms.
+    """
+
+    tokens: Tensor
+    modulations: Tensor
+
+
 class Transformer(nn.Module):
     """Estimate clean frames from noisy ones, each given its level, its action and its past."""
 
@@ -90,28 +105,46 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embed_action.weight)
         nn.init.zeros_(self.head_out.weight)
 
-    def embed(self, frames: Tensor, tau: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `(n, y, x, d)` and conditions `(n, d)` of frames `(n, h, w, c)`."""
+    def embed(self, frames: Tensor) -> Tensor:
+        """Tokens `(n, y, x, d)` of frames `(n, h, w, c)`."""
         n, h, w, c = frames.shape
         p = self.config.patch
         x = frames.view(n, h // p, p, w // p, p, c).transpose(2, 3).reshape(n, h // p, w // p, -1)
-        action = self.embed_action(actions)
+        return self.embed_patch(x) + self.embed_site
+
+    def condition(self, tau: Tensor, action: Tensor) -> Tensor:
+        """Conditions `(n, d)` of levels `(n,)` and embedded actions `(n, d)`."""
         angle = tau[:, None] * (
             math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
         )
         level = self.embed_level(torch.cat((angle.cos(), angle.sin()), 1))
-        return self.embed_patch(x) + self.embed_site + action[:, None, None], F.silu(level + action)
+        return F.silu(level + action)
 
-    def read(self, x: Tensor, t: int) -> Output:
-        """Read the outputs off the last tokens, `(b * t, y, x, d)`."""
+    def told(self, tau: float) -> Told:
+        """What `step` needs to know of a level."""
+        actions = self.embed_action.weight
+        condition = self.condition(torch.full_like(actions[:, 0], tau), actions)
+        return Told(actions, torch.stack([self.modulations(b, condition) for b in self.blocks], 1))
+
+    @staticmethod
+    def modulations(block: nn.Module, condition: Tensor) -> Tensor:
+        """A block's modulations `(n, 3, 2, d)` for conditions `(n, d)`."""
+        assert isinstance(block, Block)
+        return block.modulations(condition)
+
+    def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and estimate, both `(n, h, w, c)`, of the last tokens `(n, y, x, d)`."""
         config, p = self.config, self.config.patch
-        x = F.layer_norm(x, x.shape[-1:])
         n, y, width, _ = x.shape
-        scores = self.out(x).view(n, y, width, p, p, -1).transpose(2, 3)
-        scores = scores.reshape(n // t, t, config.height, config.width, -1).float()
-        estimate = scores.softmax(-1) * 2 - 1 if config.categorical else scores
-        heads = self.head_out(F.silu(self.head(x)).mean((1, 2))).float().view(n // t, t, -1)
-        return Output(scores, estimate, heads[..., :-1], heads[..., -1])
+        scores = self.out(F.layer_norm(x, x.shape[-1:])).view(n, y, width, p, p, -1)
+        scores = scores.transpose(2, 3).reshape(n, config.height, config.width, -1).float()
+        return scores, scores.softmax(-1) * 2 - 1 if config.categorical else scores
+
+    def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of reward `(n, R)` and termination `(n,)` of the last tokens `(n, y, x, d)`."""
+        x = F.silu(self.head(F.layer_norm(x, x.shape[-1:])))
+        heads = self.head_out(x.mean((1, 2))).float()
+        return heads[:, :-1], heads[:, -1]
 
     def forward(
         self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
@@ -126,50 +159,54 @@ class Transformer(nn.Module):
             mask: `(b, t, t)` bool, True where a frame (row) sees another (column).
         """
         t = frames.shape[1]
-        x, condition = self.embed(frames.flatten(0, 1), tau.flatten(), actions.flatten())
+        action = self.embed_action(actions.flatten())
+        condition = self.condition(tau.flatten(), action)
+        x = self.embed(frames.flatten(0, 1)) + action[:, None, None]
         turn = rotary(time, self.config.dim // self.config.heads)
         for block in self.blocks:
-            x = block(x, condition, t, turn, mask[:, None])
-        return self.read(x, t)
+            x = block(x, self.modulations(block, condition), t, turn, mask[:, None])
+        return Output(
+            *(part.unflatten(0, (-1, t)) for part in (*self.picture(x), *self.outcome(x)))
+        )
 
     def empty_rings(self, rows: int, device: torch.device | str = "cpu") -> list[Ring]:
         """Zeroed keys and values for `rows` sequences: a slot for each past frame and one's own."""
         config = self.config
         sites = config.height * config.width // config.patch**2
         e = config.dim // config.heads
-        shape = (rows, config.window + 1, sites * config.heads, e)
+        shape = (rows, config.window + 1, sites, config.heads, e)
         return [
             (torch.zeros(shape, device=device), torch.zeros(shape, device=device))
             for _ in range(config.depth)
         ]
 
-    def step(
-        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, rings: list[Ring]
-    ) -> Output:
-        """See one frame a row, its past in the rings; equals `forward`'s last column.
+    def now(self, time: Tensor) -> Now:
+        """Where in time rows are, for `step`; `time` counts their frames so far, `(b,)` int64."""
+        return now(time, self.config.window + 1, self.config.dim // self.config.heads)
 
-        The frame's own keys and values go into slot `time % r`, over those of the frame that has
-        just left the window. So a denoising pass leaves only what the next pass overwrites, and
-        the last pass over a frame, at the level its successors shall see, commits it.
+    def step(
+        self, frames: Tensor, told: Told, actions: Tensor, now: Now, rings: list[Ring]
+    ) -> Tensor:
+        """See one frame a row, its past in the rings.
+
+        `picture` and `outcome` of what it returns equal `forward`'s last column. The frame's own
+        keys and values go into slot `time % r`, over those of the frame that has just left the
+        window. So a denoising pass leaves only what the next pass overwrites, and the last pass
+        over a frame, at the level its successors shall see, commits it.
 
         Args:
             frames: `(b, h, w, c)`.
-            tau: `(b,)`.
-            actions: `(b,)` int64.
-            time: `(b,)` int64 from 0: the row's frames so far; older slots count as empty.
+            told: the level that all rows are told to be at.
+            actions: `(b,)` int64, the action that led to each frame.
+            now: where in time each row is; slots older than its first frame count as empty.
             rings: one for each block, written in place.
 
         Returns:
-            Outputs with t = 1.
+            The last tokens, `(b, y, x, d)`.
         """
-        slots = self.config.window + 1
-        x, condition = self.embed(frames, tau, actions)
-        turn = rotary(time[:, None], self.config.dim // self.config.heads)
-        index = torch.arange(slots, device=time.device)
-        age = (time[:, None] - index) % slots
-        mask = torch.where(age <= time[:, None], 0.0, -torch.inf)[..., None]
-        place = (torch.arange(len(time), device=time.device), time % slots)
-        for block, ring in zip(self.blocks, rings, strict=True):
+        x = self.embed(frames) + told.tokens[actions][:, None, None]
+        by = told.modulations[actions]
+        for i, (block, ring) in enumerate(zip(self.blocks, rings, strict=True)):
             assert isinstance(block, Block)
-            x = block.step(x, condition, turn, ring, place, mask)
-        return self.read(x, 1)
+            x = block.step(x, by[:, i], now, ring)
+        return x

@@ -24,7 +24,6 @@ from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
 from dfgym.model import Transformer, build
-from dfgym.model.transformer import Output
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
 from dfgym.world.sampling import choose_sampling
@@ -117,6 +116,8 @@ class Dynamics:
             self._rings = [
                 self._network.empty_rings(num_rows, self.device) for _ in self._plan.levels
             ]
+            taus = {*self._levels, *(told for _, told in self._plan.levels)}
+            self._told = {tau: self._network.told(tau) for tau in taus}
 
     def frames(self) -> np.ndarray:
         """The rows' current frames, uint8 `(b, h, w, 3)`, fresh."""
@@ -188,17 +189,17 @@ class Dynamics:
         time: Tensor,
         seeds: Tensor,
         rings: list[list[tuple[Tensor, Tensor]]],
-    ) -> Output:
-        """Write finished frames into the rings of every context level; the last level's output."""
-        output = None
+    ) -> Tensor:
+        """Write finished frames into the rings of every context level; the last level's tokens."""
+        now, tokens = self._network.now(time), None
         for (applied, told), ring in zip(self._plan.levels, rings, strict=True):
             shown = clean
             if applied < 1:
                 eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
                 shown = interpolate(clean, eps, torch.tensor(applied, device=clean.device))
-            output = self._network.step(shown, _fill(told, clean), actions, time, ring)
-        assert output is not None
-        return output
+            tokens = self._network.step(shown, self._told[told], actions, now, ring)
+        assert tokens is not None
+        return tokens
 
     @torch.inference_mode()
     def step(self, actions: np.ndarray) -> Transition:
@@ -207,20 +208,22 @@ class Dynamics:
         time, seeds, network = self._time, self._seeds, self._network
         card = self.world.card
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
+        now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             rings = self._rings[self._plan.reads[i]]
-            return network.step(x, _fill(tau, x), action, time, rings).estimate[:, 0]
+            return network.picture(network.step(x, self._told[tau], action, now, rings))[1]
 
         x, mean = sample(denoise, start, self._levels)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
-        output = self._commit(clean, action, time, seeds, self._rings)
+        tokens = self._commit(clean, action, time, seeds, self._rings)
+        reward, termination = network.outcome(tokens)
         self._time = time + 1
         chance = noise.uniform(seeds, time, noise.HEADS, 2).double()
-        ends = output.termination[:, 0].double().sigmoid()
-        below = output.reward[:, 0].double().softmax(-1).cumsum(-1)
+        ends = termination.double().sigmoid()
+        below = reward.double().softmax(-1).cumsum(-1)
         bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
         numbers = torch.stack(
@@ -245,12 +248,12 @@ class Dynamics:
                 torch.stack([torch.stack((keys[where], values[where])) for keys, values in level])
                 for level in self._rings
             ]
-        ).movedim(3, 0)  # rows, levels, layers, keys or values, slots, sites, e
+        ).movedim(3, 0)  # rows, levels, layers, keys or values, slots, sites, heads, e
         slots = rings.shape[4]
         index = torch.arange(slots, device=self.device)
         last = self._time[where, None] - 1
         visible = (last - index) % slots <= last.clamp(max=slots - 2)
-        rings = rings * visible[:, None, None, None, :, None, None]
+        rings = rings * visible[:, None, None, None, :, None, None, None]
         return {
             "frame": self._frames[rows],
             "rings": rings.cpu().numpy(),
@@ -280,7 +283,3 @@ class Dynamics:
         self._frames[rows] = state["frame"]
         self._seeds[where] = torch.from_numpy(state["seed"]).to(self.device)
         self._time[where] = torch.from_numpy(state["time"]).to(self.device)
-
-
-def _fill(tau: float, like: Tensor) -> Tensor:
-    return torch.full((len(like),), tau, device=like.device)
