@@ -23,12 +23,21 @@ class BreakoutPolicy:
     Args:
         epsilon: the share of actions drawn at random instead, in [0, 1].
         seed: of the policy's own generator; an episode's actions follow from it and the frames.
+        dawdle: the share of the ball's flights, in [0, 1], in which it moves about at random for as
+            long as it can still be in time. Then a sticky action at the last moment loses the ball,
+            which a player that waits in its place never shows, and agents that learn often do.
     """
 
-    def __init__(self, epsilon: float = 0.0, seed: int | np.random.SeedSequence = 0) -> None:
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon {epsilon!r} must lie in [0, 1]")
-        self.epsilon = epsilon
+    def __init__(
+        self,
+        epsilon: float = 0.0,
+        seed: int | np.random.SeedSequence = 0,
+        dawdle: float = 0.0,
+    ) -> None:
+        for name, share in (("epsilon", epsilon), ("dawdle", dawdle)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} {share!r} must lie in [0, 1]")
+        self.epsilon, self.dawdle = epsilon, dawdle
         self.random = np.random.default_rng(seed)
         self.reset()
 
@@ -37,6 +46,7 @@ class BreakoutPolicy:
         self.ball: Ball | None = None
         self.bricks = bytes(100)
         self.straight = True
+        self.late = self.dawdle > 0 and self.random.random() < self.dawdle
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose 0 (no-op), 1 (left) or 2 (right)."""
@@ -48,7 +58,9 @@ class BreakoutPolicy:
             return int(self.random.integers(3))
         if self.ball is None:
             return NOOP
-        target = self._target(self.ball, cells, paddle)
+        target, steps = self._target(self.ball, cells, paddle)
+        if self.late and abs(target - paddle) <= steps - 2:
+            return int(self.random.integers(3))
         return NOOP if target == paddle else LEFT if target < paddle else RIGHT
 
     def _track(self, cells: bytes, paddle: int) -> None:
@@ -58,6 +70,7 @@ class BreakoutPolicy:
             expected, _ = _move(self.ball, bytearray(self.bricks), paddle)
             if expected[3] < 0 < self.ball[3] and expected[1] == 8:  # off the paddle
                 self.straight = bool(self.random.integers(2))
+                self.late = self.dawdle > 0 and self.random.random() < self.dawdle
             self.ball = expected
         self.bricks = cells
         if ball < 0 or (self.ball is not None and ball == self.ball[1] * 10 + self.ball[0]):
@@ -69,17 +82,21 @@ class BreakoutPolicy:
         dy = y - last_y or (-1 if y == 8 else 1)
         self.ball = x, y, 1 if dx > 0 else -1, 1 if dy > 0 else -1, False
 
-    def _target(self, ball: Ball, cells: bytes, paddle: int) -> int:
-        """The column to stand in: the ball's column before or after it crosses the paddle's row."""
+    def _target(self, ball: Ball, cells: bytes, paddle: int) -> tuple[int, int]:
+        """The column to stand in, and the actions until then, this one included.
+
+        It is the ball's column before or after it crosses the paddle's row.
+        """
         bricks = bytearray(cells)
         for step in range(1, FORESIGHT):
             landing, lands = _move(ball, bricks, None)
             if lands:
                 choices = [ball[0], landing[0]] if self.straight else [landing[0], ball[0]]
                 near = [column for column in choices if abs(column - paddle) < step]
-                return near[0] if near else min(choices, key=lambda column: abs(column - paddle))
+                best = near or sorted(choices, key=lambda column: abs(column - paddle))
+                return best[0], step
             ball = landing
-        return ball[0]
+        return ball[0], FORESIGHT
 
 
 def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool]:
@@ -111,17 +128,23 @@ def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool
     return (new_x, new_y, dx, dy, strike and struck), lands
 
 
-def make(name: str, epsilon: float = 0.0, seed: int | np.random.SeedSequence = 0) -> BreakoutPolicy:
+def make(
+    name: str,
+    epsilon: float = 0.0,
+    seed: int | np.random.SeedSequence = 0,
+    dawdle: float = 0.0,
+) -> BreakoutPolicy:
     """Make the scripted player of a game.
 
     Args:
         name: any id or world name that speaks of Breakout, e.g. `DFWorld/minatar-breakout-v0`.
         epsilon: the share of random actions, in [0, 1].
         seed: of the policy's own generator.
+        dawdle: the share of flights in which it comes at the last moment, in [0, 1].
 
     Raises:
-        ValueError: no scripted player knows the game, or epsilon is out of range.
+        ValueError: no scripted player knows the game, or a share is out of range.
     """
     if "minatar" not in name.lower() or "breakout" not in name.lower():
         raise ValueError(f"no scripted player for {name!r}; there is one for MinAtar Breakout")
-    return BreakoutPolicy(epsilon, seed)
+    return BreakoutPolicy(epsilon, seed, dawdle)

@@ -54,6 +54,19 @@ def test_it_follows_the_ball_even_under_the_bricks():
     assert hidden > 5
 
 
+def test_dawdling_costs_it_balls_by_sticky_actions_alone():
+    calm = returns(scripted.make(NAME, 0, seed=4), 20, cap=600)
+    late = returns(scripted.make(NAME, 0, seed=4, dawdle=1.0), 60, cap=600)
+    assert 1.5 < np.mean(late) < np.mean(calm) / 2
+    env, policy = MinAtarEnv(sticky_action_prob=0.0), scripted.make(NAME, 0, seed=4, dawdle=1.0)
+    for seed in range(10):
+        policy.reset()
+        observation, _ = env.reset(seed=seed)
+        for _ in range(100):
+            observation, _, terminated, _, _ = env.step(policy(observation))
+            assert not terminated
+
+
 def test_cell_size_does_not_matter():
     small = returns(scripted.make(NAME, 0.1, seed=2), 5, cap=300)
     assert small == returns(scripted.make(NAME, 0.1, seed=2), 5, cap=300, enlarge=4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from dfgym.data.source import Source
 from dfgym.errors import ConfigError
 
 HOLD = 0.8  # probability that sticky-random repeats its last action: 5 steps on average
-FORMS = "random, sticky-random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
+FORMS = "random, sticky-random, scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file>"
 
 Player = Callable[[Any, np.ndarray], int]  # of the observation and the frame
 Policy = Callable[[np.random.SeedSequence], Player]  # makes a player for one episode
@@ -21,7 +21,8 @@ def make_policy(name: str, env_id: str, source: Source) -> Policy:
     """Find a policy by its name.
 
     Args:
-        name: one of `FORMS`; epsilon is the share of random actions.
+        name: one of `FORMS`; epsilon is the share of random actions, dawdle that of flights in
+            which the player comes at the last moment.
         env_id: what is played; scripted players know some games only.
         source: the environment.
 
@@ -33,8 +34,8 @@ def make_policy(name: str, env_id: str, source: Source) -> Policy:
             return lambda seed: _random(source.num_actions, 0.0, seed)
         case ["sticky-random"]:
             return lambda seed: _random(source.num_actions, HOLD, seed)
-        case ["scripted", epsilon]:
-            return _scripted(env_id, epsilon)
+        case ["scripted", *shares]:
+            return _scripted(env_id, name, shares)
         case ["sb3", algorithm, path]:
             return _sb3(algorithm, path, source)
         case _:
@@ -54,17 +55,17 @@ def _random(actions: int, hold: float, seed: np.random.SeedSequence) -> Player:
     return play
 
 
-def _scripted(env_id: str, epsilon: str) -> Policy:
+def _scripted(env_id: str, name: str, shares: Sequence[str]) -> Policy:
     from dfgym.agents import scripted
 
     try:
-        share = float(epsilon)
-        scripted.make(env_id, share)
+        epsilon, dawdle = (*map(float, shares), 0.0)[:2]
+        scripted.make(env_id, epsilon, dawdle=dawdle)
     except ValueError as reason:
-        raise ConfigError(f"policy 'scripted:{epsilon}' for {env_id}: {reason}") from reason
+        raise ConfigError(f"policy {name!r} for {env_id}: {reason}; allowed: {FORMS}") from reason
 
     def begin(seed: np.random.SeedSequence) -> Player:
-        player = scripted.make(env_id, share, seed)
+        player = scripted.make(env_id, epsilon, seed, dawdle)
         return lambda observation, frame: player(frame)
 
     return begin
