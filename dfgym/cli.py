@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ import tyro
 
 import dfgym
 from dfgym.errors import ConfigError, DfgymError, WorldError
+from dfgym.play.command import Dream, Play, Watch
 from dfgym.world import shelf
 
 Read = Callable[[Callable[..., Any]], Any]
@@ -42,30 +43,12 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Dream:
-    """How a world is run; what is left out is the card's."""
-
-    device: str = "auto"
-    """Where the dream runs: `auto`, `cpu` or `cuda`."""
-    denoising_steps: int | None = None
-    """Network passes for a frame."""
-    context_mode: str | None = None
-    """How finished frames are shown to the model."""
-    context_noise: float | None = None
-    """How noisy, in [0, 1)."""
-
-    def keywords(self) -> dict[str, Any]:
-        """What was not left out, as keywords."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
 class Bench:
     """Time a world: steps a second, alone and 64 at once, and what is spent outside the network."""
 
     world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
     """Name on the shelf, or a folder's path."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
+    dream: Annotated[Dream, tyro.conf.arg(name="")] = field(default_factory=Dream)
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,7 @@ class Evaluate:
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
+    dream: Annotated[Dream, tyro.conf.arg(name="")] = field(default_factory=Dream)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -214,12 +197,25 @@ def _evaluate(read: Read) -> None:
     evaluate(config.world, config.out, quick=config.quick, **config.dream.keywords())
 
 
+def _contact_sheet(read: Read) -> None:
+    from dfgym.evaluation.sheet import Config, contact_sheet
+
+    print(f"wrote {contact_sheet(read(Config))}")
+
+
 def _bench(read: Read) -> None:
     config: Bench = read(Bench)
     from dfgym.evaluation.speed import bench
 
     for what, value in _flat(bench(config.world, **config.dream.keywords())):
         print(f"{what}: {value}")
+
+
+def _play(kind: type[Play] | type[Watch], read: Read) -> None:
+    config: Play | Watch = read(kind)
+    from dfgym.play.command import play
+
+    play(config)
 
 
 def _demo(read: Read) -> None:
@@ -234,7 +230,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Read], Any]]] = {
     "train": ("train a model on data sets", _train),
     "pack": ("turn a training's checkpoint into a world", _pack),
     "make-world": ("record, train, pack and evaluate: a world's whole recipe", _make_world),
+    "play": ("play a world in the browser, beside its real game", partial(_play, Play)),
+    "watch": ("watch an agent play a world in the browser", partial(_play, Watch)),
     "evaluate": ("measure a world against its real game", _evaluate),
+    "contact-sheet": ("draw real strips and dreamed ones into one PNG", _contact_sheet),
     "bench": ("time a world", _bench),
     "demo": ("train an agent in the dream and let it play the real game", _demo),
 }

@@ -45,7 +45,8 @@ ROOMS = {
     "evaluation": EVERYTHING,
     "demo": EVERYTHING,
     "make_world": EVERYTHING,
-    "cli": EVERYTHING | {"make_world"},
+    "play": EVERYTHING,
+    "cli": EVERYTHING | {"make_world", "play"},
     "agents": {"__init__"},
 }
 # Which packages each room may import; the others may use all that pyproject.toml declares.
@@ -62,7 +63,7 @@ PACKAGES = {
 # Distribution names whose import name differs.
 IMPORT_NAMES = {"opencv-python": "cv2", "pillow": "PIL", "pygame-ce": "pygame"}
 UNPICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol"}
+BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol", "TorchFunctionMode"}
 SB3_BASES = {"BaseCallback", "BaseFeaturesExtractor"}  # how SB3 is extended
 
 

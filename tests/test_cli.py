@@ -16,7 +16,19 @@ from dfgym.data import real
 from dfgym.errors import MissingPackageError
 from dfgym.world.shelf import VARIABLE
 
-COMMANDS = ("worlds", "record", "train", "pack", "make-world", "evaluate", "bench", "demo")
+COMMANDS = (
+    "worlds",
+    "record",
+    "train",
+    "pack",
+    "make-world",
+    "play",
+    "watch",
+    "evaluate",
+    "contact-sheet",
+    "bench",
+    "demo",
+)
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from conftest import toy_card, toy_weights
@@ -163,3 +166,12 @@ def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
     sizes = {"height": 8, "width": 8, "channels": 3, "actions": 3, "rewards": 2, **wrong}
     with pytest.raises(ConfigError, match="must"):
         TransformerConfig(categorical=True, **sizes)
+
+
+def test_the_first_environment_does_not_wait_for_the_compiler() -> None:
+    script = (
+        "import sys, gymnasium, dfgym\n"
+        "env = gymnasium.make('DFWorld-v0'); env.reset(seed=0); env.step(0)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

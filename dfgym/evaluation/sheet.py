@@ -79,20 +79,20 @@ def strips(
     long = np.flatnonzero(lengths >= frames)
     if not len(long):
         raise ConfigError(f"frames is {frames}; the longest held-out episode has {lengths.max()}")
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     window = world.card.model.window
     contexts, real, actions = [], [], []
     # Long episodes more often: a draw of frames, not of episodes.
     share = (lengths[long] - frames + 1) / (lengths[long] - frames + 1).sum()
-    for episode in random.choice(long, rows, p=share):
+    for episode in generator.choice(long, rows, p=share):
         known, led = world.starts.episode(int(episode))
-        at = int(random.integers(len(known) - frames + 1))
+        at = int(generator.integers(len(known) - frames + 1))
         first = max(0, at + 1 - window)
         contexts.append((known[first : at + 1], led[first:at]))
         real.append(known[at : at + frames])
         actions.append(led[at : at + frames - 1])
     dynamics = Dynamics(world, rows, **settings)
-    dynamics.reset(np.arange(rows), random.integers(2**62, size=rows), contexts)
+    dynamics.reset(np.arange(rows), generator.integers(2**62, size=rows), contexts)
     dream = [dynamics.frames()]
     dream += [dynamics.step(chosen).frames for chosen in np.stack(actions, 1)]
     return np.stack(real), np.stack(dream, 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dfgym.errors import ConfigError
 from dfgym.model.transformer import Transformer, TransformerConfig
@@ -12,7 +13,14 @@ from dfgym.model.transformer import Transformer, TransformerConfig
 if TYPE_CHECKING:
     from dfgym.world.card import Card
 
-__all__ = ["Transformer", "TransformerConfig", "build", "network_config", "weight_shapes"]
+__all__ = [
+    "Transformer",
+    "TransformerConfig",
+    "build",
+    "build_empty",
+    "network_config",
+    "weight_shapes",
+]
 
 
 def network_config(card: Card) -> TransformerConfig:
@@ -45,8 +53,27 @@ def build(card: Card) -> Transformer:
     return Transformer(network_config(card))
 
 
+def build_empty(card: Card) -> Transformer:
+    """Build a card's network on the meta device: shapes, for weights that come from a file."""
+    with torch.device("meta"), _NoDraws():
+        return build(card)
+
+
 def weight_shapes(card: Card) -> dict[str, tuple[int, ...]]:
     """Names and shapes that a card's weights must have; allocates nothing."""
-    with torch.device("meta"):
-        network = build(card)
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    return {name: tuple(value.shape) for name, value in build_empty(card).state_dict().items()}
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves tensors as they are instead of initialising them.
+
+    On the meta device that would import torch's compiler, for which every first environment of a
+    process would have to wait more than a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a torch function, unless it initialises."""
+        kwargs = kwargs or {}
+        if func is torch.Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

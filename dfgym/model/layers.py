@@ -26,7 +26,7 @@ class Convolution(nn.Module):
         self.size = size
         fan_in = inputs * size * size
         scale = 0.0 if zero else 1 / math.sqrt(fan_in)
-        self.weight = nn.Parameter(torch.randn(outputs, fan_in) * scale)
+        self.weight = nn.Parameter(torch.empty(outputs, fan_in).normal_(0, scale))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:

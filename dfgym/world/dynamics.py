@@ -23,7 +23,7 @@ from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
-from dfgym.model import Transformer, build
+from dfgym.model import Transformer, build_empty
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
 from dfgym.world.sampling import choose_sampling
@@ -60,8 +60,7 @@ class Transition(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def _network(world: World, device: torch.device) -> Transformer:
     """The world's network on a device, shared by all who use the world: nobody writes to it."""
-    with torch.device("meta"):
-        network = build(world.card)
+    network = build_empty(world.card)
     weights = {name: value.to(device) for name, value in world.weights.items()}
     network.load_state_dict(weights, assign=True)
     logger.info("world %s on %s", world.card.name, device)

@@ -1,0 +1,139 @@
+"""What a player takes home: a GIF, an MP4, or an episode to train on.
+
+Files are made in a temporary folder and handed out as bytes: where they end up is the browser's to
+say, and nothing that it says reaches a path here.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import dfgym
+from dfgym.data.store import EpisodeStore
+from dfgym.errors import DataError, MissingPackageError
+from dfgym.evaluation.gif import beside
+from dfgym.frames import upscale
+from dfgym.play.timeline import Moment
+from dfgym.world.card import Card
+
+SIDE = 160
+"""Pictures are at least about this many pixels high."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """An episode from its start, or what is kept of it, to the frame that was shown."""
+
+    card: Card
+    moments: list[Moment]
+    beside: bool
+    """Whether every moment has the real game too."""
+    seed: int
+    """Of the dream's noise."""
+
+
+def gif(film: Film) -> bytes:
+    """Draw an endless GIF: the dream, beside the real game if that is there."""
+    pictures = (Image.fromarray(picture) for picture in _pictures(film))
+    first, file = next(pictures), io.BytesIO()
+    # GIF counts in hundredths of a second, and players slow down what is under 2 of them.
+    duration = 10 * max(2, round(100 / film.card.frames.fps))
+    first.save(file, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
+    return file.getvalue()
+
+
+def mp4(film: Film) -> bytes:
+    """Draw an H.264 film of the same pictures.
+
+    Raises:
+        MissingPackageError: imageio-ffmpeg, which brings the encoder, is missing.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError as reason:
+        raise MissingPackageError(
+            'MP4 needs the package imageio-ffmpeg: pip install "dfgym[video]"'
+        ) from reason
+    with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
+        path = Path(folder) / "film.mp4"
+        pictures = _pictures(film)
+        first = next(pictures)
+        writer = imageio_ffmpeg.write_frames(
+            str(path),
+            first.shape[1::-1],
+            fps=film.card.frames.fps,
+            macro_block_size=1,  # sizes are even, which is all that yuv420p asks for
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)  # a generator: it takes pictures once it waits for them
+        writer.send(first)
+        for picture in pictures:
+            writer.send(picture)
+        writer.close()
+        return path.read_bytes()
+
+
+def episode(film: Film) -> bytes:
+    """Zip a data set of the episode, as `dfgym record` writes them.
+
+    `dfgym train` holds the last 5 % of each data set's episodes out, and one at least. So the last
+    5 % of the steps are an episode of their own.
+
+    Raises:
+        DataError: there are fewer than 2 steps.
+    """
+    card, moments = film.card, film.moments
+    steps = len(moments) - 1
+    if steps < 2:
+        raise DataError(f"an episode to train on needs at least 2 steps, and this has {steps}")
+    cut = steps - max(steps // 20, 1)
+    policy = "+".join(dict.fromkeys(moment.by for moment in moments[1:]))
+    meta = {
+        "env": f"DFWorld/{card.name}",
+        "kwargs": {},
+        "versions": {"dfgym": dfgym.__version__},
+        "frame_shape": list(moments[0].frame.shape),
+        "fps": card.frames.fps,
+        "actions": card.actions.n,
+        "meanings": list(card.actions.meanings),
+        "policies": {policy: 1.0},
+        "seed": film.seed,
+        "max_episode_steps": card.episode.max_steps,
+    }
+    with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
+        with EpisodeStore.create(folder, meta) as store:
+            for part in (moments[: cut + 1], moments[cut:]):
+                last = part[-1]
+                store.append(
+                    np.stack([moment.frame for moment in part]),
+                    np.array([moment.action for moment in part[1:]], np.int64),
+                    np.array([moment.reward for moment in part[1:]], np.float32),
+                    last.terminated,
+                    not last.terminated,
+                    seed=film.seed,
+                    policy=policy,
+                )
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(Path(folder).iterdir()):
+                if path.name != "lock":
+                    archive.write(path, f"{card.name}-played/{path.name}")
+        return file.getvalue()
+
+
+def _pictures(film: Film) -> Iterator[np.ndarray]:
+    """Draw picture after picture, uint8 `(h, w, 3)` with even sides."""
+    cell = 2 * max(1, SIDE // (2 * film.card.frames.height))
+    for moment in film.moments:
+        picture = moment.frame
+        if film.beside and moment.real is not None:
+            picture = beside(picture[None], moment.real.frame[None], cell=1)[0]
+        yield upscale(picture, cell)

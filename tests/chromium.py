@@ -1,0 +1,197 @@
+"""`dfgym play` and a headless Chromium to play it with, and how to ask a page what it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+WORLD = "minatar-breakout-v0"
+PADDLE = (22, 61, 78)
+PATIENCE_S = 120.0  # for a machine that is busy; nothing here waits longer than it must
+# Chromium's own words where a connection cannot be made: that is what one test is about.
+EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
+
+Opener = Callable[..., Page]
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run `dfgym play` on any free port; yields the address that it printed, and its process."""
+    command = [sys.executable, "-m", "dfgym.cli", "play", WORLD, "--port", "0", "--no-open"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        lines: queue.Queue[str] = queue.Queue()
+        reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout or ()])
+        reader.start()
+        try:
+            yield _address(lines), process
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            reader.join()
+
+
+def _address(lines: queue.Queue[str]) -> str:
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        line = lines.get(timeout=max(0.1, end - time.monotonic()))
+        if line.startswith("http://"):
+            return line.strip()
+
+
+@contextlib.contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Run the system's Chromium without a screen."""
+    chromium = find_chromium()
+    assert chromium is not None
+    # Root has no sandbox; elsewhere it stays.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=arguments, timeout=1000 * PATIENCE_S
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def find_chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context.set_default_timeout(1000 * PATIENCE_S)
+    context.add_init_script(
+        "window.violations = []; addEventListener('securitypolicyviolation',"
+        " (event) => violations.push(`${event.violatedDirective}: ${event.blockedURI}`))"
+    )
+    return context
+
+
+@contextlib.contextmanager
+def watched_pages(browser: Browser) -> Iterator[Opener]:
+    """Opens pages, and sees to it that they stayed without errors and within their policy."""
+    said: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def opened(url: str, context: BrowserContext | None = None, **options: Any) -> Page:
+        if context is None:
+            context = new_context(browser, **options)
+            contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        return page
+
+    try:
+        yield opened
+        for context in contexts:
+            for page in context.pages:
+                said += page.evaluate("window.violations")
+    finally:
+        for context in contexts:
+            context.close()
+    assert [words for words in said if not any(known in words for known in EXPECTED)] == []
+
+
+def wait_for(condition: Callable[[], Any], words: str) -> Any:
+    """Wait for a truth, asked from here: the page's policy forbids Playwright's own polling."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {PATIENCE_S:g} s for: {words}"
+        time.sleep(0.01)
+    return found
+
+
+def until(page: Page, expression: str) -> Any:
+    return wait_for(lambda: page.evaluate(expression), expression)
+
+
+def header(page: Page) -> dict[str, Any]:
+    found: dict[str, Any] = until(page, "dfgym.header")
+    return found
+
+
+def pixels(page: Page, canvas: str = "dream") -> bytes:
+    """What a canvas shows, RGB."""
+    header(page)
+    drawn = page.evaluate(
+        "(id) => { const c = document.getElementById(id); return Array.from("
+        "c.getContext('2d').getImageData(0, 0, c.width, c.height).data) }",
+        canvas,
+    )
+    assert len(drawn) == 4 * 10 * 10 and set(drawn[3::4]) == {255}
+    return bytes(value for i, value in enumerate(drawn) if i % 4 < 3)
+
+
+def paddle(page: Page) -> int | None:
+    """The paddle's column."""
+    row = pixels(page)[-30:]
+    cells = [tuple(row[i : i + 3]) for i in range(0, 30, 3)]
+    return cells.index(PADDLE) if PADDLE in cells else None
+
+
+def pause(page: Page, on: bool = True) -> None:
+    """Pause or play on, by key."""
+    header(page)
+    if page.evaluate("dfgym.state.paused") != on:
+        page.keyboard.press("Space")
+    until(page, f"dfgym.state.paused === {str(on).lower()}")
+
+
+def seek(page: Page, t: int) -> bytes:
+    """Drag the timeline to a step; returns the picture there."""
+    page.fill("#track", str(t))
+    until(page, f"dfgym.header.t === {t} && dfgym.state.paused")
+    return pixels(page)
+
+
+def step(page: Page) -> bytes:
+    seq = header(page)["seq"]
+    page.click("#step")
+    until(page, f"dfgym.header.seq > {seq} && !dfgym.header.preview")
+    return pixels(page)
+
+
+def let_scripted_play(page: Page, steps: int) -> None:
+    """Have the scripted player play at full speed, and pause in the middle of a long episode."""
+    header(page)
+    page.select_option("#speed", "0")
+    page.select_option("#agent", "scripted")
+    going = f"dfgym.header.t >= {steps} && !dfgym.header.terminated"
+    while True:
+        pause(page, False)
+        until(page, going)
+        pause(page)
+        if page.evaluate(going):  # it can end before the pause comes
+            return
+
+
+def single_steps(page: Page, count: int) -> dict[int, bytes]:
+    """Pause in mid-episode, step on, and return the pictures by their steps."""
+    while True:
+        let_scripted_play(page, 20)
+        t = header(page)["t"]
+        seen = {t: pixels(page)}
+        while len(seen) <= count and not header(page)["terminated"]:
+            seen[t + len(seen)] = step(page)
+            assert header(page)["t"] == max(seen), "a single step is one step"
+        if len(seen) > count:
+            return seen
