@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
+from dfgym.agents.sb3 import (
+    COUNT,
+    MAX_SEED,
+    SHARE,
+    Progress,
+    WholeFrameCNN,
+    check,
+    main,
+    open_training,
+    save,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,25 @@ class Config:
     threads: int = 1
     """Torch's CPU threads, agent and dream alike: networks this small get slower with more."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        check(
+            self,
+            steps=COUNT,
+            seed=(0, MAX_SEED),
+            num_envs=COUNT,
+            learning_rate=(0.0, math.inf),
+            gamma=SHARE,
+            updates=COUNT,
+            batch=COUNT,
+            memory=COUNT,
+            learning_starts=(0, math.inf),
+            target_every=COUNT,
+            explore=SHARE,
+            final_epsilon=SHARE,
+            threads=COUNT,
+        )
+
 
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
     """Train an agent; returns the path of its `agent.zip`.
@@ -70,11 +100,12 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
         callback: one of SB3's, called besides the progress bar.
 
     Raises:
-        ValueError: a value of `config` is out of range.
+        ConfigError: the environment is unknown or shows no images.
+        DeviceError: the device is missing.
     """
     torch.set_num_threads(config.threads)
     progress = Progress(config.steps, config.minutes)
-    venv = make_venv(config.env, config.num_envs)
+    venv = open_training(config.env, config.num_envs, config.device)
     logger = configure(str(config.out), ["csv"])
     try:
         model = DQN(
@@ -105,4 +136,4 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"wrote {train(tyro.cli(Config, description=__doc__))}")
+    sys.exit(main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))

@@ -10,6 +10,7 @@ none but your own.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
-from dfgym.agents import saved, scripted
-from dfgym.agents.sb3 import make_venv
+from dfgym.agents import saved, sb3, scripted
+from dfgym.agents.sb3 import COUNT, MAX_SEED, check, make_venv
+from dfgym.errors import ConfigError
 
 RESAMPLES = 10_000
 FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
@@ -54,6 +55,12 @@ class Config:
     """JSON file for the scores and every episode."""
     threads: int = 1
     """Torch's CPU threads."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be scored."""
+        check(self, episodes=COUNT, seed=(0, MAX_SEED), num_envs=COUNT, threads=COUNT)
+        if not self.envs:
+            raise ConfigError("envs names no environment; give one Gymnasium id or more")
 
 
 @dataclass(frozen=True)
@@ -148,11 +155,11 @@ def evaluate(
         make_keywords: for `gymnasium.make`.
 
     Raises:
-        ValueError: the agent is malformed or does not fit, or a number is out of range.
-        FileNotFoundError: there is no such zip file.
+        ConfigError: the agent is malformed, missing or does not fit, there is no such environment,
+            or a number is out of range.
     """
     if episodes < 1:
-        raise ValueError(f"episodes is {episodes}; it must be at least 1")
+        raise ConfigError(f"episodes is {episodes}; it must be at least 1")
     venv = make_venv(env, min(num_envs, episodes), **make_keywords)
     try:
         play = player(agent, env, venv, seed, greedy)
@@ -179,30 +186,32 @@ def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> Playe
     """Find an agent by its name, one of `FORMS`.
 
     Raises:
-        ValueError: the name is malformed, or the agent does not fit the environment.
-        FileNotFoundError: there is no such zip file.
+        ConfigError: the name is malformed, or the agent is missing or does not fit the environment.
     """
     space, rows = venv.action_space, venv.num_envs
     if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
-        raise ValueError(f"{env} has actions {space}; they must be Discrete and count from 0")
+        raise ConfigError(f"{env} has actions {space}; they must be Discrete and count from 0")
     match agent.split(":", 2):
         case ["random"]:
             generator = np.random.default_rng(seed)
             return lambda observations, begins: generator.integers(space.n, size=rows)
         case ["scripted", epsilon]:
             seeds = np.random.SeedSequence(seed).spawn(rows)
-            return _scripted([scripted.make(env, float(epsilon), child) for child in seeds])
+            try:
+                return _scripted([scripted.make(env, float(epsilon), child) for child in seeds])
+            except ValueError as reason:
+                raise ConfigError(f"agent {agent!r}: {reason}; allowed: {FORMS}") from reason
         case ["sb3", algorithm, path]:
             model = saved.load(algorithm, path, venv.observation_space).model
             if model.action_space != space:
-                raise ValueError(
+                raise ConfigError(
                     f"{path} learned with actions {model.action_space}, and {env} has {space}; "
                     "they must be equal"
                 )
             set_random_seed(seed)
             return lambda observations, begins: model.predict(observations, deterministic=greedy)[0]
         case _:
-            raise ValueError(f"agent {agent!r} is unknown; it must be one of {FORMS}")
+            raise ConfigError(f"agent {agent!r} is unknown; it must be one of {FORMS}")
 
 
 def _scripted(policies: Sequence[scripted.BreakoutPolicy]) -> Player:
@@ -245,4 +254,4 @@ def main(config: Config) -> list[Score]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    sys.exit(sb3.main(Config, main, __doc__))

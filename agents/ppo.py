@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import ConstantSchedule
 
-from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv, save
+from dfgym.agents.sb3 import (
+    COUNT,
+    MAX_SEED,
+    SHARE,
+    Progress,
+    WholeFrameCNN,
+    check,
+    main,
+    open_training,
+    save,
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,23 @@ class Config:
     threads: int = 1
     """Torch's CPU threads, agent and dream alike: networks this small get slower with more."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        check(
+            self,
+            steps=COUNT,
+            seed=(0, MAX_SEED),
+            num_envs=COUNT,
+            learning_rate=(0.0, math.inf),
+            gamma=SHARE,
+            rollout=COUNT,
+            batch=(2, math.inf),
+            epochs=COUNT,
+            gae_lambda=SHARE,
+            entropy=(0.0, math.inf),
+            threads=COUNT,
+        )
+
 
 class Anneal(BaseCallback):
     """Lower the learning rate to 0 with the share of the training that is over."""
@@ -81,12 +109,13 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
         callback: one of SB3's, called besides the progress bar.
 
     Raises:
-        ValueError: a value of `config` is out of range.
+        ConfigError: the environment is unknown or shows no images.
+        DeviceError: the device is missing.
     """
     torch.set_num_threads(config.threads)
     progress = Progress(config.steps, config.minutes)
     callbacks = [progress, Anneal(config.learning_rate, progress)]
-    venv = make_venv(config.env, config.num_envs)
+    venv = open_training(config.env, config.num_envs, config.device)
     logger = configure(str(config.out), ["csv"])
     try:
         model = PPO(
@@ -114,4 +143,4 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"wrote {train(tyro.cli(Config, description=__doc__))}")
+    sys.exit(main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))

@@ -3,21 +3,71 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
+import tyro
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from tqdm import tqdm
 
 import dfgym
+from dfgym.errors import ConfigError, run_command
+from dfgym.world.device import pick_device
+
+MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
+COUNT = (1, math.inf)
+SHARE = (0.0, 1.0)
+
+C = TypeVar("C")
+
+
+def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
+    """Run a `python -m` command with the flags of its dataclass; returns the exit code."""
+
+    def command() -> None:
+        run(tyro.cli(config, description=about))
+
+    return run_command("dfgym", command)
+
+
+def check(config: Any, **allowed: tuple[float, float]) -> None:
+    """Refuse a configuration with a field outside its range, both ends included.
+
+    Raises:
+        ConfigError: the field, its value and the range.
+    """
+    for name, (low, high) in allowed.items():
+        value = getattr(config, name)
+        if not low <= value <= high:  # also refuses NaN
+            span = f"at least {low}" if high == math.inf else f"{low} to {high}"
+            raise ConfigError(f"{name} is {value}; it must be {span}")
+
+
+def open_training(env: str, num_envs: int, device: str) -> VecEnv:
+    """Make the copies of an environment that an agent shall learn in.
+
+    Raises:
+        ConfigError: there is no such environment, or its observations are no images.
+        DeviceError: the agent's device is missing.
+    """
+    pick_device(device)
+    venv = make_venv(env, num_envs)
+    if not is_image_space(venv.observation_space):
+        space = venv.observation_space
+        venv.close()
+        raise ConfigError(f"{env} has observations {space}; they must be uint8 images (h, w, 3)")
+    return venv
 
 
 def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
@@ -32,14 +82,18 @@ def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
         make_keywords: for `gymnasium.make`.
 
     Raises:
-        ValueError: `num_envs` is below 1.
+        ConfigError: `num_envs` is below 1, or there is no such environment.
     """
     if num_envs < 1:
-        raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
+        raise ConfigError(f"num_envs is {num_envs}; it must be at least 1")
     name = env.removeprefix("dfgym:")  # the module is imported, so the prefix has done its work
-    if name.startswith("DFWorld"):
-        return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
-    return VecMonitor(DummyVecEnv([functools.partial(gym.make, name, **make_keywords)] * num_envs))
+    try:
+        if name.startswith("DFWorld"):
+            return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
+        make = functools.partial(gym.make, name, **make_keywords)
+        return VecMonitor(DummyVecEnv([make] * num_envs))
+    except (gym.error.Error, ModuleNotFoundError) as reason:
+        raise ConfigError(f"{env!r} cannot be made: {reason}") from reason
 
 
 class WholeFrameCNN(BaseFeaturesExtractor):
@@ -71,13 +125,13 @@ class Progress(BaseCallback):
         minutes: its length on the clock, if that ends it first.
 
     Raises:
-        ValueError: there is nothing to train for.
+        ConfigError: there is nothing to train for.
     """
 
     def __init__(self, steps: int, minutes: float | None = None) -> None:
         super().__init__()
         if steps < 1 or (minutes is not None and not minutes > 0):
-            raise ValueError(f"steps {steps} must be at least 1 and minutes {minutes} above 0")
+            raise ConfigError(f"steps {steps} must be at least 1 and minutes {minutes} above 0")
         self.steps = steps
         self.seconds = float("inf") if minutes is None else minutes * 60
 

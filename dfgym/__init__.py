@@ -40,15 +40,17 @@ def _register() -> None:
         "entry_point": "dfgym.env.env:DreamEnv",
         "vector_entry_point": "dfgym.env.vector:DreamVectorEnv",
     }
-    gymnasium.register("DFWorld-v0", **dream)
+    limits: dict[str, int | None] = {}
     for name in shelf.names():
         try:
             max_steps = shelf.card(name).episode.max_steps
         except WorldError:  # raised again, where it can be dealt with, when the world is made
             max_steps = None
+        limits[name] = max_steps
         common: dict[str, Any] = {"kwargs": {"world": name}, "max_episode_steps": max_steps}
         gymnasium.register(f"DFWorld/{name}", **dream, **common)
         gymnasium.register(f"DFReal/{name}", "dfgym.data.real:RealEnv", **common)
+    gymnasium.register("DFWorld-v0", **dream, max_episode_steps=limits.get(shelf.DEFAULT))
     gymnasium.register(
         "DFSource/MinAtar-Breakout-v0",
         "dfgym.data.minatar:MinAtarEnv",

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import tyro
 
 import dfgym
-from dfgym.errors import ConfigError, DfgymError, WorldError
+from dfgym.errors import ConfigError, DfgymError, fail, run_command
 from dfgym.play.command import Dream, Play, Watch
 from dfgym.world import shelf
+from dfgym.world.fields import shown
 
 Read = Callable[[Callable[..., Any]], Any]
 """Reads a command's flags into a dataclass, or calls a function with them; tyro prints its help."""
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the command line if None.
 
     Returns:
-        The exit code: 0, or 2 for an error that is the caller's to mend, told in one line.
+        The exit code: 0, 2 for an error that is the caller's to mend, told in one line, or 130
+        after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     match given:
@@ -79,30 +81,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_usage())
         case ["--version", *_]:
             print(dfgym.__version__)
+        case _ if any("\0" in text for text in given):
+            return fail("dfgym", "an argument holds the character NUL, which no path can")
         case [command, *rest] if command in COMMANDS:
             logging.basicConfig(format="%(message)s")
             logging.getLogger("dfgym").setLevel(logging.INFO)  # which device is in use, say
-            try:
-                COMMANDS[command][1](partial(tyro.cli, prog=f"dfgym {command}", args=rest))
-            except DfgymError as error:
-                return _fail(str(error))
+            read = partial(tyro.cli, prog=f"dfgym {command}", args=rest)
+            return run_command("dfgym", partial(COMMANDS[command][1], read), command in RESUMED)
         case [command, *_]:
-            return _fail(f"there is no command {command!r}; there are {', '.join(COMMANDS)}")
+            allowed = ", ".join(COMMANDS)
+            return fail("dfgym", f"there is no command {command!r}; there are {allowed}")
     return 0
 
 
-def worlds() -> None:
+def worlds() -> int:
     """List the worlds on the shelf, with what was measured of each."""
-    cards = shelf.cards()
-    if not cards:
-        print(f"no worlds in {', '.join(map(str, shelf.folders()))}")
-        return
+    names, problems = shelf.survey()
+    cards = []
     rows = [("world", "source", "frames", "actions", "parameters")]
-    for card in cards:
+    for name in names:
+        try:
+            card, parameters = shelf.card(name), _parameters(shelf.find(name))
+        except (DfgymError, OSError) as reason:
+            problems.append(f"{name}: {reason}")
+            continue
         side = card.frames.observation_scale
         size = f"{card.frames.height * side}x{card.frames.width * side}"
-        parameters = _parameters(shelf.find(card.name))
-        rows.append((card.name, card.source.env, size, str(card.actions.n), f"{parameters:,}"))
+        cards.append(card)
+        rows.append((name, card.source.env, size, str(card.actions.n), f"{parameters:,}"))
+    code = max([fail("dfgym", problem) for problem in problems], default=0)
+    if not cards:
+        print(f"no worlds in {', '.join(map(str, shelf.folders()))}")
+        return code
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     print(lines[0])
@@ -110,17 +120,15 @@ def worlds() -> None:
         print(line)
         for what, value in _flat(card.measured):
             print(f"    {what}: {value}")
+    return code
 
 
 def _parameters(folder: Path) -> int:
     """Count a world's weights, all float32, without loading them."""
     file = folder / "weights.safetensors"
-    try:
-        with file.open("rb") as stream:
-            header = int.from_bytes(stream.read(8), "little")
-        return (file.stat().st_size - 8 - header) // 4
-    except OSError as reason:
-        raise WorldError(f"{file} cannot be read: {reason}") from reason
+    with file.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    return (file.stat().st_size - 8 - header) // 4
 
 
 def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -135,12 +143,13 @@ def _record(read: Read) -> None:
     config: Record = read(Record)
     from dfgym.data.record import record
 
+    given = shown(config.env_kwargs)
     try:
         keywords = json.loads(config.env_kwargs)
-    except json.JSONDecodeError as reason:
-        raise ConfigError(f"env-kwargs {config.env_kwargs!r} must be JSON: {reason}") from reason
+    except (ValueError, RecursionError) as reason:
+        raise ConfigError(f"env-kwargs {given} must be JSON: {reason}") from reason
     if not isinstance(keywords, dict):
-        raise ConfigError(f"env-kwargs {config.env_kwargs!r} must be a JSON object, like '{{}}'")
+        raise ConfigError(f"env-kwargs {given} must be a JSON object, like '{{}}'")
     store = record(
         config.env,
         config.out,
@@ -224,7 +233,7 @@ def _demo(read: Read) -> None:
     demo(read(Config))
 
 
-COMMANDS: dict[str, tuple[str, Callable[[Read], Any]]] = {
+COMMANDS: dict[str, tuple[str, Callable[[Read], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda read: read(worlds)),
     "record": ("record a real environment into a data set", _record),
     "train": ("train a model on data sets", _train),
@@ -237,6 +246,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Read], Any]]] = {
     "bench": ("time a world", _bench),
     "demo": ("train an agent in the dream and let it play the real game", _demo),
 }
+RESUMED = ("record", "train", "make-world")  # what was stopped goes on
 
 
 def _usage() -> str:
@@ -251,11 +261,6 @@ def _usage() -> str:
             "`python -m` dfgym.agents.ppo, dfgym.agents.dqn and dfgym.agents.evaluate.",
         ]
     )
-
-
-def _fail(message: str) -> int:
-    print(f"dfgym: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":  # torchrun -m dfgym.cli train ...

@@ -11,7 +11,7 @@ import numpy as np
 
 from dfgym.agents import ppo
 from dfgym.agents.evaluate import Score, evaluate, player
-from dfgym.agents.sb3 import make_venv
+from dfgym.agents.sb3 import MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.evaluation import gif
 from dfgym.world import shelf
@@ -37,6 +37,7 @@ class Config:
         """Refuse a time that cannot be trained for."""
         if not 0 < self.minutes < math.inf:
             raise ConfigError(f"minutes is {self.minutes}; it must be above 0, and finite")
+        check(self, seed=(0, MAX_SEED - SCORED))
 
 
 def demo(config: Config) -> dict[str, dict[str, Score]]:

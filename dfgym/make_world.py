@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,12 +17,13 @@ import torch
 import tyro
 
 from dfgym.data.record import record
-from dfgym.errors import DfgymError, WorldError
+from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.evaluation.run import evaluate
 from dfgym.files import write_json
-from dfgym.train.config import TrainConfig, settings
-from dfgym.train.pack import pack
+from dfgym.train.config import TrainConfig, to_plain
+from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
+from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.card import check_name
 from dfgym.world.device import pick_device
@@ -40,7 +42,8 @@ class Config:
     runs: Path = Path("runs")
     """Folder for data, checkpoints and the report."""
     processes: int | None = None
-    """Training processes; one a CPU core or CUDA device if left out."""
+    """Training processes, which must divide the recipe's batch; if left out, as many as do that
+    and have a CPU core or CUDA device each."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     quick: bool = False
@@ -51,31 +54,34 @@ def make_world(config: Config) -> Path:
     """Follow a recipe from nothing to a world; returns the world's folder.
 
     Raises:
-        ConfigError: there is no recipe, or it is malformed.
-        WorldError: the name is malformed, or the world exists already.
+        ConfigError: there is no recipe, it is malformed, or `processes` does not fit it.
+        WorldError: the name is malformed, the world exists already, or what is shown does not fit
+            the recorded game.
     """
     check_name(config.name)
     world, run = config.out / config.name, config.runs / config.name
     if os.path.lexists(world):
         raise WorldError(f"{world} exists: worlds never change, so make a new version (-vN)")
     device = pick_device(config.device)
-    cores = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count()
-    processes = config.processes or cores or 1
     recipe = load_recipe(config.recipe or find_recipe(config.name))
+    processes = _processes(config, recipe.train.batch, device)
     clock = _Clock(run / "times.json")
 
     with clock("record"):
         asked = dataclasses.asdict(recipe.record)
         env, frames, policies = (asked.pop(key) for key in ("env", "frames", "policies"))
-        record(env, run / "data", frames, policies, **asked)
+        asked["resize"] = asked["resize"] or None
+        stores = [record(env, run / "data", frames, policies, **asked)]
     with clock("train"):
         train = dataclasses.replace(
             recipe.train, data=(run / "data",), out=run / "train", device=config.device
         )
+        # A wrong card is told now, not after hours.
+        draft_card(train, survey(stores, train.held_out), stores, shown=recipe.shown)
         _train(train, processes)
     draft = run / "world" / config.name
-    if not draft.exists():
-        pack(run / "train", draft, config.name, recipe.shown)
+    shutil.rmtree(draft, ignore_errors=True)  # packed by an earlier call, with what it was to show
+    pack(run / "train", draft, config.name, recipe.shown)
     with clock("evaluate"):
         found = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
     measured = {"seconds": clock.seconds, **summary(found)}
@@ -93,10 +99,25 @@ def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str
     return out
 
 
+def _processes(config: Config, batch: int, device: torch.device) -> int:
+    """How many processes train; each has an equal part of the batch."""
+    cuda = device.type == "cuda"
+    most = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if config.processes is None:
+        return max(n for n in range(1, most + 1) if batch % n == 0)
+    if config.processes < 1 or batch % config.processes or (cuda and config.processes > most):
+        limit = f" and at most the {most} CUDA devices" if cuda else ""
+        raise ConfigError(
+            f"processes is {config.processes}; it must be at least 1{limit} and divide the "
+            f"recipe's batch of {batch}"
+        )
+    return config.processes
+
+
 def _train(config: TrainConfig, processes: int) -> None:
     """Train in as many processes, each with one thread: on a CPU they do not wait for others."""
     path = config.out / "config.json"
-    write_json(path, {**settings(config), "device": config.device})
+    write_json(path, to_plain(config))
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

@@ -6,7 +6,9 @@ import ast
 import dataclasses
 import itertools
 import json
+import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from toy_game import DREAM, HIDDEN, MAX_STEPS, REAL, toy_ids  # noqa: F401  a fixture
 
 import dfgym
-from dfgym.agents import dqn, evaluate, ppo
+from dfgym.agents import dqn, evaluate, ppo, sb3
 from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv
+from dfgym.errors import ConfigError, DeviceError
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 HYPERPARAMS = Path(evaluate.__file__).parent / "hyperparams"
@@ -138,6 +141,49 @@ def test_training_stops_when_the_time_is_up(tmp_path: Path) -> None:
     assert len(rates) * 4 < 100_000
     assert rates[-1] < 0.5 * rates[0]  # the learning rate fell with the clock
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 0), ("seed", -1), ("num_envs", 0), ("gamma", 2.0), ("learning_rate", math.nan)],
+)
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_a_wrong_number_is_told_with_what_is_allowed(agent: Any, name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}; it must be "):
+        agent.Config(**{name: value})
+
+
+@pytest.mark.parametrize("module", ["ppo", "dqn", "evaluate"])
+def test_mistakes_on_the_command_line_are_no_traceback(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    agent = {"ppo": ppo, "dqn": dqn, "evaluate": evaluate}[module]
+    run = evaluate.main if module == "evaluate" else agent.train
+    first = ["--agent", "random", "--envs"] if module == "evaluate" else ["--env"]
+    monkeypatch.setattr(sys, "argv", ["dfgym", *first, "DFWorld/nowhere-v0"])
+    assert sb3.main(agent.Config, run, None) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("dfgym: error: 'DFWorld/nowhere-v0' cannot be made: ")
+    assert told.count("\n") == 1
+    wrong = ["--agent", "random", "--envs"] if module == "evaluate" else ["--steps", "0"]
+    monkeypatch.setattr(sys, "argv", ["dfgym", *wrong])
+    with pytest.raises(SystemExit) as stop:
+        sb3.main(agent.Config, run, None)
+    assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_what_an_agent_cannot_learn_in_or_on_is_refused(agent: Any, tmp_path: Path) -> None:
+    small = {**SMALL[agent], "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match="CartPole-v1 has observations"):
+        agent.train(agent.Config(env="CartPole-v1", **small))
+    with pytest.raises(DeviceError, match="'cuda:99'"):
+        agent.train(agent.Config(env=DREAM, **{**small, "device": "cuda:99"}))
+    with pytest.raises(ConfigError, match="device is 'gpu'"):
+        agent.train(agent.Config(env=DREAM, **{**small, "device": "gpu"}))
+    assert not (tmp_path / "run").exists()
 
 
 def zoo(file: str) -> tuple[dict[str, Any], list[str]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import zipfile
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import A2C, DQN, PPO
 from toy_game import DREAM, HIDDEN, LENGTHS, REAL, toy_ids  # noqa: F401  a fixture
 
-from dfgym.agents import evaluate, ppo
+from dfgym.agents import evaluate, ppo, saved
+from dfgym.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 
@@ -61,8 +66,33 @@ def test_the_scripted_player_beats_random_in_the_real_game() -> None:
     ],
 )
 def test_a_wrong_agent_is_named(agent: str, says: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=says):
+    with pytest.raises(ConfigError, match=says):
         evaluate.evaluate(agent, REAL, 2, progress=False)
+
+
+def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    paths = {}
+    for name, make in (("ppo", PPO), ("a2c", A2C), ("dqn", DQN)):
+        paths[name] = tmp_path / f"{name}.zip"
+        make("MlpPolicy", "CartPole-v1", device="cpu").save(paths[name])
+    space = gym.make("CartPole-v1").observation_space
+    for said, there in itertools.product(paths, paths):
+        if said == there:
+            assert saved.load(said, paths[there], space).num_actions == 2
+        else:
+            with pytest.raises(ConfigError, match=f"holds an agent of {there}, not of {said}"):
+                saved.load(said, paths[there], space)
+    (tmp_path / "text.zip").write_text("no zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("readme", "no agent")
+    for name in ("text", "other"):
+        with pytest.raises(ConfigError, match=f"{name}.zip cannot be loaded as an agent of ppo"):
+            saved.load("ppo", tmp_path / f"{name}.zip", space)
+
+
+def test_no_environments_are_refused() -> None:
+    with pytest.raises(ConfigError, match="envs names no environment"):
+        evaluate.Config("random", envs=())
 
 
 def test_no_episodes_are_refused() -> None:

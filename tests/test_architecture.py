@@ -39,7 +39,7 @@ ROOMS = {
     "diffusion": {"errors"},
     "model": BASE | {"diffusion"},
     "world": MODEL,
-    "data": BASE | {"world", "agents"},
+    "data": BASE | {"world", "env", "agents"},  # env: the real twin refuses what the dream does
     "train": MODEL | {"world", "data"},
     "env": BASE | {"world", "diffusion"},
     "evaluation": EVERYTHING,
@@ -47,7 +47,7 @@ ROOMS = {
     "make_world": EVERYTHING,
     "play": EVERYTHING,
     "cli": EVERYTHING | {"make_world", "play"},
-    "agents": {"__init__"},
+    "agents": {"__init__", "errors", "world"},
 }
 # Which packages each room may import; the others may use all that pyproject.toml declares.
 PACKAGES = {

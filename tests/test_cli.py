@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,13 +88,29 @@ def test_measured_numbers_stand_under_their_world() -> None:
     }
 
 
-def test_a_broken_card_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_broken_world_is_one_line_and_the_rest_is_listed(
+    shelf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "broken-v0").mkdir()
     (tmp_path / "broken-v0" / "world.toml").write_text("format = [\n")
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert "world.toml" in refused(capsys, "worlds")
+    (tmp_path / "linked-v0").symlink_to(shelf)
+    shutil.copytree(shelf, tmp_path / "weightless" / NAME)
+    (tmp_path / "weightless" / NAME / "weights.safetensors").unlink()
+    for folders, says in (
+        (f"{tmp_path}:{shelf.parent}", ["broken-v0/world.toml", "linked-v0 is a link"]),
+        (f"/{300 * 'x'}:{shelf.parent}", ["File name too long"]),
+        (f"{tmp_path / 'weightless'}", ["weights.safetensors"]),
+    ):
+        monkeypatch.setenv(VARIABLE, folders)
+        assert cli.main(["worlds"]) == 2
+        printed, told = capsys.readouterr()
+        for line, what in zip(told.splitlines(), says, strict=True):
+            assert line.startswith("dfgym: error: ") and what in line
+        assert (NAME in printed) == ("weightless" not in folders)
+        assert "minatar-breakout-v0" in printed
 
 
 @pytest.mark.parametrize(
@@ -105,6 +122,9 @@ def test_a_broken_card_is_one_line(
         (["record", "Nowhere-v0", "data"], "Nowhere"),
         (["record", "CartPole-v1", "data", "--env-kwargs", "{"], "JSON"),
         (["record", "CartPole-v1", "data", "--env-kwargs", "[1]"], "JSON object"),
+        (["record", "CartPole-v1", "data", "--env-kwargs", 100_000 * "["], "JSON"),
+        (["record", "CartPole-v1", "a\0b"], "NUL"),
+        (["record", "DFSource/MinAtar-Breakout-v0", "/dev/null/data"], "'/dev/null/data': Not a d"),
         (["pack", "nowhere", "world", "--name", "Bad"], "Bad"),
         (["train", "--data", "nowhere", "--out", "run"], "nowhere"),
     ],
@@ -122,13 +142,54 @@ def test_mistakes_are_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["demo", "--minutes", "0"], ["demo", "--minutes", "nan"], ["bench", "--nope"]]
+    "arguments",
+    [
+        ["demo", "--minutes", "0"],
+        ["demo", "--minutes", "nan"],
+        ["demo", "--seed", "-1"],
+        ["bench", "--nope"],
+    ],
 )
 def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     assert stop.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), 2, "error: '/x': Permission denied"),
+        (OSError(28, "No space left on device"), 2, "error: No space left on device"),
+        (OSError("odd"), 2, "error: odd"),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on"),
+    ],
+)
+def test_what_a_machine_or_its_user_does_is_no_traceback(
+    raised: BaseException,
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(read: Any) -> None:
+        raise raised
+
+    monkeypatch.setitem(cli.COMMANDS, "train", ("", broken))
+    assert cli.main(["train"]) == code
+    assert capsys.readouterr().err.strip() == f"dfgym: {says}"
+
+
+def test_only_what_goes_on_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(read: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "bench", ("", stopped))
+    assert cli.main(["bench"]) == 130
+    assert capsys.readouterr().err.strip() == "dfgym: stopped"
 
 
 def test_as_a_program_it_exits_with_the_code() -> None:

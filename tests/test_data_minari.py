@@ -191,6 +191,16 @@ def test_unknown_id(minari, tmp_path):
         from_minari("test/no-v0", tmp_path / "data")
 
 
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_truncated_file_is_named(minari, store, tmp_path, share):
+    to_minari(store.path, "test/noise-v0")
+    (file,) = tmp_path.glob("minari/test/noise-v0/data/*.hdf5")
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(DataError, match=r"noise-v0' cannot be copied: .*download it again"):
+        from_minari("test/noise-v0", tmp_path / "back")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "minari"]
+
+
 @pytest.mark.parametrize("package", ["minari", "h5py", "PIL"])
 def test_missing_package_names_the_extra(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)

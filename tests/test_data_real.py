@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import toy_card, toy_starts, toy_weights
+from toy_dynamics import install
 
 pytest.importorskip("minatar")
 
@@ -14,6 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 from dfgym.data.minatar import MinAtarEnv, palette
 from dfgym.data.real import RealEnv
+from dfgym.env.env import DreamEnv
 from dfgym.errors import ActionError, ConfigError, MissingPackageError, StateError, WorldError
 from dfgym.world import bundle
 from dfgym.world.card import Actions, Frames, Source
@@ -68,8 +70,9 @@ def test_checkers_and_rendering(breakout):
         env = gym.make("DFTest/Real-v0", render_mode="rgb_array")
         check_env(env.unwrapped)
         observation, _ = env.reset(seed=0)
-        assert (env.render() == observation).all() and env.metadata["render_fps"] == 12
-        assert env.get_wrapper_attr("get_keys_to_action")() == {"a": 1, "d": 2}
+        assert env.render().shape == (260, 260, 3) and env.metadata["render_fps"] == 12
+        assert (env.render()[::26, ::26] == observation[::4, ::4]).all()
+        assert env.get_wrapper_attr("get_keys_to_action")() == {(ord("a"),): 1, (ord("d"),): 2}
         env.close()
         env.close()
         stable = pytest.importorskip("stable_baselines3.common.env_checker")
@@ -84,10 +87,9 @@ def test_observations_share_no_memory(breakout):
     kept = first.copy()
     first.fill(7)
     rendered = env.render()
-    assert rendered is not None and (rendered == kept).all()
+    assert (rendered[::26, ::26] == kept[::4, ::4]).all()
     rendered.fill(9)
-    again = env.render()
-    assert again is not None and (again == kept).all()
+    assert (env.render()[::26, ::26] == kept[::4, ::4]).all()
 
 
 def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path):
@@ -113,17 +115,63 @@ class Large(gym.Wrapper):
         return observation.repeat(3, 0).repeat(3, 1), info
 
 
-@pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, np.array([0, 1]), None])
+@pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, np.array([0, 1]), None, True, "1"])
 def test_an_invalid_action_is_refused(breakout, action):
     env = RealEnv(breakout)
     env.reset(seed=0)
-    with pytest.raises(ActionError, match=r"must be an integer in \[0, 2\]"):
+    with pytest.raises(ActionError, match=r"give an int from 0 to 2"):
         env.step(action)
 
 
-def test_render_before_reset(breakout):
-    with pytest.raises(StateError, match=r"call reset\(\)"):
-        RealEnv(breakout, render_mode="rgb_array").render()
+def test_actions_of_any_integer_type(breakout):
+    env = RealEnv(breakout)
+    for action in (1, np.int8(1), np.uint64(1), np.array(1)):
+        env.reset(seed=0)
+        assert env.step(action)[0].shape == (40, 40, 3)
+
+
+def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(breakout, monkeypatch):
+    real = RealEnv(breakout, render_mode="rgb_array")
+    install(monkeypatch)
+    for env in (real, DreamEnv("toy-v0", render_mode="rgb_array")):
+        for call in (lambda env=env: env.step(0), env.render):
+            with pytest.raises(StateError, match=r"call reset\(\)"):
+                call()
+        env.reset(seed=0)
+        while not any(env.step(0)[2:4]):
+            pass
+        with pytest.raises(StateError, match="the episode has ended"):
+            env.step(0)
+        env.reset()
+        env.close()
+        for call in (lambda env=env: env.step(0), env.render, env.reset):
+            with pytest.raises(StateError, match="closed"):
+                call()
+
+
+@pytest.mark.parametrize("options", [{"start": "anywhere"}, {"x": 1}, [1], []])
+def test_reset_options_are_refused(breakout, options):
+    env = RealEnv(breakout)
+    env.reset(options={})
+    with pytest.raises(ConfigError, match="takes none"):
+        env.reset(seed=1, options=options)
+
+
+def test_no_picture_without_a_render_mode(breakout):
+    env = RealEnv(breakout)
+    env.reset()
+    with pytest.raises(ConfigError, match="render_mode is None"):
+        env.render()
+
+
+def test_a_twin_of_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DFGYM_WORLDS", str(tmp_path))
+    itself = {"env": "DFReal/toy-random-v0"}
+    with pytest.raises(WorldError, match="leads back to itself"):
+        RealEnv(world(tmp_path, itself))
+    other = world(tmp_path, {"env": "DFReal/toy-random-v0"}, name="toy-other-v0")
+    with pytest.raises(WorldError, match="leads back to itself"):
+        RealEnv(other)
 
 
 def test_errors(breakout, tmp_path, monkeypatch):

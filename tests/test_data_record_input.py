@@ -8,7 +8,7 @@ import pytest
 from toy_counter import counter_ids  # noqa: F401  a fixture
 
 from dfgym.data.record import record
-from dfgym.errors import ConfigError, DfgymError, MissingPackageError
+from dfgym.errors import ConfigError, DataError, DfgymError, MissingPackageError
 
 BREAKOUT = "DFSource/MinAtar-Breakout-v0"
 pytestmark = pytest.mark.usefixtures("counter_ids")
@@ -28,6 +28,12 @@ BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
         ("DFTest/None-v0", {}, "'DFTest/None-v0' with"),
         ("DFTest/Counter-v9", {}, "'DFTest/Counter-v9' with"),
         ("DFTest/Counter-v0", {"env_kwargs": {"speed": 3}}, "unexpected keyword argument 'speed'"),
+        ("a:b:c", {}, "'a:b:c' is no Gymnasium id; it must look like id or module:id"),
+        (
+            "DFTest/Counter-v0",
+            {"env_kwargs": {"max_episode_steps": 0}},
+            "max_episode_steps is 0 in env_kwargs; it must be at least 1",
+        ),
         ("DFTest/Counter-v0", {"frames": 1}, "frames 1 must be at least 2"),
         ("DFTest/Counter-v0", {"max_episode_steps": 0}, "max_episode_steps 0 at least 1"),
         ("DFTest/Counter-v0", {"seed": -1}, "seed -1 must be 0 or more"),
@@ -54,6 +60,17 @@ def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, mes
     with pytest.raises(ConfigError, match=message):
         record(env, tmp_path / "data", **{"frames": 100, "progress": False, **arguments})
     assert not (tmp_path / "data").exists()
+
+
+def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path):
+    path = tmp_path / "data"
+    record("DFTest/Counter-v0", path, 20, progress=False)
+    lines = path / "episodes.jsonl"
+    lines.write_text(lines.read_text().replace("random", "stranger", 1))
+    before = lines.read_bytes()
+    with pytest.raises(DataError, match=r"episode 0 was played by 'stranger', .* names random"):
+        record("DFTest/Counter-v0", path, 60, progress=False)
+    assert lines.read_bytes() == before
 
 
 def test_missing_packages(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import toy_dynamics
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from toy_dynamics import MAX_STEPS, NAME, SCALE, H, N, ToyDynamics, W
+from toy_dynamics import MAX_STEPS, NAME, OTHER, SCALE, H, N, ToyDynamics, W
 
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ActionError, ConfigError, StateError
@@ -133,6 +134,25 @@ def length(env: gym.Env, most: int = 40) -> int:
 
 
 @pytest.mark.usefixtures("endless")
+@pytest.mark.parametrize("id", ["Limited-v0", "Long-v0"])  # of another world, with 5 and 20
+def test_with_another_world_its_own_limit_counts(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = dataclasses.replace(gym.spec("Limited-v0"), id="Long-v0", max_episode_steps=20)
+    monkeypatch.setitem(gym.registry, "Long-v0", spec)
+    batch = gym.make_vec(id, num_envs=2, world=OTHER)
+    batch.reset(seed=0)
+    cut = [batch.step(np.zeros(2, int))[3].all() for _ in range(MAX_STEPS)]
+    assert cut == [False] * (MAX_STEPS - 1) + [True]
+    if id == "Long-v0":
+        assert length(gym.make(id, world=OTHER)) == MAX_STEPS
+        assert length(gym.make(id, world=OTHER, max_episode_steps=7)) == 7
+        return
+    with pytest.warns(UserWarning, match=f"give gym.make max_episode_steps={MAX_STEPS}"):
+        assert length(gym.make(id, world=OTHER)) == 5
+    with pytest.warns(UserWarning):
+        assert length(gym.make(id, world=OTHER, max_episode_steps=-1)) == 40
+
+
+@pytest.mark.usefixtures("endless")
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -206,6 +226,7 @@ def test_actions_of_any_integer_type(action: Any) -> None:
     [
         *(-1, N, 2**70, 1.0, np.float32(1), float("nan"), True, np.bool_(True), None, "1", [1]),
         *(np.array([1]), np.array(1.0), np.array(True), np.array(N), np.int8(-1)),
+        np.timedelta64(1),
     ],
     ids=repr,
 )

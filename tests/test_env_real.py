@@ -195,6 +195,25 @@ def test_bad_keywords_are_refused(random_world: Path, keywords: dict[str, Any]) 
         gym.make_vec("DFWorld-v0", num_envs=2, world=str(random_world), **keywords)
 
 
+def test_a_mode_that_there_is_not_is_told_first(random_world: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'Clean'; allowed are clean, told_noisy"):
+        make(random_world, context_mode="Clean")
+
+
+def test_torchs_default_dtype_changes_nothing(random_world: Path) -> None:
+    def future() -> list[Any]:
+        env = make(random_world, context_mode="noised", context_noise=0.1, denoising_steps=3)
+        env.reset(seed=0)
+        return play(env, 10)
+
+    expected = future()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert future() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("context_mode", ["clean", "told_noisy", "noised", "dynamic"])
 def test_every_context_mode_steps(random_world: Path, context_mode: str) -> None:
     noise = 0.0 if context_mode == "clean" else 0.1

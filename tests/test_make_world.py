@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dfgym import make_world
 from dfgym.errors import ConfigError, WorldError
+from dfgym.evaluation.run import _machine, evaluate
 from dfgym.world import bundle
+from dfgym.world.dynamics import Dynamics
 
 RECIPE = """
 [record]
@@ -26,6 +31,7 @@ batch = 2
 length = 8
 held_out = 0.2
 strip_every = 0
+checkpoint_every = 2
 precision = "float32"
 
 [train.model]
@@ -52,12 +58,12 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("minatar")
     asked: list[Path] = []
 
-    def evaluate(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
+    def measure(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
         bundle.load(world)
         asked.append(world)
         return FOUND
 
-    monkeypatch.setattr(make_world, "evaluate", evaluate)
+    monkeypatch.setattr(make_world, "evaluate", measure)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     config = make_world.Config(
@@ -76,19 +82,63 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert set(world.card.measured["seconds"]) == {"record", "train", "evaluate"}
     run = tmp_path / "runs" / "my-breakout-v0"
     assert len((run / "train" / "log.jsonl").read_text().splitlines()) == 4
+    told = json.loads((run / "train" / "config.json").read_text())
+    assert told["strip_every"] == 0 and told["checkpoint_every"] == 2
     json.loads((run / "times.json").read_text())
 
     with pytest.raises(WorldError, match="never change"):
         make_world.make_world(config)
+
+    # Stopped before it was published, and shown otherwise since.
+    shutil.rmtree(config.out)
+    recipe.write_text(RECIPE.replace("observation_scale = 4", "observation_scale = 3"))
+    assert bundle.load(make_world.make_world(config)).card.frames.observation_scale == 3
+
+    # An action that the game lacks is told before it trains.
+    shutil.rmtree(config.out)
+    shutil.rmtree(run / "train")
+    recipe.write_text(RECIPE.replace("d = 2", "d = 7"))
+    with pytest.raises(WorldError, match=r"actions.keys.d = 7: must be 0 to 2"):
+        make_world.make_world(config)
+    assert not (run / "train").exists()
+
+
+def test_what_a_machine_is_has_a_place_on_a_card(tmp_path: Path, random_world: Path) -> None:
+    machine = _machine(Dynamics(bundle.load(random_world), 1, device="cpu"))
+    made = make_world.publish(random_world, tmp_path / "toy-v0", {"machine": machine}, {})
+    assert bundle.load(made).card.measured["machine"]["torch"] == torch.__version__
+
+
+def test_evaluate_makes_its_folder_before_it_measures(tmp_path: Path, random_world: Path) -> None:
+    pytest.importorskip("minatar")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/x cannot be made .* name another folder"):
+        evaluate(random_world, tmp_path / "file" / "x", quick=True, device="cpu")
+
+
+def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    device = torch.device("cpu")
+
+    def processes(asked: int | None, batch: int) -> int:
+        config = make_world.Config(name="my-game-v0", processes=asked)
+        return make_world._processes(config, batch, device)
+
+    assert [processes(None, batch) for batch in (16, 6, 7, 1)] == [4, 6, 1, 1]
+    assert processes(8, 16) == 8
+    for wrong in (-1, 0, 3, 32):
+        with pytest.raises(ConfigError, match=rf"processes is {wrong}; .* batch of 16"):
+            processes(wrong, 16)
 
 
 def test_what_cannot_be_made_is_named_before_anything_is_written(tmp_path: Path) -> None:
     for name, error, message in [
         ("Bad", WorldError, "cannot be named"),
         ("unknown-game-v0", ConfigError, "no recipe for 'unknown-game-v0'"),
+        ("minatar-breakout-v0", ConfigError, "processes is -1"),
     ]:
         with pytest.raises(error, match=message):
             make_world.make_world(
-                make_world.Config(name=name, out=tmp_path / "w", runs=tmp_path / "r")
+                make_world.Config(name=name, out=tmp_path / "w", runs=tmp_path / "r", processes=-1)
             )
     assert not list(tmp_path.iterdir())

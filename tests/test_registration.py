@@ -47,7 +47,7 @@ def test_ids(worlds: Path) -> None:
     dream = "dfgym.env.env:DreamEnv dfgym.env.vector:DreamVectorEnv"
     real = "dfgym.data.real:RealEnv None"
     for line in (
-        f"DFWorld-v0 {dream} None None",
+        f"DFWorld-v0 {dream} {shelf.card(shelf.DEFAULT).episode.max_steps} None",
         f"DFWorld/toy-random-v0 {dream} 100 toy-random-v0",
         f"DFReal/toy-random-v0 {real} 100 toy-random-v0",
         f"DFWorld/broken-v0 {dream} None broken-v0",
@@ -78,6 +78,10 @@ def test_broken_world_raises_when_made(worlds: Path, kind: str) -> None:
     """
     (line,) = run(code, worlds)
     assert re.fullmatch(r".*broken-v0/world\.toml: missing key 'actions'", line)
+
+
+def test_a_folder_that_cannot_be_read_is_no_obstacle() -> None:
+    assert run("import dfgym; print(1)", Path("/" + 300 * "x")) == ["1"]
 
 
 def test_specs_are_plain() -> None:

@@ -13,7 +13,7 @@ import toy_dynamics
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from toy_dynamics import MAX_STEPS, NAME, N, ToyDynamics
+from toy_dynamics import MAX_STEPS, NAME, OTHER, N, ToyDynamics
 
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
@@ -84,7 +84,7 @@ def test_truncation_is_no_termination(
     limit: int | None, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ToyDynamics, "END", 2**62)
-    env = gym.make_vec("Toy-v0", num_envs=2, max_episode_steps=limit)
+    env = gym.make_vec("Toy-v0", num_envs=2, max_episode_steps=limit, world=OTHER)
     env.reset(seed=0)
     for step in range(1, 30):
         _, _, terminated, truncated, _ = env.step(np.array([0, 1]))
@@ -199,8 +199,7 @@ def test_invalid_actions_raise_and_nothing_advances(actions: Any) -> None:
         ({"seed": [1, 2]}, "2 values"),
         ({"seed": [1, 2, -3]}, "-3"),
         ({"seed": [1, 2, 1.5]}, "1.5"),
-        ({"seed": 1.5}, "seed"),
-        ({"seed": True}, "seed"),
+        *(({"seed": seed}, "must be an int of") for seed in (1.5, True, np.array(3), "3")),
         ({"options": {"reset_mask": [True, False, True]}}, "reset_mask"),
         ({"options": {"reset_mask": np.array([1, 0, 1])}}, "reset_mask"),
         ({"options": {"reset_mask": np.array([True])}}, "reset_mask"),
@@ -223,10 +222,7 @@ def test_bad_resets_raise_and_nothing_changes(arguments: dict[str, Any], names: 
 @pytest.mark.parametrize(
     ("keywords", "names"),
     [
-        ({"num_envs": 0}, "num_envs = 0"),
-        ({"num_envs": -2}, "num_envs = -2"),
-        ({"num_envs": 2.0}, "num_envs = 2.0"),
-        ({"num_envs": True}, "num_envs = True"),
+        *(({"num_envs": n}, f"num_envs = {n} ") for n in (0, -2, 2.0, True, 10**7, 2**62)),
         ({"max_episode_steps": 0}, "max_episode_steps = 0"),
         ({"max_episode_steps": -2}, "-2"),
         ({"max_episode_steps": 1.5}, "1.5"),

@@ -69,6 +69,9 @@ BAD_CARDS = [
     ("n = 3", "n = 4"),
     ("n = 3", "n = 2000"),
     ('kind = "discrete"', 'kind = "box"'),
+    ("a = 1", "foo = 1"),
+    ("a = 1", '"\\u001b" = 1'),
+    ("a = 1", '"" = 1'),
     ("a = 1", "a = 3"),
     ("a = 1", "a = -1"),
     ("max_steps = 100", "max_steps = 0"),
@@ -94,6 +97,12 @@ BAD_CARDS = [
     ("context_noise = 0.0", "context_noise = 1.0"),
     ("[data]", "[data]\nwhen = 2026-01-01"),
     ("[data]", "[data]\nvalue = nan"),
+    ("[data]", '[data]\nvalue = "\\u001b[31m"'),
+    ("[data]", '[data]\nvalue = ["a\\nb"]'),
+    ("[data]", '[data]\n"\\u001b[31m" = 1'),
+    ("[data]", '[data]\n"\\u001b[31m" = {x = nan}'),
+    ("a = 1", '"\\u001b[31m" = "x"'),
+    ("[source.kwargs]", '[source.kwargs]\n"\\u001b[31m" = 1'),
     ("[data]", "[data]\nvalue = " + 9 * "[" + 9 * "]"),
     ("[data]", "[data]\nvalue = " + 400 * "[" + 400 * "]"),
     ("[data]", "[data]\n" + 500 * "a." + "a = 1"),
@@ -116,6 +125,7 @@ def test_bad_card(old: str, new: str) -> None:
     with pytest.raises(WorldError, match=r"^the-card: ") as raised:
         Card.from_toml(damaged, "the-card")
     assert len(str(raised.value)) < 2 * MAX_LINE
+    assert str(raised.value).isprintable()  # it is shown on a terminal
 
 
 @pytest.mark.parametrize("digest", ["0" * 63, "0" * 65, "G" * 64, "0" * 64 + "\\n", "\u0660" * 64])

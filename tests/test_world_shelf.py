@@ -78,7 +78,6 @@ def test_worlds_on_the_shelf(shelf_folder: Path, random_world: Path) -> None:
     (shelf_folder / ".toy-random-v0.draft").mkdir()
     assert shelf.names() == sorted([*packaged, "toy-random-v0"])
     assert shelf.find("toy-random-v0") == shelf_folder / "toy-random-v0"
-    assert shelf.card("toy-random-v0") in shelf.cards()
     assert shelf.load("toy-random-v0").card == shelf.card("toy-random-v0")
     with pytest.raises(WorldError, match=r"no world 'other-v0'; there are .*toy-random-v0.* in "):
         shelf.find("other-v0")
@@ -88,6 +87,23 @@ def test_packaged_worlds_come_first(shelf_folder: Path) -> None:
     root = shelf.folders()[0]
     assert (root / "__init__.py").is_file()
     assert shelf.folders()[1:] == [shelf_folder.parent / "absent", shelf_folder]
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(
+    shelf_folder: Path, random_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(random_world, shelf_folder / "toy-random-v0")
+    bad, file = "/" + 300 * "x", shelf_folder / "file"
+    file.touch()
+    monkeypatch.setenv("DFGYM_WORLDS", os.pathsep.join([bad, str(file), str(shelf_folder)]))
+    assert "toy-random-v0" in shelf.names()
+    assert [*map(str.split, shelf.survey()[1])] == [
+        [*f"the shelf's folder {bad} cannot be read: File name too long".split()],
+        [*f"the shelf's folder {file} cannot be read: Not a directory".split()],
+    ]
+    assert shelf.load("toy-random-v0").card.name == "toy-random-v0"
+    with pytest.raises(WorldError, match="no world 'other-v0'"):
+        shelf.find("other-v0")
 
 
 def test_worlds_by_path(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,21 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "truncated": np.dtype(np.bool_),
 }
 
+OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "env": (lambda env: type(env) is str, "a Gymnasium id"),
+    "kwargs": (lambda kwargs: type(kwargs) is dict, "a table"),
+    "versions": (
+        lambda versions: type(versions) is dict and _are_strings(versions.values()),
+        "a table of strings",
+    ),
+    "fps": (lambda fps: type(fps) in (int, float) and 1 <= fps <= 1000, "a number from 1 to 1000"),
+    "meanings": (
+        lambda meanings: isinstance(meanings, list | tuple) and _are_strings(meanings),
+        "a list of strings",
+    ),
+}
+"""Keys of `meta.json` that may be left out or null: what they must be, as a check and in words."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -48,6 +63,12 @@ def hash_episode(columns: Mapping[str, np.ndarray]) -> str:
     for name in COLUMNS:
         digest.update(np.ascontiguousarray(columns[name]).data.cast("B"))
     return digest.hexdigest()
+
+
+def identity(episodes: Sequence[Episode]) -> str:
+    """What tells a data set from others, wherever it lies: what was recorded, in one line."""
+    lines = "".join(json.dumps(vars(episode)) + "\n" for episode in episodes)
+    return f"{len(episodes)} episodes, sha256 {hashlib.sha256(lines.encode()).hexdigest()}"
 
 
 def check_meta(meta: Any, where: str) -> dict[str, Any]:
@@ -73,6 +94,12 @@ def check_meta(meta: Any, where: str) -> dict[str, Any]:
             f"{where} is a data set without actions: actions is {actions!r}; "
             "it must say how many the game has"
         )
+    for key, (fits, allowed) in OPTIONAL.items():
+        if meta.get(key) is not None and not fits(meta[key]):
+            raise DataError(f"{where}: {key} is {meta[key]!r}; it must be {allowed}")
+    meanings = meta.get("meanings")
+    if meanings and len(meanings) != actions:
+        raise DataError(f"{where}: meanings names {len(meanings)} actions; there are {actions}")
     return meta
 
 
@@ -111,6 +138,10 @@ def check_episode(
         )
     if not np.isfinite(rewards).all():
         raise DataError("rewards must be finite numbers")
+
+
+def _are_strings(values: Iterable[Any]) -> bool:
+    return all(type(value) is str for value in values)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
             f"there is no local Minari data set {dataset_id!r}; fetch it with "
             f"`minari download {dataset_id}`"
         ) from reason
+    except OSError as reason:
+        raise _damaged(dataset_id, reason) from reason
     meta, start = _meta(dataset)
     path = Path(out)
     if path.exists():
@@ -117,9 +119,10 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
                     policy=str(detail.get("policy", "minari")),
                 )
         draft.rename(path)
-    except BaseException:
+    except OSError as reason:
+        raise _damaged(dataset_id, reason) from reason
+    finally:
         shutil.rmtree(draft, ignore_errors=True)
-        raise
     return EpisodeStore.open(path)
 
 
@@ -155,6 +158,13 @@ def _meta(dataset: MinariDataset) -> tuple[dict[str, Any], int]:
         "actions": int(actions.n),
         "meanings": [str(action) for action in range(int(actions.n))],
     }, int(actions.start)
+
+
+def _damaged(dataset_id: str, reason: Exception) -> DataError:
+    return DataError(
+        f"the Minari data set {dataset_id!r} cannot be copied: {reason}; if its files are damaged, "
+        f"`minari delete {dataset_id}` and download it again"
+    )
 
 
 def _import(dataset_id: str) -> ModuleType:

@@ -79,7 +79,12 @@ def record(
             tqdm(total=frames, initial=store.num_frames, unit="frame", disable=not progress) as bar,
         ):
             played = dict.fromkeys(shares, 0)
-            for episode in store.episodes:
+            for index, episode in enumerate(store.episodes):
+                if episode.policy not in played:
+                    raise DataError(
+                        f"{out}/episodes.jsonl: episode {index} was played by {episode.policy!r}, "
+                        f"and meta.json names {', '.join(played)}; record into another folder"
+                    )
                 played[episode.policy] += episode.frames
             while store.num_frames < frames:
                 # The policy that is furthest behind its share: no draw, so nothing to resume.

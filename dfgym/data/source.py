@@ -136,6 +136,14 @@ def _is_image(space: gym.Space[Any]) -> bool:
 
 
 def _make(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
+    if env_id.count(":") > 1:
+        raise ConfigError(f"{env_id!r} is no Gymnasium id; it must look like id or module:id")
+    limit = (kwargs or {}).get("max_episode_steps")
+    if limit is not None and (type(limit) is not int or limit < 1) and limit != -1:
+        raise ConfigError(
+            f"max_episode_steps is {limit!r} in env_kwargs; it must be at least 1, or -1 for no "
+            "limit; leave it out for the environment's own"
+        )
     try:
         return gym.make(env_id, disable_env_checker=True, **(kwargs or {}))
     except DfgymError:

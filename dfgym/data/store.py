@@ -7,7 +7,6 @@ time writes. What the files hold stands in `dfgym.data.layout`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from dfgym.data.layout import (
     read_episodes,
     read_meta,
 )
+from dfgym.data.lock import take_lock
 from dfgym.errors import DataError
 from dfgym.files import write_json
 
@@ -74,14 +74,15 @@ class EpisodeStore:
         """Make an empty data set.
 
         Args:
-            path: a folder that does not exist, or is empty.
+            path: a folder that does not exist, or is empty but for what an earlier call had made
+                when it was killed.
             meta: plain values; `frame_shape` (h, w, 3) and `actions` (how many) are needed.
 
         Raises:
             DataError: the folder is in use, or the meta data are not of that form.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and all(map(_is_begun, folder.iterdir()))):
             raise DataError(f"{folder} exists and is not empty; choose another folder")
         checked = check_meta({"format": FORMAT, **meta}, str(folder))
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,42 +189,34 @@ class EpisodeStore:
         self._columns.clear()
 
     def verify(self) -> None:
-        """Compare every episode with the hash it was written with.
+        """Compare every episode with the hash it was written with, and with `meta`.
 
         Raises:
-            DataError: names the first episode that is not as recorded.
+            DataError: names the first episode that is not as recorded, or does not belong here.
         """
         for index, episode in enumerate(self.episodes):
             rows = slice(episode.start, episode.start + episode.frames)
-            if hash_episode({name: self._column(name)[rows] for name in COLUMNS}) != episode.sha256:
-                raise DataError(
-                    f"{self.path}: episode {index} (frames {rows.start} to {rows.stop}) is not as "
-                    "it was recorded; record the data set again"
+            columns = {name: self._column(name)[rows] for name in COLUMNS}
+            where = f"{self.path}: episode {index} (frames {rows.start} to {rows.stop})"
+            if hash_episode(columns) != episode.sha256:
+                raise DataError(f"{where} is not as it was recorded; record the data set again")
+            frames, actions, rewards = (columns[key] for key in ("frames", "actions", "rewards"))
+            try:
+                check_episode(
+                    frames, actions[:-1], rewards[:-1], self.frame_shape, self.num_actions
                 )
+            except DataError as reason:
+                raise DataError(f"{where}: {reason}; record the data set again") from reason
 
     def lock(self) -> None:
         """Become the data set's one writer and drop what a dead writer left behind.
-
-        The kernel releases the lock when its holder dies, so no stale lock can be left.
 
         Raises:
             DataError: another process is writing.
         """
         if self._lock is not None:
             return
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as reason:
-            writer = os.pread(lock, 32, 0).decode(errors="replace").strip()
-            os.close(lock)
-            raise DataError(
-                f"{self.path} is being written by process {writer or 'unknown'}; "
-                "wait for it, or record into another folder"
-            ) from reason
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
+        self._lock = take_lock(self.path, "written", "record into another folder")
         for name in COLUMNS:
             self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
         self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
@@ -276,6 +269,13 @@ class EpisodeStore:
                 np.memmap(self.path / f"{name}.bin", COLUMNS[name], "r", shape=shape)
             )
         return self._columns[name]
+
+
+def _is_begun(file: Path) -> bool:
+    """Whether a file is one that `create` leaves when it is killed: empty, or a draft."""
+    names = {"episodes.jsonl", *(f"{name}.bin" for name in COLUMNS)}
+    empty = file.name in names and file.is_file() and not file.stat().st_size
+    return empty or file.name.startswith(".meta.json.")
 
 
 def _write(file: int, column: np.ndarray) -> None:

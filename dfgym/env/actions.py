@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from dfgym.errors import ActionError
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether a value is an int or a NumPy integer; bool and timedelta64 only look like one."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
 def check_action(action: Any, n: int) -> int:
@@ -21,7 +26,7 @@ def check_action(action: Any, n: int) -> int:
     """
     if isinstance(action, np.ndarray) and action.shape == ():
         action = action[()]
-    if isinstance(action, bool) or not isinstance(action, int | np.integer):
+    if not is_whole(action):
         raise ActionError(
             f"action {action!r} is a {type(action).__name__}: give an int from 0 to {n - 1}"
         )

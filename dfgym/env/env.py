@@ -7,12 +7,14 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from dfgym.env.actions import check_action
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
-from dfgym.errors import ConfigError, StateError, WorldError
+from dfgym.errors import ConfigError, StateError
 from dfgym.frames import upscale
+from dfgym.world.card import Card
 from dfgym.world.shelf import DEFAULT
 
 RENDER_MODES = ["rgb_array"]
@@ -36,8 +38,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
     after `reset(seed=s)` is a function of (s, k) and the actions alone.
 
     An episode is truncated after the card's `max_steps`, unless the id was registered with a limit
-    of its own (as every `DFWorld/<name>` is): then `gym.make` adds the wrapper that does it, and
-    follows its own `max_episode_steps`.
+    of its own (as dfgym's ids are): then `gym.make` adds the wrapper that does it, and follows its
+    own `max_episode_steps`. That wrapper knows the id's own world alone. So with another `world`
+    the card's limit counts beside it, and a warning says so if the id's is the shorter one.
 
     Pickles and deep copies continue where the original stands. They hold the world's name (its
     folder, if it was given as one) and hash, not its weights.
@@ -185,8 +188,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-        keys = self._open().world.card.actions.keys
-        return {(_key_code(key),): action for key, action in keys.items()}
+        return key_codes(self._open().world.card)
 
     def _open(self) -> Rows:
         if self._rows is None:
@@ -200,10 +202,27 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         return rows
 
     def _own_limit(self) -> int | None:
-        registered = gym.registry.get(self.spec.id) if self.spec is not None else None
-        if registered is not None and registered.max_episode_steps is not None:
-            return None
-        return self._open().world.card.episode.max_steps
+        """The steps after which to truncate; None: Gymnasium's wrapper does it, or nobody shall."""
+        card = self._open().world.card
+        limit, (registered, foreign) = card.episode.max_steps, registered_limit(self.spec)
+        if registered is None or (foreign and limit < registered):
+            return limit
+        if foreign and limit > registered:
+            gym.logger.warn(
+                f"{card.name} has episodes of up to {limit} steps, and an id registered with "
+                f"{registered} for another world cuts them there, unless max_episode_steps says "
+                f"otherwise: give gym.make max_episode_steps={limit}"
+            )
+        return None
+
+
+def registered_limit(spec: EnvSpec | None) -> tuple[int | None, bool]:
+    """Return the limit that an id was registered with, and whether for another world than made."""
+    registered = gym.registry.get(spec.id) if spec is not None else None
+    if spec is None or registered is None:
+        return None, False
+    foreign = spec.kwargs.get("world", DEFAULT) != registered.kwargs.get("world", DEFAULT)
+    return registered.max_episode_steps, foreign
 
 
 def spaces(rows: Rows) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
@@ -230,11 +249,7 @@ def draw(mode: str | None, frame: np.ndarray) -> np.ndarray:
     return upscale(frame, -(-RENDER_SIDE // min(frame.shape[:2])))
 
 
-def _key_code(key: str) -> int:
-    code = ord(key) if len(key) == 1 else _KEY_CODES.get(key)
-    if code is None:
-        raise WorldError(
-            f"the card's actions.keys names the key {key!r}: use one character or one of "
-            f"{', '.join(_KEY_CODES)}"
-        )
-    return code
+def key_codes(card: Card) -> dict[tuple[int, ...], int]:
+    """Return which key plays which action, as `gymnasium.utils.play` wants it."""
+    keys = card.actions.keys.items()
+    return {(_KEY_CODES[key] if key in _KEY_CODES else ord(key),): action for key, action in keys}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from dfgym.frames import upscale
 from dfgym.world.dynamics import Dynamics, Transition
 from dfgym.world.shelf import load
 
+_DIGEST = hashlib.sha256().digest_size
 _SEEDS = ("row.seed", "row.episode", "dynamics.seed")
 
 
@@ -96,11 +98,16 @@ class Rows:
         return upscale(frames, self.world.card.frames.observation_scale)
 
     def clone(self, include_rng: bool = True) -> bytes:
-        """Write the rows' whole state, or all but where their noise comes from, as safetensors."""
+        """Write the rows' whole state, or all but where their noise comes from.
+
+        Returns:
+            safetensors, after the sha256 of them: a changed state is told from a whole one.
+        """
         tensors = {**self._state(), "world": np.frombuffer(self._tag, np.uint8)}
         if not include_rng:
             tensors = {name: tensor for name, tensor in tensors.items() if name not in _SEEDS}
-        return safetensors.numpy.save(tensors)
+        data = safetensors.numpy.save(tensors)
+        return hashlib.sha256(data).digest() + data
 
     def restore(self, state: bytes, np_random: np.random.Generator) -> None:
         """Continue from a state: with its own noise or, if it has none, the rows' next.
@@ -109,8 +116,15 @@ class Rows:
             StateError: the state is damaged, of another world or of another number of rows; nothing
                 has changed.
         """
+        if not isinstance(state, bytes):
+            raise StateError(f"a {type(state).__name__} is no state: clone_state() returns bytes")
+        digest, data = state[:_DIGEST], state[_DIGEST:]
+        if digest != hashlib.sha256(data).digest():
+            raise StateError(
+                "this is no state that clone_state() returned, or it has changed since"
+            )
         try:
-            tensors = safetensors.numpy.load(state)
+            tensors = safetensors.numpy.load(data)
         except (safetensors.SafetensorError, TypeError, KeyError) as reason:
             raise StateError(f"this is no state that clone_state() returned: {reason}") from reason
         tag = tensors.pop("world", np.zeros(0, np.uint8)).tobytes()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dfgym.diffusion.noise import mix
-from dfgym.env.actions import check_actions
+from dfgym.env.actions import check_actions, is_whole
 from dfgym.errors import ConfigError
 from dfgym.frames import downscale, upscale
 from dfgym.world.bundle import World
@@ -56,8 +56,7 @@ def parse(world: World, options: dict[str, Any] | None) -> Start:
     where, index, count = options.get("start", "episode"), options.get("index"), len(world.starts)
     if not isinstance(where, str) or where not in STARTS:
         raise ConfigError(f"option start = {where!r} must be one of {', '.join(STARTS)}")
-    whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
-    if index is not None and not (whole and 0 <= index < count):
+    if index is not None and not (is_whole(index) and 0 <= index < count):
         raise ConfigError(
             f"option index = {index!r} must be an int from 0 to {count - 1}, a held-out episode"
         )

@@ -10,12 +10,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dfgym.env.actions import check_actions
-from dfgym.env.env import RENDER_MODES, check_render_mode, draw, spaces
+from dfgym.env.actions import check_actions, is_whole
+from dfgym.env.env import RENDER_MODES, check_render_mode, draw, registered_limit, spaces
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.shelf import DEFAULT
+
+MAX_ENVS = 2**16
 
 
 class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -40,8 +42,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Load a world.
 
         Args:
-            num_envs: rows in the batch.
+            num_envs: rows in the batch, 1 to 65,536.
             max_episode_steps: steps after which a row is truncated; None: the card's, -1: never.
+                What an id was registered with for another world than `world` counts as None.
             autoreset_mode: Gymnasium's: `NEXT_STEP`, `SAME_STEP` or `DISABLED`.
             world: as for `DreamEnv`, like the rest.
             device: a torch device, or "auto".
@@ -53,10 +56,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Raises:
             WorldError, ConfigError, DeviceError: as for `DreamEnv`.
         """
-        if not _whole(num_envs) or num_envs < 1:
-            raise ConfigError(f"num_envs = {num_envs!r} must be an int of at least 1")
+        if not is_whole(num_envs) or not 1 <= num_envs <= MAX_ENVS:
+            raise ConfigError(f"num_envs = {num_envs!r} must be an int from 1 to {MAX_ENVS}")
         limit = max_episode_steps
-        if limit is not None and (not _whole(limit) or (limit < 1 and limit != -1)):
+        if limit is not None and (not is_whole(limit) or (limit < 1 and limit != -1)):
             raise ConfigError(
                 f"max_episode_steps = {limit!r} must be an int of at least 1, -1 for no limit, or "
                 f"None for the card's"
@@ -115,7 +118,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             options = {key: value for key, value in options.items() if key != "reset_mask"}
         start = parse(rows.world, options)
         seeds = self._check_seeds(seed)
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._follow_card()
+        super().reset(seed=int(seed) if is_whole(seed) else None)
         infos = self._begin(rows, mask, start, [seeds[row] for row in np.flatnonzero(mask)])
         return rows.observe(rows.dynamics.frames()), infos
 
@@ -184,8 +188,15 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             StateError: as for `DreamEnv.restore_state`.
         """
         rows = self._open()
+        self._follow_card()
         rows.restore(state, self.np_random)
         return rows.observe(rows.dynamics.frames())
+
+    def _follow_card(self) -> None:
+        """Put the card's limit for one that came with the id, which knew another world."""
+        rows, (registered, foreign) = self._open(), registered_limit(self.spec)
+        if foreign and registered is not None and rows.max_steps == registered:
+            rows.max_steps = rows.world.card.episode.max_steps
 
     def _begin(
         self, rows: Rows, mask: np.ndarray, start: Any, seeds: Sequence[int | None] | None = None
@@ -207,14 +218,18 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return mask
 
     def _check_seeds(self, seed: Any) -> list[int | None]:
-        if seed is None or _whole(seed):
+        if seed is None or is_whole(seed):
             seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        elif isinstance(seed, list | tuple) or (isinstance(seed, np.ndarray) and seed.ndim == 1):
+            seeds = list(seed)
         else:
-            seeds = list(seed) if isinstance(seed, list | tuple | np.ndarray) else [seed]
+            raise ConfigError(
+                f"seed {seed!r} must be an int of at least 0, a list of one for each row, or None"
+            )
         if len(seeds) != self.num_envs:
             raise ConfigError(f"seed has {len(seeds)} values: give {self.num_envs}, one a row")
         for value in seeds:
-            if value is not None and not (_whole(value) and value >= 0):
+            if value is not None and not (is_whole(value) and value >= 0):
                 raise ConfigError(f"seed {value!r} must be an int of at least 0, or None")
         return [None if value is None else int(value) for value in seeds]
 
@@ -228,10 +243,6 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not rows.begun:
             raise StateError("not every row has begun an episode: call reset() first")
         return rows
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _masked(values: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dfgym.errors import ConfigError
 from dfgym.evaluation import fidelity, gif, referee, report, speed, transfer
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.rollout import (
@@ -57,10 +58,17 @@ def evaluate(
     Raises:
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game is not installed.
+        ConfigError: `out` cannot be a folder.
     """
     loaded = shelf.load(world)
     card, folder = loaded.card, Path(out)
     open_real(card).env.close()  # first of all, before anything takes time
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise ConfigError(
+            f"out {folder} cannot be made ({reason}); name another folder"
+        ) from reason
 
     def make(rows: int) -> Dynamics:
         return Dynamics(loaded, rows, device=device, **sampler)
@@ -151,6 +159,6 @@ def _machine(dynamics: Dynamics) -> dict[str, Any]:
         "processor": platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a subclass of str, which no card takes
         "python": platform.python_version(),
     }

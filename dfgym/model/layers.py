@@ -153,7 +153,7 @@ def now(time: Tensor, slots: int, size: int) -> Now:
     """Work out where each row is: `time` int64 `(b,)`, `slots` of a ring, `size` e of a head."""
     index = torch.arange(slots, device=time.device)
     age = (time[:, None] - index) % slots
-    mask = torch.where(age <= time[:, None], 0.0, -torch.inf)[..., None, None]
+    mask = torch.where(age <= time[:, None], 0.0, -torch.inf).float()[..., None, None]
     place = (torch.arange(len(time), device=time.device), time % slots)
     return Now(rotary(time[:, None], size), place, mask)
 

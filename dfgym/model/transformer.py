@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -175,10 +176,8 @@ class Transformer(nn.Module):
         sites = config.height * config.width // config.patch**2
         e = config.dim // config.heads
         shape = (rows, config.window + 1, sites, config.heads, e)
-        return [
-            (torch.zeros(shape, device=device), torch.zeros(shape, device=device))
-            for _ in range(config.depth)
-        ]
+        empty = partial(torch.zeros, shape, dtype=self.embed_site.dtype, device=device)
+        return [(empty(), empty()) for _ in range(config.depth)]
 
     def now(self, time: Tensor) -> Now:
         """Where in time rows are, for `step`; `time` counts their frames so far, `(b,)` int64."""

@@ -6,6 +6,7 @@ Data, levels and noise are functions of the seed and the step, so the step numbe
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from dfgym.data.layout import identity
+from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
 from dfgym.files import write_atomic
 
@@ -55,9 +58,29 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], int, dict[str, Any
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-        return tensors, int(metadata["step"]), json.loads(metadata["config"])
-    except (SafetensorError, KeyError, ValueError, OverflowError) as reason:
+        return tensors, int(metadata["step"]), dict(json.loads(metadata["config"]))
+    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as reason:
         raise DataError(f"{path} is not a whole checkpoint: {reason}") from reason
+
+
+def check_data(run: Path, recorded: list[str] | None, stores: Sequence[EpisodeStore]) -> None:
+    """Refuse other data than those that a checkpoint was trained on.
+
+    Args:
+        run: the checkpoint's folder.
+        recorded: the identities in its configuration; None where an earlier dfgym wrote it, which
+            did not keep them.
+        stores: the data sets to compare with.
+
+    Raises:
+        DataError: names the data set that is another one.
+    """
+    for store, was in zip(stores, recorded or (), strict=False):
+        if (now := identity(store.episodes)) != was:
+            raise DataError(
+                f"{run} was trained on other data than {store.path} holds now: {was} then, {now} "
+                "now; bring the data back as they were, or train anew with another --out"
+            )
 
 
 def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -71,15 +94,26 @@ def load_checkpoint(
     average: AveragedModel,
     optimizers: list[Optimizer],
 ) -> None:
-    """Put a checkpoint's tensors back; the sizes must be those they were saved with."""
-    network.load_state_dict(part(tensors, "network"))
-    average.load_state_dict(part(tensors, "average"))
+    """Put a checkpoint's tensors back.
+
+    Raises:
+        DataError: some are missing, or their sizes are not those they were saved with.
+    """
+    try:
+        network.load_state_dict(part(tensors, "network"))
+        average.load_state_dict(part(tensors, "average"))
+    except RuntimeError as reason:
+        raise DataError(f"{FILE} does not fit its network: {reason}") from reason
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in part(tensors, f"optimizer.{number}").items():
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = value
         groups = optimizer.state_dict()["param_groups"]
+        names = {name for tensor in state.values() for name in tensor}
+        for index in (index for group in groups for index in group["params"]):
+            if missing := names - state.get(index, {}).keys():
+                raise DataError(f"{FILE} lacks optimizer.{number}.{index}.{min(missing)}")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

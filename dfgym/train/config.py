@@ -10,6 +10,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from dfgym.errors import ConfigError, DataError
 from dfgym.world.card import Model, Sampler
+from dfgym.world.fields import read
+
+_WORDS = {int: "whole number", float: "number", bool: "boolean", str: "string"}
 
 
 @dataclass(frozen=True)
@@ -73,36 +76,58 @@ class TrainConfig:
         """Refuse values that cannot train."""
         if not self.data:
             raise ConfigError("data is empty; name at least one folder that `dfgym record` wrote")
+        for name, kind in get_type_hints(TrainConfig).items():
+            value = getattr(self, name)
+            whole = kind is float and type(value) is int
+            if kind in _WORDS and type(value) is not kind and not whole:
+                raise ConfigError(f"{name} is {value!r}; it must be a {_WORDS[kind]}")
         for name in ("optimizer", "precision"):
             allowed = get_args(get_type_hints(TrainConfig)[name])
             if getattr(self, name) not in allowed:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
-        for name in ("learning_rate", "muon_rate", "weight_decay", "ema", "cooldown"):
+        for name in ("learning_rate", "muon_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        for name in ("steps", "batch", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for low, names in (
+            (0, ("image_steps", "warmup", "strip_every")),
+            (1, ("steps", "batch", "checkpoint_every")),
+        ):
+            for name in names:
+                if getattr(self, name) < low:
+                    raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         if self.length < 2:
             raise ConfigError(f"length is {self.length}; a sequence needs at least 2 frames")
-        if not 0 < self.held_out < 1:
-            raise ConfigError(f"held_out is {self.held_out}; allowed is 0 < held_out < 1")
+        for name, value, fits, span in (
+            ("held_out", self.held_out, 0 < self.held_out < 1, "0 < held_out < 1"),
+            ("ema", self.ema, 0 <= self.ema < 1, "0 <= ema < 1"),
+            ("cooldown", self.cooldown, 0 <= self.cooldown <= 1, "0 <= cooldown <= 1"),
+            ("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63"),
+        ):
+            if not fits:
+                raise ConfigError(f"{name} is {value}; allowed is {span}")
+
+
+def to_plain(config: TrainConfig) -> dict[str, Any]:
+    """All but `out`, as plain values; one folder has one path, from wherever it is named."""
+    plain = json.loads(json.dumps(asdict(config), default=str))
+    del plain["out"]
+    return {**plain, "data": [str(path.resolve()) for path in config.data]}
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
-    """What makes the weights what they are, as plain values: a resumed run must agree on it."""
-    plain = json.loads(json.dumps(asdict(config), default=str))
-    apart = ("out", "device", "checkpoint_every", "strip_every", "tensorboard")
-    return {name: value for name, value in plain.items() if name not in apart}
+    """What makes the weights what they are: a resumed run must agree on it."""
+    apart = ("device", "checkpoint_every", "strip_every", "tensorboard")
+    return {name: value for name, value in to_plain(config).items() if name not in apart}
 
 
 def from_settings(plain: dict[str, Any], out: Path) -> TrainConfig:
-    """Undo `settings`.
+    """Undo `to_plain` or `settings`.
 
     Raises:
         DataError: they are those of another version.
+        ConfigError, WorldError: a value is not allowed.
     """
     try:
         return TrainConfig(
@@ -110,8 +135,8 @@ def from_settings(plain: dict[str, Any], out: Path) -> TrainConfig:
                 **plain,
                 "data": tuple(Path(path) for path in plain["data"]),
                 "out": out,
-                "model": Model(**plain["model"]),
-                "sampler": Sampler(**plain["sampler"]),
+                "model": read(Model, plain["model"], "model"),
+                "sampler": read(Sampler, plain["sampler"], "sampler"),
             }
         )
     except (KeyError, TypeError) as reason:

@@ -21,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dfgym.data.layout import identity
+from dfgym.data.lock import take_lock
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
 from dfgym.diffusion.forcing import Forced, force
@@ -28,8 +30,14 @@ from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.frames import Codec
 from dfgym.model import build
-from dfgym.train.checkpoint import FILE, load_checkpoint, read_checkpoint, save_checkpoint
-from dfgym.train.config import TrainConfig, settings
+from dfgym.train.checkpoint import (
+    FILE,
+    check_data,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+from dfgym.train.config import TrainConfig, from_settings, settings
 from dfgym.train.loss import losses
 from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
@@ -128,29 +136,56 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def _resume(
-    config: TrainConfig, network: nn.Module, average: Any, optimizers: list[torch.optim.Optimizer]
+    config: TrainConfig,
+    stores: list[EpisodeStore],
+    network: nn.Module,
+    average: Any,
+    optimizers: list[torch.optim.Optimizer],
 ) -> int:
     """Load the run folder's checkpoint, if there is one; the step to go on from."""
     if not (config.out / FILE).is_file():
         return 0
     tensors, step, saved = read_checkpoint(config.out)
-    wanted = settings(config)
-    for name, value in wanted.items():
+    recorded = saved.pop("recorded", None)
+    saved = settings(from_settings(saved, config.out))
+    for name, value in settings(config).items():
         if saved.get(name) != value:
             raise ConfigError(
                 f"{config.out} was trained with {name} = {saved.get(name)!r}, now {value!r}; "
                 "use the same settings to go on, or another --out"
             )
+    check_data(config.out, recorded, stores)
     load_checkpoint(tensors, network, average, optimizers)
     return step
+
+
+def _check_finite(
+    config: TrainConfig, process: Process, step: int, loss: Tensor, norm: Tensor, of: str
+) -> None:
+    """Stop all processes where the loss, or the norm `of` what it led to, is not finite in one.
+
+    Raises:
+        ConfigError: the training has diverged.
+    """
+    values = torch.stack([loss.detach().float(), norm.detach().float()])
+    if process.size > 1:
+        dist.all_reduce(values)  # a sum is finite where its parts are
+        values /= process.size
+    if not values.isfinite().all():
+        raise ConfigError(
+            f"training has diverged: at step {step} the loss is {values[0]:g} and the norm of the "
+            f"{of} {values[1]:g}; the last checkpoint in {config.out}, if there is one, stands; "
+            f"train again with a lower learning_rate (now {config.learning_rate:g}) or muon_rate "
+            f"(now {config.muon_rate:g}) and another --out"
+        )
 
 
 def train(config: TrainConfig) -> Path:
     """Train, or go on training, in `config.out`; returns that folder.
 
     Raises:
-        DataError: the data cannot be trained on.
-        ConfigError: the folder holds a run with other settings.
+        DataError: the data cannot be trained on, or another process is training in the folder.
+        ConfigError: the folder holds a run with other settings, or the training diverges.
         DeviceError: the device is not there.
     """
     device = pick_device(config.device)
@@ -166,6 +201,14 @@ def train(config: TrainConfig) -> Path:
     return config.out
 
 
+def _lock(out: Path) -> int:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise ConfigError(f"out {out} cannot be made ({reason}); name another folder") from reason
+    return take_lock(out, "trained in", "train with another --out")
+
+
 def _train(
     config: TrainConfig,
     found: Survey,
@@ -179,13 +222,16 @@ def _train(
     average = make_average(network, config)
     optimizers = make_optimizers(network, config)
     batches = Batches(config, found, stores, process)
-    start = _resume(config, network, average, optimizers)
+    plain = {**settings(config), "recorded": [identity(store.episodes) for store in stores]}
     total = config.image_steps + config.steps
     dtype = _precision(config, device)
-    parallel = DistributedDataParallel(network) if process.size > 1 else network
     count = sum(p.numel() for p in network.parameters())
     observer = None
     with contextlib.ExitStack() as stack:
+        if process.rank == 0:
+            stack.callback(os.close, _lock(config.out))
+        start = _resume(config, stores, network, average, optimizers)
+        parallel = DistributedDataParallel(network) if process.size > 1 else network
         if process.rank == 0:
             logger.info("training %d parameters on %s in %s", count, device, dtype)
             observer = stack.enter_context(Observer(config, found, stores, device, start, total))
@@ -196,17 +242,21 @@ def _train(
             loss.total.backward()
             # Far above the usual norm: it only stops a freak batch from undoing the run.
             norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+            _check_finite(config, process, step, loss.total, norm, "gradient")
             rate = set_rates(optimizers, config, step)
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             average.update_parameters(network)
+            done = step + 1
+            saves = done % config.checkpoint_every == 0 or done == total
+            if saves:  # a finite loss may have led to weights that are not
+                weights = nn.utils.parameters_to_vector(network.parameters())
+                _check_finite(config, process, step, loss.total, weights.norm(), "weights")
             if observer is None:
                 continue
             observer.log(step, loss, norm, rate)
-            done = step + 1
             if config.strip_every and done % config.strip_every == 0:
                 observer.strips.draw(done, average.module)
-            if done % config.checkpoint_every == 0 or done == total:
-                plain = settings(config)
+            if saves:
                 save_checkpoint(config.out, done, plain, network, average, optimizers)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dfgym.data.store import EpisodeStore
-from dfgym.errors import MissingPackageError
+from dfgym.errors import DataError, MissingPackageError
 from dfgym.files import write_atomic, write_png
 from dfgym.frames import upscale
 from dfgym.train.config import TrainConfig
@@ -83,10 +83,7 @@ class Observer:
         self.strips = Strips(config, found, stores, device)
         self._board = _board(config.out) if config.tensorboard else None
         path = config.out / LOG_FILE
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        whole = [line for line in lines if line.endswith(b"\n")]
-        # What was logged after the checkpoint will be logged again.
-        write_atomic(path, b"".join(line for line in whole if json.loads(line)["step"] < start))
+        write_atomic(path, _logged(path, start))
         self._log = path.open("a", buffering=1)
         self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
         self._began = time.perf_counter()
@@ -116,6 +113,23 @@ class Observer:
         for name, value in values.items():
             if self._board:
                 self._board.add_scalar(name, value, step)
+
+
+def _logged(path: Path, start: int) -> bytes:
+    """The whole lines of the steps before `start`; those after it will be logged again."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    kept = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            if json.loads(line)["step"] < start:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError) as reason:
+            raise DataError(
+                f"{path}, line {number} is not a step's: {line[:80]!r}; delete that line to go on"
+            ) from reason
+    return b"".join(kept)
 
 
 def _board(folder: Path) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import first_held_out
 from dfgym.errors import DataError
-from dfgym.train.checkpoint import averaged_weights, read_checkpoint
+from dfgym.train.checkpoint import averaged_weights, check_data, read_checkpoint
 from dfgym.train.config import TrainConfig, from_settings
 from dfgym.train.survey import Survey, survey
 from dfgym.world.bundle import Starts, write
@@ -81,11 +81,14 @@ def draft_card(
     shown: Presentation | None = None,
     training: dict[str, Any] | None = None,
 ) -> Card:
-    """The card of what a run has learned; the hashes are filled in when it is written."""
+    """The card of what a run has learned; the hashes are filled in when it is written.
+
+    Raises:
+        WorldError: a value has no place on a card.
+    """
     shown = shown or Presentation()
-    meta = stores[0].meta
+    meta = stores[0].meta if stores else {}
     height, width = found.frame_shape[:2]
-    meta.get("meanings") or map(str, range(found.actions))
     return Card(
         format=FORMAT,
         name=name,
@@ -130,13 +133,15 @@ def pack(run: Path, out: Path, name: str, shown: Presentation | None = None) -> 
     """Write a run's averaged weights, its card and held-out starts as a world; returns `out`.
 
     Raises:
-        DataError: the run holds no whole checkpoint, or its data are gone.
+        DataError: the run holds no whole checkpoint, or its data are gone, damaged or others.
         WorldError: the name is malformed, or `out` exists already.
     """
     check_name(name)
     tensors, step, settings = read_checkpoint(run)
+    recorded = settings.pop("recorded", None)
     config = from_settings(settings, run)
     stores = [EpisodeStore.open(path) for path in config.data]
+    check_data(run, recorded, stores)
     if step < 1:
         raise DataError(f"{run} has not trained a single step")
     found = survey(stores, config.held_out)

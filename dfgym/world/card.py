@@ -24,6 +24,7 @@ CONTEXT_MODES = ("clean", "told_noisy", "noised", "dynamic")
 MAX_CARD_BYTES = 64 * 1024
 MAX_LINE = 1024  # tomllib takes quadratic time in a dotted key's parts: 64 kB of "a.a.a" is minutes
 MAX_SIDE = 2048  # pixels of an observation
+KEYS = ("left", "right", "up", "down", "space", "return")  # besides single characters
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-v[0-9]+", re.ASCII)
 # Without ":", since `gym.make("module:Id-v0")` imports the module.
@@ -117,7 +118,11 @@ class Actions:
         for meaning in self.meanings:
             fields.text("actions.meanings", meaning, 64)
         for key, action in self.keys.items():
-            fields.text("actions.keys", key, 32)
+            if key not in KEYS and not (len(key) == 1 and key.isprintable()):
+                raise WorldError(
+                    f"actions.keys: no key is named {fields.shown(key)}: use one printable "
+                    f"character, or {', '.join(KEYS)}"
+                )
             fields.between(f"actions.keys.{key}", action, 0, self.n - 1)
 
 

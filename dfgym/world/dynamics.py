@@ -195,7 +195,7 @@ class Dynamics:
             shown = clean
             if applied < 1:
                 eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
-                shown = interpolate(clean, eps, torch.tensor(applied, device=clean.device))
+                shown = interpolate(clean, eps, clean.new_tensor(applied))
             tokens = self._network.step(shown, self._told[told], actions, now, ring)
         assert tokens is not None
         return tokens

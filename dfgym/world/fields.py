@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from dfgym.errors import WorldError
 
 MAX_DEPTH = 8
+MAX_TEXT = 1024
 
 
 def read(kind: Any, value: Any, key: str = "") -> Any:
@@ -70,11 +71,15 @@ def text(key: str, value: str, limit: int) -> None:
 
 
 def plain(key: str, value: Any, depth: int = 0) -> None:
-    """Check that a value is made of strings, booleans, finite numbers, lists and tables only."""
+    """Check that a value is made of strings, booleans, finite numbers, lists and tables only.
+
+    Strings and keys must be printable: escape codes would reach the terminal.
+    """
     if depth > MAX_DEPTH:
         raise WorldError(f"{key}: tables and lists may be nested {MAX_DEPTH} deep at most")
     if type(value) is dict:
         for name, item in value.items():
+            text(f"{key}: a key", name, MAX_TEXT)
             plain(_join(key, name), item, depth + 1)
     elif type(value) in (list, tuple):
         for item in value:
@@ -83,6 +88,8 @@ def plain(key: str, value: Any, depth: int = 0) -> None:
         raise WorldError(
             f"{key} = {shown(value)}: must be a string, boolean, number, list or table"
         )
+    elif type(value) is str:
+        text(key, value, MAX_TEXT)
     elif type(value) is float and not math.isfinite(value):
         raise WorldError(f"{key} = {value}: must be finite")
 
@@ -105,4 +112,5 @@ _TOML_NAMES = {str: "string", int: "whole number", float: "number", list: "list"
 
 
 def _join(key: str, name: str) -> str:
+    name = name if name.isprintable() else shown(name)
     return f"{key}.{name}" if key else name

@@ -28,6 +28,7 @@ def choose_sampling(
         )
     mode = card.context_mode if context_mode is None else context_mode
     noise = card.context_noise if context_noise is None else context_noise
+    plan = plan_context(mode, noise, steps)  # a mode that there is not is told first
     if mode == "clean" and context_noise:
         raise ConfigError(
             f"context_noise is {context_noise!r} and context_mode 'clean', which shows frames "
@@ -38,4 +39,4 @@ def choose_sampling(
             f"context_mode is {context_mode!r}, and this world has no context_noise of its own; "
             "give context_noise too, in [0, 1)"
         )
-    return denoising_levels(steps, card.shift), plan_context(mode, noise, steps)
+    return denoising_levels(steps, card.shift), plan

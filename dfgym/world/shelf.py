@@ -28,8 +28,24 @@ def folders() -> list[Path]:
 
 def names() -> list[str]:
     """List the names of all worlds on the shelf, in order; their cards may yet be broken."""
-    found = {file.parent.name for folder in folders() for file in folder.glob(f"*/{CARD_FILE}")}
-    return sorted(filter(_is_name, found))
+    return survey()[0]
+
+
+def survey() -> tuple[list[str], list[str]]:
+    """List the names, and in words what cannot be read: one bad folder does not hide the others."""
+    found: set[str] = set()
+    problems: list[str] = []
+    for folder in folders():
+        try:
+            entries = os.listdir(folder)
+        except FileNotFoundError:  # a shelf that nobody has filled yet
+            continue
+        except OSError as reason:
+            problems.append(f"the shelf's folder {folder} cannot be read: {reason.strerror}")
+            continue
+        here = filter(_is_name, entries)
+        found |= {name for name in here if os.path.lexists(folder / name / CARD_FILE)}
+    return sorted(found), problems
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -52,7 +68,7 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     check_name(text)
     for shelf in folders():
         folder = shelf / text
-        if (folder / CARD_FILE).is_file():
+        if os.path.isfile(folder / CARD_FILE):
             if folder.resolve().parent != shelf.resolve():
                 raise WorldError(
                     f"{folder} is a link that leaves the shelf; give its target's path"
@@ -74,15 +90,6 @@ def card(name_or_path: str | os.PathLike[str]) -> Card:
     card = Card.from_toml(read_bytes(folder), str(folder / CARD_FILE))
     _check_named(card, name_or_path)
     return card
-
-
-def cards() -> list[Card]:
-    """Read the cards of all worlds on the shelf.
-
-    Raises:
-        WorldError: one of them is broken.
-    """
-    return [card(name) for name in names()]
 
 
 def load(name_or_path: str | os.PathLike[str]) -> World:
