@@ -182,6 +182,44 @@ def test_starts_agents_and_settings(address: str, open_page: Opener) -> None:
     assert page.inner_text("#alert") == ""
 
 
+def test_an_error_goes_with_its_cause(address: str, open_page: Opener) -> None:
+    page = open_page(address, viewport={"width": 360, "height": 500})
+    header(page)
+    pause(page)
+    page.click("summary")
+    for remedy in ("3", ""):  # an emptied field is the old value, no 0
+        page.fill("#steps", "999")
+        page.press("#steps", "Enter")
+        wait_for(lambda: "999" in page.inner_text("#alert"), "words about 999")
+        assert page.evaluate("scrollY") > 100
+        banner = page.locator(".banner").bounding_box()
+        assert banner is not None and 0 <= banner["y"] < 100  # wherever one has scrolled to
+        page.fill("#steps", remedy)
+        page.press("#steps", "Enter")
+        wait_for(lambda: page.inner_text("#alert") == "", "no words")
+        until(page, "dfgym.state.settings.denoising_steps === 3")
+        assert page.input_value("#steps") == "3"
+    page.evaluate("complain('gone at once?')")
+    page.keyboard.press("Tab")
+    page.evaluate("send({ do: 'act', action: 0, input: ++input })")
+    assert "gone" in page.inner_text("#alert")  # playing on leaves the time to read
+    page.evaluate("blamed -= 5000; send({ do: 'act', action: 0, input: ++input })")
+    assert page.inner_text("#alert") == ""
+
+
+def test_what_is_not_there_is_not_a_number(address: str, open_page: Opener) -> None:
+    page = open_page(address)
+    header(page)
+    step(page)
+    wait_for(lambda: page.inner_text("#n-ms").endswith("ms"), "a time")
+    seek(page, 0)
+    wait_for(lambda: page.inner_text("#n-ms") == "\N{EN DASH}", "no time at step 0")
+    page.click("summary")
+    assert page.is_disabled("#noise") and "another" in page.inner_text("#o-noise")
+    page.select_option("#mode", "dynamic")
+    wait_for(lambda: page.inner_text("#o-noise") == "0.10", "the noise")
+
+
 def test_what_was_played_is_saved(address: str, open_page: Opener) -> None:
     page = open_page(address)
     let_scripted_play(page, 3)

@@ -58,6 +58,8 @@ def test_keys_are_exactly_the_messages_own(message: messages.Message) -> None:
         ("[" * 4000, "must be JSON"),
         ('{"do": "seek", "t": NaN}', "NaN is not allowed"),
         ('{"do": "speed", "fps": Infinity}', "Infinity is not allowed"),
+        ('{"do": "step", "do": "reset"}', "the key 'do' stands there twice"),
+        ('{"do": "seek", "t": 1, "t": 1}', "the key 't' stands there twice"),
         ("[]", "must be an object"),
         ("null", "must be an object"),
         ("{}", "do is None; it must be one of act"),

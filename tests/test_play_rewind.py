@@ -148,6 +148,38 @@ def test_settings_can_be_compared(game: Session) -> None:
     assert not np.array_equal(futures[0], futures[1])
 
 
+def test_few_states_are_kept_however_often_settings_change(
+    game: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MAX_STEPS", 40)
+    for t in range(MAX_STEPS - 1):
+        settings(game, 1 + t % 2)
+        play(game, ACTIONS[t % 40 : t % 40 + 1])
+    kept, before = game.timeline, frames(game)
+    stated = [t for t, at in kept._keyframes.items() if at.state is not None]
+    assert (kept.first, kept.length) == (32, 59)
+    assert stated == [32, 48, *range(51, 59)]
+    newest = game.settings
+    for t in (58, 48, 40, 33, 32):  # all can be played on from, with any settings
+        for steps in (newest.denoising_steps, 3):
+            game.apply(messages.Seek(t))
+            settings(game, steps)
+            play(game, [1])
+            assert np.array_equal(frames(game)[: t - 31], before[: t - 31])
+
+
+def test_a_game_whose_changes_are_forgotten_is_played_on_exactly_after_them(game: Session) -> None:
+    for t in range(20):
+        settings(game, 1 + t % 2)
+        play(game, ACTIONS[t : t + 1])
+    play(game, ACTIONS[20:40])
+    before = frames(game)
+    for t in (25, 19):
+        game.apply(messages.Seek(t))
+        play(game, ACTIONS[t:40])
+        assert np.array_equal(frames(game), before)
+
+
 @pytest.mark.parametrize(
     ("steps", "mode", "noise", "told"),
     [

@@ -9,18 +9,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import pytest
 from toy_page import PATIENCE, TOKEN, Here, Page, play
 from toy_play import calm_world
 
 from dfgym import cli
 from dfgym.errors import ConfigError
+from dfgym.play import server
 from dfgym.play.command import Serve
+from dfgym.play.server import Door, Server
 
 # --- Who may come in ------------------------------------------------------------------------------
 
@@ -96,6 +100,73 @@ def test_there_is_nothing_else(play: Callable[..., None]) -> None:
             assert answer.status == 405
 
     play(test)
+
+
+def test_who_says_nothing_is_hung_up_on(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_LINES", 3)
+    monkeypatch.setattr(server, "QUIET_S", 3.0)
+
+    async def test(here: Here) -> None:
+        listener = Serve().listen()
+        port = listener.getsockname()[1]
+        app = Server(Door(Serve().hosts(port), TOKEN), here.server._make, 4).app()
+        async with server.serving(app, listener):
+            lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            lines[0][1].write(b"GET / HT")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+            assert not any(line[0].at_eof() for line in lines)
+            for line in lines:
+                assert await asyncio.wait_for(line[0].read(), PATIENCE) == b""
+            for each in (writer, *(line[1] for line in lines)):
+                each.close()
+            async with here.client.get(f"http://127.0.0.1:{port}/?token={TOKEN}") as answer:
+                assert answer.status == 200
+
+    play(test)
+
+
+def test_what_is_no_request_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        listener = Serve().listen()
+        port = listener.getsockname()[1]
+        app = Server(Door(Serve().hosts(port), TOKEN), lambda: pytest.fail("no game"), 4).app()
+        async with server.serving(app, listener):
+            for said in (b"GET /?token=%s HTTP/9\r\n\r\n", b"\x16\x03 %s\r\n\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(said % TOKEN.encode())
+                answer = await asyncio.wait_for(reader.read(), PATIENCE)
+                assert answer.startswith(b"HTTP/1.") and b" 400 " in answer
+                assert b"no request" in answer and TOKEN.encode() not in answer
+                writer.close()
+
+    asyncio.run(test())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_page_gone_before_its_socket_is_no_error(
+    play: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prepare = aiohttp.web.WebSocketResponse.prepare
+
+    async def late(self: Any, request: Any) -> Any:
+        request.transport.abort()
+        await asyncio.sleep(0.05)
+        return await prepare(self, request)
+
+    async def test(here: Here) -> None:
+        monkeypatch.setattr(aiohttp.web.WebSocketResponse, "prepare", late)
+        with pytest.raises(aiohttp.ClientError):
+            async with here.page():
+                pass
+        await asyncio.sleep(0.2)
+
+    play(test)
+    assert not caplog.records
 
 
 # --- Where it is served ---------------------------------------------------------------------------
@@ -196,3 +267,28 @@ def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
         finally:
             process.kill()
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_browser_that_does_not_come_back_holds_up_nothing(
+    calm_world: Path, tmp_path: Path
+) -> None:
+    browser, number = tmp_path / "browser", tmp_path / "number"
+    browser.write_text(
+        f"#!/bin/sh\necho $$ > {number}.new; mv {number}.new {number}\nexec sleep 600\n"
+    )
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "dfgym.cli", "play", str(calm_world)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert "token" in process.stdout.readline()
+            while not number.exists():
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            os.kill(int(number.read_text()), signal.SIGKILL)  # it is still there

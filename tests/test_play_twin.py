@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
 from dfgym.env.env import DreamEnv
 from dfgym.errors import DataError, MissingPackageError
+from dfgym.evaluation.sheet import DREAM, REAL
+from dfgym.frames import upscale
 from dfgym.play import messages, replies, save, timeline
 from dfgym.play.session import Session
 from dfgym.play.timeline import Real
@@ -225,32 +228,66 @@ def test_a_gif_is_exact(game: Session) -> None:
         np.asarray(picture.convert("RGB"))
         for picture in ImageSequence.Iterator(Image.open(io.BytesIO(save.gif(game.film()))))
     ]
-    shown = [(m.frame, r.frame) for m, r in zip(game.timeline.moments, reals(game), strict=True)]
+    shown = [
+        (m.frame, r.frame, np.array([m.score, r.score]))
+        for m, r in zip(game.timeline.moments, reals(game), strict=True)
+    ]
     # Pillow writes pictures that are alike as one that stays longer.
     distinct = [pair for i, pair in enumerate(shown) if i == 0 or not _alike(pair, shown[i - 1])]
     assert len(pictures) == len(distinct)
-    for picture, (dream, real) in zip(pictures, distinct, strict=True):
-        assert picture.shape == (160, 336, 3)
-        assert np.array_equal(picture[8::16, 8:160:16], dream)
-        assert np.array_equal(picture[8::16, 184::16], real)
+    for picture, (dream, real, _) in zip(pictures, distinct, strict=True):
+        assert picture.shape == (save.STRIP + 160, 336, 3)
+        games = picture[save.STRIP :]
+        assert np.array_equal(games[:, :160], upscale(dream, 16))
+        assert np.array_equal(games[:, 176:], upscale(real, 16))
+        for label, colour in (
+            (picture[: save.STRIP, :160], DREAM),
+            (picture[: save.STRIP, 176:], REAL),
+        ):
+            colours = {tuple(pixel) for pixel in label.reshape(-1, 3).tolist()}
+            assert colours == {colour, (255, 255, 255)}
+
+
+def test_labels_tell_the_games_and_scores_apart(game: Session) -> None:
+    play(game, [0])
+    film = game.film()
+    real = film.moments[-1].real
+    assert real is not None
+
+    def strips(dreamed: float, played: float) -> tuple[bytes, bytes]:
+        scored = dataclasses.replace(real, score=played)
+        moment = dataclasses.replace(film.moments[-1], score=dreamed, real=scored)
+        picture = np.asarray(
+            Image.open(io.BytesIO(save.gif(dataclasses.replace(film, moments=[moment])))).convert(
+                "RGB"
+            )
+        )
+        return picture[: save.STRIP, :160].tobytes(), picture[: save.STRIP, 176:].tobytes()
+
+    (dream, beside), (other, same) = strips(0, 2), strips(-1.5, 2)
+    assert dream != other and beside == same and beside != strips(0, 3)[1]
+    assert strips(1, 1) == strips(1.001, 0.999)
 
 
 def _alike(first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_an_mp4_has_every_frame(game: Session, tmp_path: Path) -> None:
-    game.apply(messages.Real(False))
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_mp4_has_every_frame(game: Session, tmp_path: Path, beside: bool) -> None:
+    game.apply(messages.Real(beside))
     play(game, ACTIONS[:12])
     film = tmp_path / "film.mp4"
     film.write_bytes(save.mp4(game.film()))
     decode = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", film, "-f", "rawvideo", "-pix_fmt", "rgb24"]
     decoded = subprocess.run([*decode, "-"], capture_output=True, check=True)
     assert b"Video: h264" in decoded.stderr and b"yuv420p" in decoded.stderr
-    pictures = np.frombuffer(decoded.stdout, np.uint8).reshape(-1, 160, 160, 3)
+    pictures = np.frombuffer(decoded.stdout, np.uint8)
+    pictures = pictures.reshape(-1, *((save.STRIP + 160, 336) if beside else (160, 160)), 3)
     assert len(pictures) == 13
     last = game.timeline.now.frame.astype(int)
-    assert np.abs(pictures[-1][8::16, 8::16] - last).mean() < 12  # colours are coded coarsely
+    shown = pictures[-1][-160:, :160]
+    assert np.abs(shown[8::16, 8::16] - last).mean() < 12  # colours are coded coarsely
 
 
 def test_no_mp4_without_the_encoder(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from dfgym.evaluation import sections
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #566170; --page: #ffffff; --card: #f4f6f8;
-  --rule: #d8dde3; --dream: #b4235a; --real: #1f7a4d; --copy: #7d8794; }
+  --rule: #d8dde3; --dream: #6635cc; --real: #1f7a4d; --copy: #7d8794; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #a3aebc; --page: #12161c;
-  --card: #1b212a; --rule: #323b47; --dream: #ff7aa8; --real: #5fd39a; --copy: #8691a0; } }
+  --card: #1b212a; --rule: #323b47; --dream: #b79cff; --real: #5fd39a; --copy: #8691a0; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h2 { margin: 2.5rem 0 .5rem; border-top: 1px solid var(--rule);
@@ -38,7 +38,7 @@ svg .title { font-size: 13px; } .grid { stroke: var(--rule); }
 circle.part { fill: var(--page); stroke: var(--ink); stroke-width: 1.5; }
 .line.even { stroke-dasharray: 4; } circle.even { display: none; }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #333; --page: #fff; --card: #fff;
-  --rule: #bbb; --dream: #b4235a; --real: #1f7a4d; --copy: #666; }
+  --rule: #bbb; --dream: #6635cc; --real: #1f7a4d; --copy: #666; }
   body { margin: 0; font-size: 11pt; } h2 { break-after: avoid; }
   svg, .numbers li { border: 1px solid var(--rule); break-inside: avoid; }
   tr, figure { break-inside: avoid; } details::details-content { content-visibility: visible;

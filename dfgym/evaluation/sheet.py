@@ -18,7 +18,7 @@ from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
 PAPER, INK = (250, 250, 250), (40, 48, 60)
-REAL, DREAM, DIFFERENT = (31, 122, 77), (180, 35, 90), (214, 120, 0)
+REAL, DREAM, DIFFERENT = (31, 122, 77), (102, 53, 204), (214, 120, 0)
 GAP = 4
 MARGIN = 56
 FRAME_SIDE = 64

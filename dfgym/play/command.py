@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
 import signal
@@ -155,9 +156,7 @@ def play(config: Play | Watch) -> None:
 
 
 async def _serve(config: Play | Watch) -> None:
-    from aiohttp import web
-
-    from dfgym.play.server import Door, Server
+    from dfgym.play.server import Door, Server, serving
 
     serve, make, token = config.serve, partial(_make_session, config), secrets.token_urlsafe(24)
     stop = asyncio.Event()
@@ -167,18 +166,24 @@ async def _serve(config: Play | Watch) -> None:
         port = listener.getsockname()[1]
         door = Door(serve.hosts(port), token)
         app = Server(door, make, serve.max_connections).app()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, listener).start()
+        async with serving(app, listener):
             url = f"http://{serve.names[0]}:{port}/?token={token}"
             print(url, flush=True)
             # The page comes while the game is being loaded; a flag that is wrong stops all.
-            opening = [asyncio.to_thread(webbrowser.open, url)] if serve.open else []
-            await asyncio.gather(asyncio.to_thread(_try, make), *opening)
-            await stop.wait()
-        finally:
-            await runner.cleanup()
+            if serve.open:
+                # Some openers come back only when the browser ends; nobody waits for this thread.
+                threading.Thread(target=_open, args=(url,), daemon=True).start()
+            stopped = asyncio.create_task(stop.wait())
+            loading = asyncio.create_task(asyncio.to_thread(_try, make))
+            await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await loading  # to raise what it raised
+                await stopped
+
+
+def _open(url: str) -> None:
+    with contextlib.suppress(webbrowser.Error, OSError):  # the address was printed
+        webbrowser.open(url)
 
 
 def _make_session(config: Play | Watch) -> Session:

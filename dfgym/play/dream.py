@@ -43,8 +43,9 @@ class Dream:
     def stand(self, timeline: Timeline, settings: Settings) -> None:
         """Come to the shown frame, which is the newest.
 
-        From a state of the same settings it comes there exactly; under other settings it begins
-        anew from the last frames, as it does at a start.
+        From a state of the same settings it comes there exactly; under other settings, or after a
+        change of them that is so many changes ago that its state is gone, it begins anew from the
+        last frames, as it does at a start.
 
         Raises:
             StateError: stepped from a state to that frame, it showed another one.
@@ -56,8 +57,11 @@ class Dream:
             self.env = DreamEnv(self._where, self._device, **asdict(settings))
             self._settings = settings
         found = timeline.keyframe()
+        t_found, state = 0, None
         if found is not None and found[1].settings == settings:
-            self._replay(timeline, found[0], found[1].state)
+            t_found, state = found[0], found[1].state
+        if state is not None:
+            self._replay(timeline, t_found, state)
         else:
             frames, actions = timeline.context(self._world.card.model.window)
             # Another seed at each t, but always the same: settings are compared on equal noise.

@@ -101,11 +101,11 @@ def parse(text: str) -> Message:
     """Read a message.
 
     Raises:
-        ConfigError: it is not JSON, of an unknown kind, has other keys, or a value of another type
-            or out of range.
+        ConfigError: it is not JSON, has a key twice, is of an unknown kind, has other keys, or a
+            value of another type or out of range.
     """
     try:
-        table = json.loads(text, parse_constant=_no_constant)
+        table = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as reason:
         raise ConfigError(f"a message must be JSON: {reason}") from None
     if not isinstance(table, dict):
@@ -172,6 +172,15 @@ def _read(kind: type[_Kind], table: dict[str, Any]) -> _Kind:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in table if keys.count(key) > 1)
+        raise ValueError(f"the key {_shown(twice)} stands there twice")
+    return table
 
 
 def _shown(value: Any) -> str:

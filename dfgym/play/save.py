@@ -14,18 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import dfgym
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError, MissingPackageError
-from dfgym.evaluation.gif import beside
+from dfgym.evaluation.gif import GAP, beside
+from dfgym.evaluation.sheet import DREAM, REAL
 from dfgym.frames import upscale
 from dfgym.play.timeline import Moment
 from dfgym.world.card import Card
 
 SIDE = 160
-"""Pictures are at least about this many pixels high."""
+"""Games are drawn at least about this many pixels high."""
+STRIP = 20
+"""Pixels above two games that say which is which; even, as MP4 wants it."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,30 @@ def episode(film: Film) -> bytes:
 def _pictures(film: Film) -> Iterator[np.ndarray]:
     """Draw picture after picture, uint8 `(h, w, 3)` with even sides."""
     cell = 2 * max(1, SIDE // (2 * film.card.frames.height))
+    wide = cell * film.card.frames.width
+    font = ImageFont.load_default(13)
     for moment in film.moments:
-        picture = moment.frame
-        if film.beside and moment.real is not None:
-            picture = beside(picture[None], moment.real.frame[None], cell=1)[0]
-        yield upscale(picture, cell)
+        if not film.beside or moment.real is None:
+            yield upscale(moment.frame, cell)
+            continue
+        games = beside(moment.frame[None], moment.real.frame[None], cell)[0]
+        strip = np.full((STRIP, *games.shape[1:]), GAP, np.uint8)
+        strip[:, :wide] = _label("DREAM", moment.score, DREAM, wide, font)
+        strip[:, -wide:] = _label("REAL", moment.real.score, REAL, wide, font)
+        yield np.concatenate([strip, games])
+
+
+def _label(
+    name: str,
+    score: float,
+    colour: tuple[int, int, int],
+    wide: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> np.ndarray:
+    """Write a game's name and its score so far: uint8 `(STRIP, wide, 3)`, of two colours."""
+    label = Image.new("RGB", (wide, STRIP), colour)
+    pen = ImageDraw.Draw(label)
+    pen.fontmode = "1"  # no shades: a GIF has 256 colours, and the games come first
+    number = f"{round(score, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
+    pen.text((6, STRIP // 2), f"{name}  {number}", (255, 255, 255), font, anchor="lm")
+    return np.asarray(label)

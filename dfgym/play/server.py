@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+import socket as sockets
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from dfgym.play.session import Session
 
 HEARTBEAT_S = 20.0
+MAX_LINES = 64
+"""Connections at the same time, whoever made them."""
+QUIET_S = 10.0
+"""How long one may take to send a whole request."""
+STOP_S = 1.0
+"""How long requests may take to end when the server does."""
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -125,7 +132,10 @@ class Server:
             compress=False,
             timeout=CLOSE_S,
         )
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:
+            return _say(400, "the page is gone")  # to nobody
         if len(self._connections) >= self._max:
             words = f"{self._max} games are being played; close one, or --max-connections"
             with contextlib.suppress(ConnectionResetError):
@@ -159,6 +169,55 @@ class Server:
         name = f"{film.card.name}{suffix}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(body=data, content_type=kind, headers=headers)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application, listener: sockets.socket) -> AsyncIterator[None]:
+    """Serve it at an open port, within limits on connections that are nobody's yet."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+    await runner.setup()
+    site, loop = runner.server, asyncio.get_running_loop()
+    assert site is not None
+
+    def line() -> asyncio.Protocol:
+        if len(site.connections) >= MAX_LINES:
+            return _Refusal()
+        return _Line(
+            site,
+            loop=loop,
+            keepalive_timeout=QUIET_S,
+            lingering_time=STOP_S,
+            access_log=None,  # type: ignore[arg-type]  # allowed, but not annotated
+        )
+
+    try:
+        server = await loop.create_server(line, sock=listener)
+        try:
+            yield
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+class _Line(web.RequestHandler):
+    """A connection; aiohttp would show what is no request, maybe with the token, in the log."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, *args: Any, **keywords: Any
+    ) -> web.StreamResponse:
+        if status != 400:
+            return super().handle_error(request, status, *args, **keywords)
+        response = _say(status, "this is no request that the server can read")
+        response.headers.update(HEADERS)
+        response.force_close()
+        return response
 
 
 async def _protect(request: web.Request, response: web.StreamResponse) -> None:

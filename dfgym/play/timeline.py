@@ -15,6 +15,8 @@ from dfgym.errors import ConfigError
 from dfgym.play.messages import Settings
 
 KEYFRAME = 16
+MAX_CHANGES = 8
+"""States kept between those: one is cloned at every change of settings."""
 MAX_STEPS = 2_000
 """Kept of an episode; of a longer one the oldest frames go."""
 
@@ -58,7 +60,9 @@ class Keyframe:
     """A cloned state of the dream, and the settings of the environment that it fits."""
 
     settings: Settings
-    state: bytes
+    state: bytes | None
+    """None: it is kept no longer, but the frames after it followed from it, not from an older
+    one."""
 
 
 class Timeline:
@@ -136,9 +140,12 @@ class Timeline:
         assert self.cursor == self.length
         self._keyframes.pop(self.cursor, None)
         self._keyframes[self.cursor] = Keyframe(settings, state)
+        changes = [t for t, at in self._keyframes.items() if t % KEYFRAME and at.state is not None]
+        for t in changes[:-MAX_CHANGES]:
+            self._keyframes[t] = Keyframe(self._keyframes[t].settings, None)
 
     def keyframe(self) -> tuple[int, Keyframe] | None:
-        """The last frame at or before the cursor with a state, and the state."""
+        """The last frame at or before the cursor that a state was cloned at, and the state."""
         t = max((t for t in self._keyframes if t <= self.cursor), default=None)
         return None if t is None else (t, self._keyframes[t])
 
@@ -154,7 +161,8 @@ class Timeline:
 
     def _forget(self) -> None:
         """Drop the oldest frames, up to a state: without one a frame cannot be played on from."""
-        second = sorted(self._keyframes)[1]
-        del self._keyframes[min(self._keyframes)]
+        second = min(t for t in self._keyframes if t > self.first and t % KEYFRAME == 0)
+        for t in [t for t in self._keyframes if t < second]:
+            del self._keyframes[t]
         del self.moments[: second - self.first]
         self.first = second
