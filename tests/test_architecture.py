@@ -64,6 +64,7 @@ PACKAGES = {
 IMPORT_NAMES = {"opencv-python": "cv2", "pillow": "PIL", "pygame-ce": "pygame"}
 UNPICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol", "TorchFunctionMode"}
+BASES |= {"RequestHandler"}  # how aiohttp's replies to what is no request are changed
 SB3_BASES = {"BaseCallback", "BaseFeaturesExtractor"}  # how SB3 is extended
 
 

@@ -269,12 +269,12 @@ def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_browser_that_does_not_come_back_holds_up_nothing(
+def test_a_browser_holds_up_nothing_and_is_not_told_the_token_where_all_can_read_it(
     calm_world: Path, tmp_path: Path
 ) -> None:
     browser, number = tmp_path / "browser", tmp_path / "number"
     browser.write_text(
-        f"#!/bin/sh\necho $$ > {number}.new; mv {number}.new {number}\nexec sleep 600\n"
+        f"#!/bin/sh\necho $$ $1 > {number}.new; mv {number}.new {number}\nexec sleep 600\n"
     )
     browser.chmod(0o755)
     command = [sys.executable, "-m", "dfgym.cli", "play", str(calm_world)]
@@ -284,11 +284,14 @@ def test_a_browser_that_does_not_come_back_holds_up_nothing(
     ) as process:
         assert process.stdout is not None
         try:
-            assert "token" in process.stdout.readline()
+            url = process.stdout.readline().strip()
+            assert "token" in url
             while not number.exists():
                 time.sleep(0.01)
+            opened = Path(number.read_text().split()[1].removeprefix("file://"))
+            assert url in opened.read_text() and opened.parent.stat().st_mode & 0o777 == 0o700
             process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(PATIENCE) == 0 and not opened.exists()
         finally:
             process.kill()
-            os.kill(int(number.read_text()), signal.SIGKILL)  # it is still there
+            os.kill(int(number.read_text().split()[0]), signal.SIGKILL)  # it is still there

@@ -8,10 +8,12 @@ import ipaddress
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 import webbrowser
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -162,7 +164,7 @@ async def _serve(config: Play | Watch) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with serve.listen() as listener:
+    with serve.listen() as listener, tempfile.TemporaryDirectory(prefix="dfgym-") as private:
         port = listener.getsockname()[1]
         door = Door(serve.hosts(port), token)
         app = Server(door, make, serve.max_connections).app()
@@ -172,7 +174,7 @@ async def _serve(config: Play | Watch) -> None:
             # The page comes while the game is being loaded; a flag that is wrong stops all.
             if serve.open:
                 # Some openers come back only when the browser ends; nobody waits for this thread.
-                threading.Thread(target=_open, args=(url,), daemon=True).start()
+                threading.Thread(target=_open, args=(url, private), daemon=True).start()
             stopped = asyncio.create_task(stop.wait())
             loading = asyncio.create_task(asyncio.to_thread(_try, make))
             await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,9 +183,15 @@ async def _serve(config: Play | Watch) -> None:
                 await stopped
 
 
-def _open(url: str) -> None:
+def _open(url: str, private: str) -> None:
+    """Open the page by way of a file in a folder that nobody else can read.
+
+    Every user of a machine sees the arguments of every process, and the address has the token.
+    """
+    page = Path(private) / "play.html"
     with contextlib.suppress(webbrowser.Error, OSError):  # the address was printed
-        webbrowser.open(url)
+        page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={url}">')
+        webbrowser.open(page.as_uri())
 
 
 def _make_session(config: Play | Watch) -> Session:
