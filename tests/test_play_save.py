@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from stable_baselines3 import PPO
-from toy_play import breakout_world, play, read_frame
+from toy_play import breakout_world, play, read_frame, reals
 
 from dfgym.data.real import RealEnv
 from dfgym.data.store import EpisodeStore
@@ -36,12 +36,6 @@ ACTIONS = np.random.default_rng(0).integers(3, size=40).tolist()
 @pytest.fixture
 def game(breakout_world: Path) -> Session:
     return Session(str(breakout_world), device="cpu", seed=0)
-
-
-def reals(game: Session) -> list[Real]:
-    found = [moment.real for moment in game.timeline.moments]
-    assert None not in found
-    return [real for real in found if real is not None]
 
 
 def test_a_gif_is_exact(game: Session) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import toy_card, toy_starts, toy_weights
 
 from dfgym.play.session import Session
+from dfgym.play.timeline import Real
 from dfgym.world import bundle, shelf
 from dfgym.world.card import Episode, Model
 
@@ -75,3 +76,10 @@ def read_frame(data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
     pixels = np.frombuffer(data[4 + size :], np.uint8)
     side = int((len(pixels) / 3 / (1 + (header["real"] is not None))) ** 0.5)
     return header, list(pixels.reshape(-1, side, side, 3))
+
+
+def reals(game: Session) -> list[Real]:
+    """What the real game did, frame by frame."""
+    found = [moment.real for moment in game.timeline.moments]
+    assert None not in found
+    return [real for real in found if real is not None]
