@@ -18,30 +18,24 @@ SOURCES = sorted([*(ROOT / "dfgym").rglob("*.py"), *(ROOT / "agents").rglob("*.p
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 BASE = {"errors", "files", "frames"}
+SHELL = {"actions", "render"}  # what the shells of dream and real games share
 MODEL = BASE | {"diffusion", "model"}
-EVERYTHING = MODEL | {
-    "__init__",
-    "world",
-    "data",
-    "train",
-    "env",
-    "evaluation",
-    "agents",
-    "worlds",
-    "demo",
-}
+EVERYTHING = MODEL | SHELL | {"__init__", "world", "data", "train", "env", "evaluation"}
+EVERYTHING |= {"agents", "worlds", "demo"}
 # Which rooms of dfgym each room may import, beside itself.
 ROOMS = {
     "__init__": {"errors", "world", "env"},  # env only on call; see test_import_is_light
     "errors": set(),
     "files": {"errors"},
     "frames": {"errors"},
+    "actions": {"errors"},
+    "render": {"errors", "frames"},
     "diffusion": {"errors"},
     "model": BASE | {"diffusion"},
     "world": MODEL,
-    "data": BASE | {"world", "env", "agents"},  # env: the real twin refuses what the dream does
+    "data": BASE | SHELL | {"world", "agents"},
     "train": MODEL | {"world", "data"},
-    "env": BASE | {"world", "diffusion"},
+    "env": BASE | SHELL | {"world", "diffusion"},
     "evaluation": EVERYTHING,
     "demo": EVERYTHING,
     "make_world": EVERYTHING,
@@ -55,6 +49,8 @@ PACKAGES = {
     "errors": set(),
     "files": {"numpy", "cv2"},
     "frames": {"numpy", "torch"},
+    "actions": {"numpy"},
+    "render": {"numpy"},
     "diffusion": {"torch"},
     "model": {"torch"},
     "world": {"numpy", "torch", "safetensors", "tomli_w"},

@@ -8,11 +8,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dfgym.actions import check_action, key_codes
 from dfgym.data.source import open_source
-from dfgym.env.actions import check_action
-from dfgym.env.env import RENDER_MODES, check_render_mode, draw, key_codes
 from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
 from dfgym.frames import upscale
+from dfgym.render import RENDER_MODES, check_render_mode, draw
 from dfgym.world import shelf
 from dfgym.world.card import Card
 
@@ -120,7 +120,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-        return key_codes(self.card)
+        return key_codes(self.card.actions.keys)
 
     def close(self) -> None:
         """Close the real game; closing twice is fine."""

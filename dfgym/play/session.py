@@ -12,8 +12,8 @@ from typing import Any, assert_never
 
 import numpy as np
 
+from dfgym.actions import check_action
 from dfgym.data.policies import Player
-from dfgym.env.actions import check_action
 from dfgym.errors import ConfigError, DfgymError, StateError
 from dfgym.frames import upscale
 from dfgym.play import messages

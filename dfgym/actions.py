@@ -1,12 +1,22 @@
-"""Checking actions before anything advances: what Python counts as an int is not always one."""
+"""Actions, checked before anything advances, and the keys that play them: dream and real alike."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from dfgym.errors import ActionError
+
+_KEY_CODES = {  # SDL's, which `gymnasium.utils.play` goes by
+    "left": 0x40000050,
+    "right": 0x4000004F,
+    "up": 0x40000052,
+    "down": 0x40000051,
+    "space": ord(" "),
+    "return": ord("\r"),
+}
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
@@ -59,3 +69,12 @@ def check_actions(actions: Any, n: int, count: int) -> np.ndarray:
             f"actions[{wrong[0]}] = {actions[wrong[0]]} is out of range: give 0 to {n - 1}"
         )
     return actions.astype(np.int64)
+
+
+def key_codes(keys: Mapping[str, int]) -> dict[tuple[int, ...], int]:
+    """Return which key plays which action, as `gymnasium.utils.play` wants it.
+
+    Args:
+        keys: key names and actions, as a card has them.
+    """
+    return {(_KEY_CODES.get(key) or ord(key),): action for key, action in keys.items()}
