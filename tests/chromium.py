@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 WORLD = "minatar-breakout-v0"
 PADDLE = (22, 61, 78)
-PATIENCE_S = 120.0  # for a machine that is busy; nothing here waits longer than it must
+PATIENCE_S = 300.0  # for a machine that is busy; nothing here waits longer than it must
 # Chromium's own words where a connection cannot be made: that is what one test is about.
 EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
 
@@ -129,6 +129,15 @@ def header(page: Page) -> dict[str, Any]:
     return found
 
 
+def until_still(page: Page, expression: str = "true") -> Any:
+    """Wait until the game is paused, all that came is drawn, and a truth about it holds.
+
+    The server tells a pause after the last frame; but the page draws when its next picture is due,
+    so that `dfgym.header` may be older than `dfgym.state`.
+    """
+    return until(page, f"dfgym.state?.paused && !queue.length && asked === null && ({expression})")
+
+
 def pixels(page: Page, canvas: str = "dream") -> bytes:
     """What a canvas shows, RGB."""
     header(page)
@@ -149,24 +158,29 @@ def paddle(page: Page) -> int | None:
 
 
 def pause(page: Page, on: bool = True) -> None:
-    """Pause or play on, by key."""
+    """Pause or play on, by key; a paused game shows its last frame."""
     header(page)
     if page.evaluate("dfgym.state.paused") != on:
         page.keyboard.press("Space")
-    until(page, f"dfgym.state.paused === {str(on).lower()}")
+    if on:
+        until_still(page)
+    else:
+        until(page, "!dfgym.state.paused")
 
 
 def seek(page: Page, t: int) -> bytes:
     """Drag the timeline to a step; returns the picture there."""
     page.fill("#track", str(t))
-    until(page, f"dfgym.header.t === {t} && dfgym.state.paused")
+    until_still(page, f"dfgym.header.t === {t}")
     return pixels(page)
 
 
 def step(page: Page) -> bytes:
+    """Pause, and play one step; returns the picture after it."""
+    pause(page)  # or a frame that is on its way would pass for the step's
     seq = header(page)["seq"]
     page.click("#step")
-    until(page, f"dfgym.header.seq > {seq} && !dfgym.header.preview")
+    until_still(page, f"dfgym.header.seq > {seq} && !dfgym.header.preview")
     return pixels(page)
 
 

@@ -23,6 +23,7 @@ from chromium import (
     single_steps,
     step,
     until,
+    until_still,
     wait_for,
     watched_pages,
 )
@@ -89,6 +90,7 @@ def test_the_real_game_stands_beside(address: str, open_page: Opener) -> None:
     assert page.is_visible("#first") is False
     page.uncheck("#twin")
     page.locator("#real-panel").wait_for(state="hidden")
+    until(page, "!dfgym.state.real_on")  # told after the frame; it would undo the next click
     page.check("#twin")
     page.locator("#real-panel").wait_for(state="visible")
 
@@ -111,8 +113,8 @@ def test_the_paddle_obeys_the_keys(address: str, open_page: Opener) -> None:
     wait_for(lambda: paddle(page) in (8, 9), "the paddle at the right again")
     page.evaluate("window.dispatchEvent(new Event('blur'))")  # the keyup will go to another window
     until(page, "dfgym.header.action === dfgym.hello.no_key")
-    latencies = page.evaluate("dfgym.latencies")
-    assert latencies and all(0 < ms < 1000 * PATIENCE_S for ms in latencies)
+    until(page, "dfgym.latencies.length")  # it is known when the picture is on the screen
+    assert all(0 < ms < 1000 * PATIENCE_S for ms in page.evaluate("dfgym.latencies"))
     until(page, "document.getElementById('n-key').textContent.endsWith(' ms')")
 
 
@@ -127,7 +129,7 @@ def test_pause_step_rewind_and_branch(address: str, open_page: Opener) -> None:
     assert {at: seek(page, at) for at in seen} == seen and seek(page, 0) == first
     page.focus("#track")  # by keyboard too
     page.keyboard.press("ArrowRight")
-    until(page, "dfgym.header.t === 1")
+    until_still(page, "dfgym.header.t === 1")
 
     page.select_option("#agent", "")
     until(page, "dfgym.state.agent === null")
@@ -152,7 +154,7 @@ def test_starts_agents_and_settings(address: str, open_page: Opener) -> None:
     starts = page.locator("#strip button")
     episode = header(page)["episode"]
     starts.nth(4).click()
-    until(page, f"dfgym.header.episode === {episode + 1}")
+    until_still(page, f"dfgym.header.episode === {episode + 1}")
     assert header(page)["t"] == 0 and starts.nth(4).get_attribute("aria-pressed") == "true"
     assert pixels(page) == base64.b64decode(page.evaluate("dfgym.hello.starts[4].pixels"))
 
@@ -197,7 +199,7 @@ def test_an_error_goes_with_its_cause(address: str, open_page: Opener) -> None:
         assert page.input_value("#steps") == "3"
     page.evaluate("complain('gone at once?')")
     page.keyboard.press("Tab")
-    page.evaluate("send({ do: 'act', action: 0, input: ++input })")
+    page.evaluate("blamed = performance.now(); send({ do: 'act', action: 0, input: ++input })")
     assert "gone" in page.inner_text("#alert")  # playing on leaves the time to read
     page.evaluate("blamed -= 5000; send({ do: 'act', action: 0, input: ++input })")
     assert page.inner_text("#alert") == ""
@@ -205,8 +207,7 @@ def test_an_error_goes_with_its_cause(address: str, open_page: Opener) -> None:
 
 def test_what_is_not_there_is_not_a_number(address: str, open_page: Opener) -> None:
     page = open_page(address)
-    header(page)
-    step(page)
+    let_scripted_play(page, 1)
     wait_for(lambda: page.inner_text("#n-ms").endswith("ms"), "a time")
     seek(page, 0)
     wait_for(lambda: page.inner_text("#n-ms") == "\N{EN DASH}", "no time at step 0")

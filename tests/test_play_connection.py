@@ -54,7 +54,8 @@ def test_a_game_over_the_wire(play: Callable[..., None]) -> None:
             assert obeyed["action"] == 2 and obeyed["pictures"][0].shape == (8, 8, 3)
             await page.say("pause", on=True)
             await page.say("step")
-            await page.until(lambda frame: page.state["paused"])
+            while not page.state["paused"]:
+                await page.hear()
             await page.say("seek", t=1)
             shown = await page.until(lambda frame: frame["preview"])
             assert shown["t"] == 1 and shown["length"] >= 2

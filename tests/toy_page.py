@@ -55,24 +55,35 @@ class Page:
     async def say(self, do: str, **values: Any) -> None:
         await self.socket.send_json({"do": do, **values})
 
+    async def hear(self, ack: bool = True) -> dict[str, Any]:
+        """What comes next: a message, or the header of a frame, with its pictures."""
+        packet = await self.socket.receive(PATIENCE)
+        if packet.type == aiohttp.WSMsgType.BINARY:
+            header, pictures = read_frame(packet.data)
+            if ack:
+                await self.say("ack", seq=header["seq"])
+            return {"type": "frame", **header, "pictures": pictures}
+        assert packet.type == aiohttp.WSMsgType.TEXT, packet
+        said: dict[str, Any] = json.loads(packet.data)
+        match said["type"]:
+            case "hello":
+                self.hello = said
+            case "state":
+                self.state = said
+            case _:
+                self.errors.append(said["message"])
+        return said
+
+    async def hear_until(self, kind: str, ack: bool = True) -> list[dict[str, Any]]:
+        """All that comes, up to the first of a kind: frame, hello, state or error."""
+        heard = [await self.hear(ack)]
+        while heard[-1]["type"] != kind:
+            heard.append(await self.hear(ack))
+        return heard
+
     async def frame(self, ack: bool = True) -> dict[str, Any]:
-        """The header of the next frame, with its pictures; collects all else on the way."""
-        while True:
-            packet = await self.socket.receive(PATIENCE)
-            if packet.type == aiohttp.WSMsgType.BINARY:
-                header, pictures = read_frame(packet.data)
-                if ack:
-                    await self.say("ack", seq=header["seq"])
-                return header | {"pictures": pictures}
-            assert packet.type == aiohttp.WSMsgType.TEXT, packet
-            said = json.loads(packet.data)
-            match said["type"]:
-                case "hello":
-                    self.hello = said
-                case "state":
-                    self.state = said
-                case _:
-                    self.errors.append(said["message"])
+        """The next frame."""
+        return (await self.hear_until("frame", ack))[-1]
 
     async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first frame that is wanted."""

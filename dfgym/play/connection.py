@@ -3,7 +3,8 @@
 One task reads and one plays. Only the second touches the session (but for the held action, which
 may change at any moment) and only it writes to the page, so that a page that reads slowly holds up
 nobody but itself: it is sent at most `MAX_UNSEEN` frames that it has not drawn, and at most one
-error; and it is read from no faster than what it says is dealt with.
+error; and it is read from no faster than what it says is dealt with. A state never overtakes a
+frame: a page that is told `paused` has been sent all there is to see.
 """
 
 from __future__ import annotations
@@ -181,15 +182,16 @@ class Connection:
             if self._error is not None:
                 await self._send({"type": "error", "message": self._error})
                 self._error = None
-            if told != (state := replies.state(session)):
-                await self._send(state)
-                told = state
             if room and self._show is not None:
                 if self._sent == self._seen:
                     self._progress = time.monotonic()
                 self._sent += 1
                 await self._send(replies.frame(session, self._sent, self._show))
                 self._show = None
+            # While a frame waits for room, so does the state that goes with it.
+            if self._show is None and told != (state := replies.state(session)):
+                await self._send(state)
+                told = state
             now = time.monotonic()
             if self._leaving:
                 return 1001, "dfgym was stopped"

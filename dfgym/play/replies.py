@@ -61,7 +61,10 @@ def hello(session: Session, name: str) -> dict[str, Any]:
 
 
 def state(session: Session) -> dict[str, Any]:
-    """What the controls stand at; `speaks_real`: the frames carry the real game's just now."""
+    """What the controls stand at, to be told after the frame that is shown with it.
+
+    `speaks_real`: that frame carries the real game's.
+    """
     return {
         "type": "state",
         "paused": session.paused,
