@@ -44,15 +44,6 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Time a world: steps a second, alone and 64 at once, and what is spent outside the network."""
-
-    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
-    """Name on the shelf, or a folder's path."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = field(default_factory=Dream)
-
-
-@dataclass(frozen=True)
 class Evaluate:
     """Measure a world against its real game: JSON and one HTML page with pictures."""
 
@@ -213,11 +204,21 @@ def _contact_sheet(read: Read) -> None:
 
 
 def _bench(read: Read) -> None:
-    config: Bench = read(Bench)
-    from dfgym.evaluation.speed import bench
+    from dfgym.evaluation.bench import Config, bench
 
-    for what, value in _flat(bench(config.world, **config.dream.keywords())):
-        print(f"{what}: {value}")
+    def command(
+        config: Annotated[Config, tyro.conf.arg(name="")],
+        dream: Annotated[Dream, tyro.conf.arg(name="")],
+    ) -> None:
+        """Time a world, or a shape of random weights: speed, what it costs, where time goes.
+
+        Args:
+            config: what to measure.
+            dream: how it is run.
+        """
+        bench(config, **dream.keywords())
+
+    read(command)
 
 
 def _play(kind: type[Play] | type[Watch], read: Read) -> None:
@@ -243,7 +244,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Read], int | None]]] = {
     "watch": ("watch an agent play a world in the browser", partial(_play, Watch)),
     "evaluate": ("measure a world against its real game", _evaluate),
     "contact-sheet": ("draw real strips and dreamed ones into one PNG", _contact_sheet),
-    "bench": ("time a world", _bench),
+    "bench": ("time a world, or a shape of random weights", _bench),
     "demo": ("train an agent in the dream and let it play the real game", _demo),
 }
 RESUMED = ("record", "train", "make-world")  # what was stopped goes on

@@ -210,20 +210,6 @@ def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (out / "meta.json").is_file()
 
 
-def test_flags_reach_the_bench(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dfgym.evaluation import speed
-
-    called: list[Any] = []
-
-    def bench(*args: Any, **keywords: Any) -> dict[str, Any]:
-        called.append((args, keywords))
-        return {}
-
-    monkeypatch.setattr(speed, "bench", bench)
-    assert cli.main(["bench", NAME, "--device", "cpu", "--context-noise", "0.0"]) == 0
-    assert called == [((NAME,), {"device": "cpu", "context_noise": 0.0})]
-
-
 def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     from dfgym.evaluation import run
 

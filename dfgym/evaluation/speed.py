@@ -1,24 +1,37 @@
-"""`dfgym bench`: how fast a world is stepped, as its users step it."""
+"""How fast a world is stepped as its users step it, and what their shells add to its dynamics."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-import dfgym  # noqa: F401  registers the ids
-from dfgym.model import Transformer
+import dfgym  # registers the ids
+from dfgym.errors import ConfigError
+from dfgym.model import build_empty
 from dfgym.world import shelf
 from dfgym.world.device import pick_device
+from dfgym.world.dynamics import Dynamics
+
+if TYPE_CHECKING:
+    from dfgym.world.card import Card
 
 BATCH = 64
+PERCENTILES = (50, 95, 99)
+NETWORK = ("now", "step", "picture", "outcome")
+"""The methods of a network that a step calls; none of them calls another."""
+Around = Callable[[str, Callable[..., Any]], Callable[..., Any]]
+MANY = 997
+"""So many steps' actions are drawn beforehand, and then taken again and again."""
 
 
 def bench(
@@ -36,44 +49,118 @@ def bench(
         sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
 
     Returns:
-        `single_steps_per_second`, `vector_frames_per_second` (64 a step), each with the median and
-        95th percentile of a step in milliseconds, `outside_network` (share of a vector step that
-        is not spent in the network), `device` and `threads`.
+        `single_steps_per_second`, `vector_frames_per_second` (64 a step), each with the median, the
+        95th and the 99th percentile of a step in milliseconds, `outside_network` (share of a vector
+        step that is not spent in the network), `device` and `threads`.
+
+    Raises:
+        ConfigError: `seconds` is not above 0, or another value is not allowed.
+        WorldError: there is no such world, or it is damaged.
     """
+    check_seconds(seconds)
     keywords = {"world": os.fspath(world), "device": device, **sampler}
-    env = gym.make("DFWorld-v0", **keywords)
-    env.reset(seed=0)
-    env.action_space.seed(0)
-
-    def step() -> None:
-        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        if terminated or truncated:
-            env.reset()
-
-    single = _time(step, seconds)
+    card = shelf.card(world)
+    env, step = _single(keywords, card)
+    single = repeat(step, seconds)
     env.close()
-    envs = gym.make_vec("DFWorld-v0", num_envs=BATCH, **keywords)
-    envs.reset(seed=0)
-    envs.action_space.seed(0)
-    inside: list[float] = []
-    with _clock(inside):
-        vector = _time(lambda: envs.step(envs.action_space.sample()), seconds, inside.clear)
+    envs, step = _vector(keywords, card, BATCH)
+    inside: list[tuple[str, float]] = []
+    with network_clock(envs.unwrapped._rows.dynamics, inside):
+        vector = repeat(step, seconds, inside.clear)
     envs.close()
     return {
         "single_steps_per_second": float(1 / single.mean()),
-        **_percentiles("single", single),
+        **_named("single", single),
         "vector_frames_per_second": float(BATCH / vector.mean()),
-        **_percentiles("vector", vector),
-        "outside_network": float(1 - sum(inside) / vector.sum()),
+        **_named("vector", vector),
+        "outside_network": float(1 - sum(spent for _, spent in inside) / vector.sum()),
         "device": str(pick_device(device)),
         "threads": torch.get_num_threads(),
     }
 
 
-def _time(
+def shells(
+    world: str | os.PathLike[str], rows: int, seconds: float, device: str = "auto", **sampler: Any
+) -> dict[str, float]:
+    """What the shells add to the time spent in the dynamics below them, in the same calls.
+
+    Args:
+        world: a name on the shelf, or the path of a folder.
+        rows: in the batched shells.
+        seconds: of each of the three.
+        device: where the dream runs.
+        sampler: as for `bench`.
+
+    Returns:
+        `env` (`gym.make`), `vector` (`gym.make_vec`) and `sb3` (`dfgym.make_sb3`): time outside
+        `Dynamics.step` and `Dynamics.reset` over time in them, so 0.02 is 2 % more.
+    """
+    keywords = {"world": os.fspath(world), "device": device, **sampler}
+    card = shelf.card(world)
+    makers: dict[str, Callable[[], tuple[Any, Callable[[], Any]]]] = {
+        "env": lambda: _single(keywords, card),
+        "vector": lambda: _vector(keywords, card, rows),
+        "sb3": lambda: _sb3(keywords, card, rows),
+    }
+    added = {}
+    for name, make in makers.items():
+        env, step = make()
+        inside: list[tuple[str, float]] = []
+        with clock(Dynamics, ("step", "reset"), inside):
+            total = repeat(step, seconds, inside.clear).sum()
+        env.close()
+        below = sum(spent for _, spent in inside)
+        added[name] = float(total / below - 1)
+    return added
+
+
+def actions(card: Card, rows: int) -> Iterator[np.ndarray]:
+    """Random actions without end, each int64 `(rows,)`; drawn beforehand, so they cost nothing."""
+    drawn = np.random.default_rng(0).integers(card.actions.n, size=(MANY, rows))
+    return itertools.cycle(drawn)
+
+
+def _single(keywords: dict[str, Any], card: Card) -> tuple[Any, Callable[[], Any]]:
+    env = gym.make("DFWorld-v0", **keywords)
+    env.reset(seed=0)
+    drawn = actions(card, 1)
+
+    def step() -> None:
+        _, _, terminated, truncated, _ = env.step(next(drawn)[0])
+        if terminated or truncated:
+            env.reset()
+
+    return env, step
+
+
+def _vector(keywords: dict[str, Any], card: Card, rows: int) -> tuple[Any, Callable[[], Any]]:
+    envs = gym.make_vec("DFWorld-v0", num_envs=rows, **keywords)
+    envs.reset(seed=0)
+    drawn = actions(card, rows)
+    return envs, lambda: envs.step(next(drawn))
+
+
+def _sb3(keywords: dict[str, Any], card: Card, rows: int) -> tuple[Any, Callable[[], Any]]:
+    envs = dfgym.make_sb3("DFWorld-v0", num_envs=rows, **keywords)
+    envs.seed(0)
+    envs.reset()
+    drawn = actions(card, rows)
+    return envs, lambda: envs.step(next(drawn))
+
+
+# Clocks
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuse a time in which nothing can be measured; raises ConfigError."""
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"seconds is {seconds!r}; give a number above 0, like 2")
+
+
+def repeat(
     step: Callable[[], Any], seconds: float, ready: Callable[[], Any] = lambda: None
 ) -> np.ndarray:
-    """Seconds of each call, float `(n,)`; `ready` is called when the warming up is over."""
+    """Seconds of each call, float `(n,)`, n >= 1; `ready` is called when the warming up is over."""
     _repeat(step, seconds / 10)
     ready()
     return np.array(_repeat(step, seconds))
@@ -83,44 +170,82 @@ def _repeat(step: Callable[[], Any], seconds: float) -> list[float]:
     times: list[float] = []
     begun = time.perf_counter()
     while not times or time.perf_counter() - begun < seconds:
-        before = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - before)
+        times.append(seconds_of(step))
     return times
 
 
-@contextmanager
-def _clock(spent: list[float]) -> Iterator[None]:
-    """Note the seconds of every call of the network while this lasts."""
-    originals = {name: getattr(Transformer, name) for name in ("now", "step", "picture", "outcome")}
-
-    def timed(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            _wait()
-            before = time.perf_counter()
-            result = original(*args, **kwargs)
-            _wait()
-            spent.append(time.perf_counter() - before)
-            return result
-
-        return call
-
-    for name, original in originals.items():
-        setattr(Transformer, name, timed(original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(Transformer, name, original)
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Seconds of one call, whatever device it works on."""
+    wait()
+    before = time.perf_counter()
+    call()
+    wait()
+    return time.perf_counter() - before
 
 
-def _wait() -> None:
+def wait() -> None:
     """A GPU works behind the program's back."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
-def _percentiles(name: str, times: np.ndarray) -> dict[str, float]:
-    median, slow = np.percentile(1000 * times, [50, 95])
-    return {f"{name}_p50_ms": float(median), f"{name}_p95_ms": float(slow)}
+@contextmanager
+def clock(owner: type, names: tuple[str, ...], spent: list[tuple[str, float]]) -> Iterator[None]:
+    """Note name and seconds of every call of these methods of a class while this lasts."""
+    with replaced(owner, names, _timed(spent)):
+        yield
+
+
+@contextmanager
+def network_clock(dynamics: Dynamics, spent: list[tuple[str, float]]) -> Iterator[None]:
+    """Note name and seconds of every call of the network below dynamics while this lasts."""
+    with around_network(dynamics, _timed(spent)):
+        yield
+
+
+@contextmanager
+def around_network(dynamics: Dynamics, by: Around) -> Iterator[None]:
+    """Put `by(name, method)` around `NETWORK` of the network below dynamics while this lasts."""
+    network = type(build_empty(dynamics.world.card))
+    # Dynamics have chosen how to run their passes; resets run them plainly, not through that.
+    with replaced(network, NETWORK, by), replaced(dynamics, ("_step",), by):
+        yield
+
+
+def _timed(spent: list[tuple[str, float]]) -> Around:
+    def timed(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            wait()
+            before = time.perf_counter()
+            result = original(*args, **kwargs)
+            wait()
+            spent.append((name.lstrip("_"), time.perf_counter() - before))
+            return result
+
+        return call
+
+    return timed
+
+
+@contextmanager
+def replaced(owner: object, names: tuple[str, ...], by: Around) -> Iterator[None]:
+    """Put `by(name, method)` in the place of what these names of an object are while this lasts."""
+    originals = {name: getattr(owner, name) for name in names}
+    for name, original in originals.items():
+        setattr(owner, name, by(name, original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(owner, name, original)
+
+
+def percentiles(times: np.ndarray) -> dict[str, float]:
+    """Median, 95th and 99th percentile of seconds, in milliseconds: `p50_ms` and so on."""
+    values = np.percentile(1000 * times, PERCENTILES)
+    return {f"p{p}_ms": float(value) for p, value in zip(PERCENTILES, values, strict=True)}
+
+
+def _named(name: str, times: np.ndarray) -> dict[str, float]:
+    return {f"{name}_{key}": value for key, value in percentiles(times).items()}

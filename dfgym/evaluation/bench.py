@@ -1,0 +1,233 @@
+"""`dfgym bench`: how fast a world is, what that costs, and where the time goes."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from dfgym.errors import ConfigError
+from dfgym.evaluation import cached, memory, operations, referee, shape, speed
+from dfgym.evaluation.rollout import Dream, is_breakout, open_real
+from dfgym.evaluation.shape import Shape
+from dfgym.files import write_json
+from dfgym.world import shelf
+from dfgym.world.bundle import World
+from dfgym.world.card import Card
+from dfgym.world.device import pick_device
+from dfgym.world.fields import shown
+from dfgym.world.sampling import choose_sampling
+
+DENOISING_STEPS = (1, 2, 4, 8)
+JUDGED = 2000
+ROWS = 16
+"""Games that the referee watches at a time."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Time a world, or a shape of random weights: speed, operations, and where the time goes."""
+
+    world: Annotated[str | None, tyro.conf.Positional] = None
+    """Name on the shelf, or a folder's path; the default world if left out."""
+    shape: Annotated[Shape, tyro.conf.arg(name="")] = field(default_factory=Shape)
+    batch: str = "1,64"
+    """Rows stepped together, each of these in turn."""
+    seconds: float = 2.0
+    """Of each measurement; there are about two dozen."""
+    fidelity: bool = False
+    """Have the referee judge the dream at each number of denoising steps: minutes."""
+    judged: int | None = None
+    """Steps that the referee judges at each; 2,000 if left out."""
+    json: Path | None = None
+    """Also write all of it to this file."""
+
+    def check(self) -> None:
+        """Refuse what cannot be measured; raises ConfigError."""
+        self.shape.check()
+        if self.world is not None and self.shape.frame is not None:
+            raise ConfigError(
+                f"world {shown(self.world)} and frame {shown(self.shape.frame)} are given: a world "
+                "has frames of its own, so leave one of them out"
+            )
+        speed.check_seconds(self.seconds)
+        if self.judged is not None and not (self.fidelity and self.judged >= 1):
+            raise ConfigError(
+                f"judged is {self.judged}; allowed is 1 or more, and only together with fidelity"
+            )
+        if self.json is not None and self.json.is_dir():
+            raise ConfigError(f"json {str(self.json)!r} is a folder; name a file")
+
+    @property
+    def batches(self) -> list[int]:
+        """The batches, at least one, each 1 or more."""
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}(?:,0*[1-9][0-9]{0,8})*", self.batch, re.ASCII):
+            raise ConfigError(
+                f"batch is {shown(self.batch)}; give one or more whole numbers from 1 up, like 1,64"
+            )
+        return sorted({int(batch) for batch in self.batch.split(",")})
+
+
+def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any]:
+    """Measure, print each table when it is known, and write the JSON file.
+
+    Args:
+        config: what to measure.
+        device: where the dream runs.
+        sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
+
+    Returns:
+        What the JSON file holds.
+
+    Raises:
+        WorldError: there is no such world, it is damaged, or a shape cannot be one.
+        ConfigError: a value is not allowed, or a batch does not fit memory.
+        MissingPackageError: the referee is asked for and the real game is not installed.
+    """
+    config.check()
+    batches, settings = config.batches, {"device": device, **sampler}
+    if config.shape.frame is None:
+        name = shelf.DEFAULT if config.world is None else config.world
+        _check(config, settings, shelf.card(name), batches)
+        found = _measure(config, settings, name, batches)
+    else:
+        card = config.shape.card()
+        _check(config, settings, card, batches)
+        with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
+            path = Path(folder) / card.name
+            shape.write(path, card)
+            found = _measure(config, settings, str(path), batches)
+    if config.json is not None:
+        write_json(config.json, found)
+        print(f"\nwrote {config.json}")
+    return found
+
+
+def _check(config: Config, settings: dict[str, Any], card: Card, batches: Sequence[int]) -> None:
+    """Refuse before anything takes time or memory."""
+    device = pick_device(settings["device"])
+    names = ("denoising_steps", "context_mode", "context_noise")
+    plan = choose_sampling(card, *(settings.get(name) for name in names)).context
+    if config.fidelity:
+        if config.shape.frame is not None or not is_breakout(card):
+            raise ConfigError(
+                "fidelity is asked for, and the referee knows the rules of MinAtar Breakout alone; "
+                f"leave it out, or measure {shelf.DEFAULT}"
+            )
+        open_real(card).env.close()
+    for batch in batches:
+        memory.check(card, batch, len(plan.levels), device)
+        if card.model.kind == "transformer":  # the whole window again
+            memory.check(card, batch, 1, device, card.model.window + 1)
+
+
+def _measure(
+    config: Config, settings: dict[str, Any], name: str, batches: Sequence[int]
+) -> dict[str, Any]:
+    world = shelf.load(name)
+    card, seconds = world.card, config.seconds
+    device = pick_device(settings["device"])
+    found: dict[str, Any] = {
+        "world": card.name,
+        "frame": [card.frames.height, card.frames.width, 3],
+        "model": vars(card.model),
+        "settings": settings,
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+    print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {found['device']}", end="")
+    print(f", {found['threads']} threads: {', '.join(f'{k} {v}' for k, v in settings.items())}")
+    found["gym"] = speed.bench(name, seconds, **settings)
+    _rows("As users step it", [(k, _number(v)) for k, v in found["gym"].items()])
+    rates = found["machine"] = operations.matrix_rate(device)
+    _rows(
+        "The machine: one product of float32 matrices, GFLOP a second",
+        [(k, f"{rates[k] / 1e9:.0f}") for k in ("matrix_product", "convolution")],
+    )
+    found["batches"] = [
+        operations.measure(operations.begin(world, batch, **settings), seconds, rates)
+        for batch in batches
+    ]
+    _columns("The dynamics alone", found["batches"])
+    dynamics = operations.begin(world, batches[-1], **settings)
+    found["time"] = {
+        "batch": batches[-1],
+        "passes": operations.passes(dynamics, seconds),
+        "kinds": operations.kinds(dynamics),
+    }
+    for way in ("passes", "kinds"):
+        shares = found["time"][way].items()
+        _rows(
+            f"Where the time goes, batch {batches[-1]}, by {way}",
+            [(k, f"{100 * v:.1f} %") for k, v in shares],
+        )
+    if card.model.kind == "transformer":
+        steps = settings.get("denoising_steps")
+        found["cached"] = [
+            cached.compare(world, batch, seconds, settings["device"], steps) for batch in batches
+        ]
+        _columns("Cached against the whole window again", found["cached"])
+    found["denoising_steps"] = [
+        _at_steps(config, settings, world, batches[-1], steps) for steps in DENOISING_STEPS
+    ]
+    _columns(f"Denoising steps, batch {batches[-1]}", found["denoising_steps"])
+    found["shells"] = speed.shells(name, batches[-1], seconds, **settings)
+    _rows(
+        f"What shells add to the dynamics (env 1 row, the others {batches[-1]})",
+        [(k, f"{100 * v:.2f} %") for k, v in found["shells"].items()],
+    )
+    return found
+
+
+def _at_steps(
+    config: Config, settings: dict[str, Any], world: World, batch: int, steps: int
+) -> dict[str, float]:
+    settings = {**settings, "denoising_steps": steps}
+    timed = operations.measure(operations.begin(world, batch, **settings), config.seconds)
+    names = ("frames_per_second", "p50_ms", "p95_ms", "operations_per_frame", "passes")
+    found = {"denoising_steps": float(steps), **{name: timed[name] for name in names}}
+    if config.fidelity:
+        game = Dream(operations.begin(world, ROWS, **settings))
+        judged = referee.rollout(game, world.card, config.judged or JUDGED)
+        found["illegal_per_1000"] = judged.illegal_per_1000
+        found["wrong_per_1000"] = judged.wrong_per_1000
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+# Tables
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    big = isinstance(value, int) or value >= 1000
+    return f"{value:,.0f}" if big or value == int(value) else f"{value:.4g}"
+
+
+def _rows(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one a line."""
+    listed = [(name.replace("_", " "), value) for name, value in rows]
+    left, right = (max(map(len, column)) for column in zip(*listed, strict=True))
+    print(f"\n{title}")
+    for name, value in listed:
+        print(f"  {name:{left}}  {value:>{right}}", flush=True)
+
+
+def _columns(title: str, found: Sequence[dict[str, float]]) -> None:
+    """Print measurements side by side: what each is, then one column a measurement."""
+    cells = {name: [_number(each[name]) for each in found] for name in found[0]}
+    width = max(len(cell) for row in cells.values() for cell in row)
+    _rows(title, [(n, "  ".join(c.rjust(width) for c in row)) for n, row in cells.items()])

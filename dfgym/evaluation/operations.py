@@ -1,0 +1,245 @@
+"""How many operations a frame takes, how many the machine can do, and where a step's time goes.
+
+An operation is one multiplication or one addition of a matrix product or convolution, so that a
+product of `(m, k)` and `(k, n)` is 2 m k n of them. Sums over tokens, norms and the like are not
+counted, as publications do not count them either.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.autograd import DeviceType
+from torch.profiler import profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
+
+from dfgym.evaluation.speed import (
+    actions,
+    around_network,
+    check_seconds,
+    network_clock,
+    percentiles,
+    repeat,
+    seconds_of,
+)
+from dfgym.world.bundle import World
+from dfgym.world.card import Card
+from dfgym.world.dynamics import Dynamics
+
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Rows of the square matrices whose product is timed."""
+BEST_OF = 5
+PROFILED = 5
+"""Steps that are profiled."""
+
+
+def begin(world: World, rows: int, device: str = "auto", **sampler: Any) -> Dynamics:
+    """Dynamics whose rows have all begun, each with a noise of its own."""
+    dynamics = Dynamics(world, rows, device=device, **sampler)
+    frames, led = world.starts.episode(0)
+    dynamics.reset(np.arange(rows), np.arange(rows), [(frames[:1], led[:0])] * rows)
+    return dynamics
+
+
+def stepper(dynamics: Dynamics) -> Callable[[], Any]:
+    """What steps dynamics under random actions."""
+    drawn = actions(dynamics.world.card, dynamics.num_rows)
+    return lambda: dynamics.step(next(drawn))
+
+
+def count(dynamics: Dynamics) -> dict[str, float]:
+    """Count the operations of one step; advances the rows.
+
+    Returns:
+        `operations_per_frame`, all; `attention_per_frame`, the part of it that torch's counter does
+        not see, worked out by `attention`; `passes`, how often the network is run for a frame.
+    """
+    spent: list[tuple[str, float]] = []
+    card, step = dynamics.world.card, stepper(dynamics)
+    with network_clock(dynamics, spent):
+        counted = flops(step)
+    passes = sum(name == "step" for name, _ in spent)
+    unseen = passes * attention(card)
+    return {
+        "operations_per_frame": counted / dynamics.num_rows + unseen,
+        "attention_per_frame": unseen,
+        "passes": passes,
+    }
+
+
+def flops(call: Callable[[], Any]) -> int:
+    """Count the operations of a call's convolutions, matrix products and fused attention."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def attention(card: Card) -> int:
+    """Operations of one frame's attention over its ring in one pass.
+
+    The transformer multiplies and sums there without a matrix product: each token with the keys and
+    then the values of `window + 1` slots. Other networks do nothing that the counter would miss.
+    """
+    if card.model.kind != "transformer":
+        return 0
+    tokens = card.frames.height * card.frames.width // card.model.patch**2
+    return card.model.depth * 2 * 2 * (card.model.window + 1) * tokens * card.model.dim
+
+
+def matrix_rate(device: torch.device, size: int | None = None) -> dict[str, float]:
+    """Measure operations a second of one big float32 matrix product, the best of a few.
+
+    Returns:
+        `matrix_product`, by `torch.mm`; `convolution`, the same product as a convolution, which is
+        how the networks ask for it and on some processors another library; `size`.
+    """
+    n = size or MATRIX[device.type]
+    with torch.inference_mode():
+        generator = torch.Generator(device).manual_seed(0)
+        a, b = (torch.randn(n, n, device=device, generator=generator) for _ in range(2))
+        image = a[None, None].permute(0, 3, 1, 2)  # channels last: rows are sites
+        ways = {
+            "matrix_product": lambda: torch.mm(a, b),
+            "convolution": lambda: F.conv2d(image, b[:, :, None, None]),
+        }
+        rates = {}
+        for name, way in ways.items():
+            way()
+            rates[name] = 2 * n**3 / min(seconds_of(way) for _ in range(BEST_OF))
+    return {**rates, "size": n}
+
+
+def measure(
+    dynamics: Dynamics, seconds: float, rates: dict[str, float] | None = None
+) -> dict[str, float]:
+    """Time steps of the dynamics alone, without a shell.
+
+    Args:
+        dynamics: which have begun.
+        seconds: of the measurement.
+        rates: of `matrix_rate`.
+
+    Returns:
+        `batch`, `steps` (how many were timed), `frames_per_second`, `p50_ms`, `p95_ms`, `p99_ms`,
+        what `count` says, and with rates `share` of the matrix product's and `share_of_best` of the
+        better one.
+    """
+    check_seconds(seconds)
+    counted = count(dynamics)
+    times = repeat(stepper(dynamics), seconds)
+    speed = float(dynamics.num_rows / times.mean())
+    found = {
+        "batch": dynamics.num_rows,
+        "steps": len(times),
+        "frames_per_second": speed,
+        **percentiles(times),
+        **counted,
+    }
+    if rates is not None:
+        reached, product = speed * counted["operations_per_frame"], rates["matrix_product"]
+        found["share"] = reached / product
+        found["share_of_best"] = reached / max(product, rates["convolution"])
+    return found
+
+
+def passes(dynamics: Dynamics, seconds: float) -> dict[str, float]:
+    """Shares of a step's time by what the network is run for; they add up to 1.
+
+    A pass whose tokens are read as a picture is a denoising pass, any other one a commit.
+    """
+    check_seconds(seconds)
+    spent: list[tuple[str, float]] = []
+    with network_clock(dynamics, spent):
+        total = float(repeat(stepper(dynamics), seconds, spent.clear).sum())
+    names = {"picture": "picture", "outcome": "reward and termination", "now": "positions in time"}
+    shares = dict.fromkeys(("denoising passes", "commit passes", *names.values()), 0.0)
+    for (name, taken), (after, _) in itertools.pairwise([*spent, ("", 0.0)]):
+        if name == "step":
+            label = "denoising passes" if after == "picture" else "commit passes"
+        else:
+            label = names[name]
+        shares[label] += taken / total
+    shares["outside the network"] = 1 - sum(shares.values())
+    return shares
+
+
+def kinds(dynamics: Dynamics) -> dict[str, float]:
+    """Shares of a step's time by kind of operation, of `torch.profiler`; they add up to 1.
+
+    On a GPU it is the GPU's time. On the CPU the profiler slows what is small, so take a big batch.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print two lines of its own
+    step = stepper(dynamics)
+
+    def labelled(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with record_function(f"dfgym.{name.lstrip('_')}"):
+                return original(*args, **kwargs)
+
+        return call
+
+    with around_network(dynamics, labelled):
+        with profile(record_shapes=True) as profiler:
+            step()  # the profiler's first operations are slow
+            with record_function("dfgym.measured"):
+                for _ in range(PROFILED):
+                    step()
+    times: Counter[str] = Counter()
+    for event in profiler.events():
+        kind = _kind(event)
+        if kind is not None and event.device_type == DeviceType.CPU:
+            on_gpu = dynamics.device.type == "cuda"
+            times[kind] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    return {kind: taken / times.total() for kind, taken in times.most_common()}
+
+
+def _kind(event: Any) -> str | None:
+    """What an operation counts as, by the one that the code called; None if not measured."""
+    called, measured, region = event, False, ""
+    while event is not None:
+        if event.name == "dfgym.measured":
+            measured = True
+        elif event.name.startswith("dfgym."):
+            region = region or event.name
+        elif not region:
+            called = event
+        event = event.cpu_parent
+    if not measured:
+        return None
+    match region:
+        case "dfgym.step":
+            return _kind_of(called.name.removeprefix("aten::"), called.input_shapes)
+        case "dfgym.picture":
+            return "picture"
+        case "dfgym.outcome":
+            return "reward and termination"
+    return "outside the network's passes"
+
+
+def _kind_of(name: str, shapes: list[list[int]]) -> str:
+    axes = len(shapes[0]) if shapes else 0
+    match name:
+        case "dfgym.step":
+            return "between operations"
+        case "conv2d" if shapes[1][-1] > 1:
+            return "space convolutions"
+        case "conv2d" | "linear" | "matmul" | "mm" | "addmm":
+            return "projections"
+        case "layer_norm" | "addcmul":
+            return "norms and modulation"
+        case "softmax":
+            return "attention over time"
+        case "silu" | "sigmoid" | "tanh" | "lerp":
+            return "activations"
+        case "index_put_":
+            return "writing the past"
+        case "mul" | "sum" | "add" if axes > 4:  # keys and values: b r s H e
+            return "attention over time"
+    return "residual sums, indexing and copies"

@@ -1,0 +1,136 @@
+"""A world of random weights in any shape: what a bench needs where there is no world to measure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dfgym import model
+from dfgym.errors import ConfigError
+from dfgym.world import bundle
+from dfgym.world.card import (
+    Actions,
+    Card,
+    Episode,
+    Files,
+    Frames,
+    Model,
+    Rewards,
+    Sampler,
+    Source,
+)
+from dfgym.world.fields import shown
+
+NAME = "shape-random-v0"
+DENOISING_STEPS = 2
+SPREAD = 0.02
+"""Of what is added to the first weights, of which many are 0 and would hide half of the network."""
+RARELY = -20.0
+"""The logit of an end: steps are to be timed, not resets."""
+EPISODES, LENGTH = 4, 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A world's sizes. What is left out is what meets the bars of docs/speed.md at 64x64x3."""
+
+    frame: str | None = None
+    """Time a world of random weights with frames of this height x width x 3, like 64x64x3."""
+    window: int | None = None
+    """Frames that it attends to; 4 if left out. This flag and the next five go with --frame."""
+    dim: int | None = None
+    """Width of its network."""
+    depth: int | None = None
+    """Blocks."""
+    heads: int | None = None
+    """Attention heads."""
+    patch: int | None = None
+    """Cells a token side."""
+    actions: int | None = None
+    """Number of actions."""
+
+    def check(self) -> None:
+        """Refuse flags that would be without effect; raises ConfigError."""
+        if self.frame is None:
+            for name, value in vars(self).items():
+                if value is not None:
+                    raise ConfigError(
+                        f"{name} is {value} and there is no frame: a world has its own {name}, so "
+                        "give --frame too, like 64x64x3, or leave it out"
+                    )
+
+    def card(self) -> Card:
+        """The card of such a world.
+
+        Raises:
+            ConfigError: the frame is malformed.
+            WorldError: a size is out of range, or sizes do not fit each other.
+        """
+        frame = self.frame or ""
+        sizes = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})x3", frame, re.ASCII)
+        if not sizes:
+            raise ConfigError(
+                f"frame is {shown(frame)}; give height x width x 3 (frames are RGB), like 64x64x3"
+            )
+        height, width = map(int, sizes.groups())
+        actions = 4 if self.actions is None else self.actions
+        given = {
+            name: getattr(self, name)
+            for name in ("window", "dim", "depth", "heads", "patch")
+            if getattr(self, name) is not None
+        }
+        return Card(
+            name=NAME,
+            description="Random weights, to be timed.",
+            source=Source(env="DFTest/Shape-v0", kwargs={}, versions={}, extra="", licence="none"),
+            frames=Frames(height=height, width=width, observation_scale=1, fps=10, palette=()),
+            actions=Actions(
+                n=actions, meanings=tuple(f"action {i}" for i in range(actions)), keys={}
+            ),
+            episode=Episode(max_steps=500),
+            rewards=Rewards(values=(-1.0, 0.0, 1.0)),
+            model=Model(**{"dim": 96, "depth": 4, "heads": 4, "patch": 8, "window": 4, **given}),
+            sampler=Sampler(
+                denoising_steps=DENOISING_STEPS, shift=1.0, context_mode="clean", context_noise=0.0
+            ),
+            files=Files(weights="0" * 64, starts="0" * 64),
+            data={},
+            training={},
+            measured={},
+        )
+
+
+def write(folder: Path, card: Card, seed: int = 0) -> None:
+    """Write a world of random weights and starts, equal for equal seeds.
+
+    Raises:
+        WorldError: something is there already.
+    """
+    bundle.write(folder, card, weights(card, seed), starts(card, seed))
+
+
+def weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random weights, so that no output is constant and episodes hardly ever end."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = model.build(card).state_dict()
+        drawn = {name: value + SPREAD * torch.randn_like(value) for name, value in state.items()}
+    (last,) = (name for name in drawn if name.split(".")[-2:] == ["head_out", "bias"])
+    drawn[last][-1] = RARELY
+    return drawn
+
+
+def starts(card: Card, seed: int = 0) -> bundle.Starts:
+    """Held-out episodes of nothing but noise."""
+    rng = np.random.default_rng(seed)
+    shape = (EPISODES * LENGTH, card.frames.height, card.frames.width, 3)
+    return bundle.Starts(
+        frames=rng.integers(256, size=shape, dtype=np.uint8),
+        actions=rng.integers(card.actions.n, size=shape[0]),
+        offsets=np.arange(0, EPISODES * LENGTH + 1, LENGTH),
+        seeds=np.arange(EPISODES),
+    )
