@@ -25,6 +25,7 @@ from dfgym.world import dynamics as module
 from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Frames
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.sampling import Sampling
 
 RHO = 0.9
 STD = 0.22  # of a pixel in [-1, 1]: four and a half sigma fit
@@ -76,7 +77,7 @@ class Exact:
         slots = WINDOW + 1
         return [(torch.zeros(rows, slots, SIDE, SIDE, 3), torch.zeros(rows, slots))]
 
-    def told(self, tau: float) -> float:
+    def told(self, tau: float, jump: int) -> float:
         return tau
 
     def now(self, time: Tensor) -> int:
@@ -118,7 +119,7 @@ def dream(
     exact = Exact()
     monkeypatch.setattr(module, "_network", lambda world, device: exact)
     levels = denoising_levels(denoising_steps, SHIFT)
-    monkeypatch.setattr(module, "choose_sampling", lambda *_: (levels, plan))
+    monkeypatch.setattr(module, "choose_sampling", lambda *_: Sampling(levels, plan, 0))
     world = World(card, "", Path(), {}, starts)
     rows = np.arange(2)
     run = Dynamics(world, 2, device="cpu")

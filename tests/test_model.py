@@ -17,13 +17,17 @@ from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
 from dfgym.model import Transformer, TransformerConfig
 from dfgym.train.loss import losses
+from dfgym.world.card import Model
 
 WINDOW = 4
+SHORTCUT = 8
 
 
 @pytest.fixture(scope="module")
 def network() -> Transformer:
-    card = toy_card()
+    card = toy_card(
+        model=Model(dim=16, depth=1, heads=2, patch=2, window=WINDOW, shortcut=SHORTCUT)
+    )
     built = model.build(card)
     built.load_state_dict(toy_weights(card))
     return built.eval().requires_grad_(False)
@@ -61,9 +65,11 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
             told[:, -1] = tau
             sequence = torch.cat((shown[level][:, :now], noisy[:, now : now + 1]), 1)
             times = torch.arange(now + 1).expand(b, -1)
-            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1))
+            jump = torch.zeros_like(times)
+            jump[:, -1] = i
+            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1), jump)
             tokens = network.step(
-                noisy[:, now], network.told(tau), actions[:, now], place, rings[level]
+                noisy[:, now], network.told(tau, i), actions[:, now], place, rings[level]
             )
             cached = (*network.picture(tokens), *network.outcome(tokens))
             for whole, one in zip(seen, cached, strict=True):
@@ -76,10 +82,11 @@ def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Tr
     t = 8
     frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
     actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
-    before = network(frames, tau, actions, time, full(t)).scores
+    jump = torch.zeros_like(time)
+    before = network(frames, tau, actions, time, full(t), jump).scores
     changed = frames.clone()
     changed[:, 5] += 1
-    after = network(changed, tau, actions, time, full(t)).scores
+    after = network(changed, tau, actions, time, full(t), jump).scores
     assert torch.equal(before[:, :5], after[:, :5])
     assert not torch.equal(before[:, 5], after[:, 5]) and not torch.equal(before[:, 6], after[:, 6])
 
@@ -103,13 +110,23 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     clean = random(b, t, 8, 8, 3)
     actions = torch.randint(0, 3, (b, t), generator=generator)
     segment = torch.zeros(b, t)
-    forced = force(clean, actions, segment, window=WINDOW, shift=1.0, generator=generator)
+    forced = force(
+        clean,
+        actions,
+        segment,
+        window=WINDOW,
+        shift=1.0,
+        generator=generator,
+        shortcut=SHORTCUT,
+        jumping=b,
+    )
+    assert (forced.jump[:, t:] > 0).all() and not forced.jump[:, :t].any()
     whole = network(*forced)
     rings = network.empty_rings(b)
     for now in range(t):
         place = network.now(torch.full((b,), now))
         for copy in (t + now, now):  # the target, then the commit
-            told = network.told(float(forced.tau[0, copy]))
+            told = network.told(float(forced.tau[0, copy]), int(forced.jump[0, copy]))
             tokens = network.step(forced.frames[:, copy], told, actions[:, now], place, rings)
             scores, _ = network.picture(tokens)
             torch.testing.assert_close(whole.scores[:, copy], scores, rtol=0, atol=3e-5)
@@ -117,12 +134,14 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
 
 def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
     frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
-    actions, time = torch.tensor([[3, 1]]), torch.arange(2)[None]
-    base = network(frames, tau, actions, time, full(2)).estimate[:, 1]
+    actions, time, jump = torch.tensor([[3, 1]]), torch.arange(2)[None], torch.tensor([[0, 1]])
+    base = network(frames, tau, actions, time, full(2), jump).estimate[:, 1]
     for other in (
-        network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2)),
-        network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2)),
-        network(frames, tau, torch.tensor([[3, 2]]), time, full(2)),
+        network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2), jump),
+        network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2), jump),
+        network(frames, tau, torch.tensor([[3, 2]]), time, full(2), jump),
+        network(frames, tau, actions, time, full(2), jump + 1),
+        network(frames, tau, actions, time, full(2), jump * 0),
     ):
         assert (other.estimate[:, 1] - base).abs().max() > 1e-3
 

@@ -26,6 +26,8 @@ from dfgym.world import bundle
 from dfgym.world.card import Model, Sampler
 from dfgym.world.dynamics import Dynamics
 
+JUMPING = Model(dim=16, depth=1, heads=2, patch=2, window=3, shortcut=4)
+
 
 @pytest.fixture(scope="session")
 def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -85,8 +87,10 @@ def test_it_learns_the_toy_and_the_world_obeys(trained: Path, tmp_path: Path) ->
 def test_a_stopped_run_goes_on_bit_for_bit(
     walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = tiny(walks, tmp_path / "whole")
+    whole = tiny(walks, tmp_path / "whole", model=JUMPING, shortcut_from=0.25)
     train(whole)
+    learned = read_checkpoint(whole.out)[0]["network.embed_jump"]
+    assert learned.abs().sum() > 0, "jumps are learned"
 
     class Stop(Exception):
         pass
@@ -122,7 +126,7 @@ def test_training_leaves_global_generators_alone(walks: Path, tmp_path: Path) ->
 
 
 def test_two_processes_share_the_batch_and_agree(walks: Path, tmp_path: Path) -> None:
-    config = tiny(walks, tmp_path / "two", steps=3, image_steps=1)
+    config = tiny(walks, tmp_path / "two", steps=3, image_steps=1, model=JUMPING, shortcut_from=0.5)
     file = config.out / "config.json"
     write_json(file, settings(config))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -215,6 +219,14 @@ def test_packing_refuses_bad_names_and_existing_worlds(trained: Path, tmp_path: 
     assert world.card.actions.keys == {"a": 0, "d": 1}
     with pytest.raises(WorldError, match="never change"):
         pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1")
+
+
+def test_a_model_of_whole_blocks_is_no_world(walks: Path, tmp_path: Path) -> None:
+    for law in ("teacher_forcing", "full_sequence"):
+        train(tiny(walks, tmp_path / law, law=law))
+    pack(tmp_path / "teacher_forcing", tmp_path / "toy-walk-v0", "toy-walk-v0")
+    with pytest.raises(ConfigError, match="'full_sequence': such a model makes whole blocks"):
+        pack(tmp_path / "full_sequence", tmp_path / "toy-walk-v1", "toy-walk-v1")
 
 
 def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The diffusion-forcing objective: every frame at a level of its own.
+"""Training laws: at which level each frame is learned, and what it sees meanwhile.
 
 Each frame of a sequence stands in it twice: once as its successors see it (a context copy, at a
 level drawn by `context_levels`) and once to be denoised (a target copy, at a level drawn by
@@ -8,18 +8,32 @@ kind of context and none is spent on a past too noisy to predict from. (The layo
 diffusion, Arriola et al. 2025, section 4; the levels of diffusion forcing, Chen et al. 2024,
 algorithm 1.)
 
+| law | context copies | target copies | a target sees |
+|---|---|---|---|
+| `diffusion_forcing` | each a level of its own | each a level of its own | contexts before it |
+| `teacher_forcing` | clean | each a level of its own | contexts before it |
+| `full_sequence` | clean; for reward and end only | one level for a block | its whole block |
+
+A block of `full_sequence` is `window + 1` frames long and begins anywhere in a sequence; its first
+`clean_frames` are clean and not learned (the chunked model of video generators; 0: none).
+
 Legend: b batch, t frames, h w c a frame.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor
 
 from dfgym.diffusion.levels import context_levels, target_levels
 from dfgym.diffusion.path import interpolate
+from dfgym.diffusion.shortcut import draw_jumps, join, span, toward
+
+Law = Literal["diffusion_forcing", "teacher_forcing", "full_sequence"]
+LAWS: tuple[str, ...] = get_args(Law)
 
 
 class Forced(NamedTuple):
@@ -30,6 +44,7 @@ class Forced(NamedTuple):
     actions: Tensor
     time: Tensor
     mask: Tensor
+    jump: Tensor
 
 
 def visibility(segment: Tensor, window: int) -> Tensor:
@@ -58,6 +73,10 @@ def force(
     window: int,
     shift: float,
     generator: Generator,
+    law: str = "diffusion_forcing",
+    clean_frames: int = 0,
+    shortcut: int = 0,
+    jumping: int = 0,
 ) -> Forced:
     """Draw levels and noise for a batch of sequences.
 
@@ -68,18 +87,59 @@ def force(
         window: how many past frames a frame attends to.
         shift: how far target levels lean to noise, see `levels.shifted`.
         generator: of the CPU; its draws are the same on every device.
+        law: one of `LAWS`.
+        clean_frames: of each block of `full_sequence`.
+        shortcut: finest number of denoising steps, see `diffusion.shortcut`.
+        jumping: in so many rows, the first, every target copy is one to jump from.
     """
     b, t = actions.shape
-    tau = torch.cat(
-        (context_levels((b, t), generator), target_levels((b, t), shift, generator)), 1
-    ).to(clean.device)
+    past, tau = context_levels((b, t), generator), target_levels((b, t), shift, generator)
+    mask = visibility(segment, window)
+    if law != "diffusion_forcing":
+        past = torch.ones_like(past)
+    if law == "full_sequence":
+        place = torch.arange(t) + torch.randint(window + 1, (b, 1), generator=generator)
+        block = place // (window + 1)
+        tau = tau.gather(1, block)
+        tau[place % (window + 1) < clean_frames] = 1
+        block = block.to(segment.device)
+        together = (block[:, :, None] == block[:, None]) & (segment[:, :, None] == segment[:, None])
+        mask[:, t:] = torch.cat((torch.zeros_like(together), together), 2)
     twice = clean.repeat(1, 2, 1, 1, 1)
     noise = torch.randn(twice.shape, generator=generator).to(clean.device)
+    jump = torch.zeros_like(actions, device="cpu")
+    if jumping:
+        tau[:jumping], jump[:jumping] = draw_jumps((jumping, t), shortcut, generator)
+    levels = torch.cat((past, tau), 1).to(clean.device)
     time = torch.arange(t, device=clean.device).repeat(b, 2)
     return Forced(
-        interpolate(twice, noise, tau),
-        tau,
+        interpolate(twice, noise, levels),
+        levels,
         actions.repeat(1, 2),
         time,
-        visibility(segment, window),
+        mask,
+        torch.cat((torch.zeros_like(jump), jump), 1).to(clean.device),
     )
+
+
+def bootstrap(estimate: Callable[[Forced], Tensor], forced: Forced, shortcut: int) -> Tensor:
+    """What the target copies of rows that jump shall estimate, `(b, t, h, w, c)`.
+
+    Args:
+        estimate: of all `2 t` copies, by a network that stands still.
+        forced: rows of which every target copy jumps.
+        shortcut: finest number of denoising steps.
+    """
+    t = forced.tau.shape[1] // 2
+    past, tau = forced.tau.split(t, 1)
+    half = span(forced.jump[:, t:], shortcut) / 2
+    told = forced._replace(jump=(forced.jump - 1).clamp(min=0))
+    first = estimate(told)[:, t:]
+    frames = toward(forced.frames[:, t:], first, tau, half)
+    second = estimate(
+        told._replace(
+            frames=torch.cat((forced.frames[:, :t], frames), 1),
+            tau=torch.cat((past, tau + half), 1),
+        )
+    )[:, t:]
+    return join(first, second, tau, half)

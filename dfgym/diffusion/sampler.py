@@ -18,7 +18,9 @@ from torch import Tensor
 Denoise = Callable[[Tensor, float, int], Tensor]
 
 
-def sample(denoise: Denoise, noise: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
+def sample(
+    denoise: Denoise, noise: Tensor, levels: Sequence[float], *, straight: bool = False
+) -> tuple[Tensor, Tensor]:
     """Denoise from `levels[0]` = 0 to 1.
 
     Args:
@@ -26,10 +28,12 @@ def sample(denoise: Denoise, noise: Tensor, levels: Sequence[float]) -> tuple[Te
             steps.
         noise: the start, standard normal, any shape.
         levels: rising signal levels in [0, 1), the first 0.
+        straight: go straight toward each estimate, as a network means it that was told how far the
+            step jumps.
 
     Returns:
-        The clean sample, and the first estimate, which is the conditional mean of the sample given
-        the context: at tau = 0 the input says nothing.
+        The clean sample, and the first estimate, which without jumps is the conditional mean of the
+        sample given the context: at tau = 0 the input says nothing.
     """
     x = noise
     first = previous = None
@@ -40,7 +44,7 @@ def sample(denoise: Denoise, noise: Tensor, levels: Sequence[float]) -> tuple[Te
         step = estimate + (x - estimate) * (u1 / u0)
         if previous is None:
             first = estimate
-        else:
+        elif not straight:
             slope = (estimate - previous) / (tau - levels[i - 1])
             step = step + slope * (u0 - u1 - (u1 * math.log(u0 / u1) if u1 else 0.0))
         x, previous = step, estimate

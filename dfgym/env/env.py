@@ -9,26 +9,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfgym.env.actions import check_action
+from dfgym.actions import check_action, key_codes
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
-from dfgym.errors import ConfigError, StateError
-from dfgym.frames import upscale
-from dfgym.world.card import Card
+from dfgym.errors import StateError
+from dfgym.render import RENDER_MODES, check_render_mode, draw
 from dfgym.world.shelf import DEFAULT
-
-RENDER_MODES = ["rgb_array"]
-RENDER_SIDE = 256
-"""Rendered frames are at least this many pixels wide and high, so that people can see them."""
-
-_KEY_CODES = {  # SDL's, which `gymnasium.utils.play` goes by
-    "left": 0x40000050,
-    "right": 0x4000004F,
-    "up": 0x40000052,
-    "down": 0x40000051,
-    "space": ord(" "),
-    "return": ord("\r"),
-}
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
@@ -56,6 +42,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        compile: bool = False,
+        precision: str = "float32",
         render_mode: str | None = None,
     ) -> None:
         """Load a world.
@@ -67,6 +55,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             context_mode: how finished frames are shown to the model, `clean`, `told_noisy`,
                 `noised` or `dynamic`; None: the card's.
             context_noise: how noisy they are shown, in [0, 1); None: the card's.
+            compile: fuse the network with `torch.compile`, which takes up to a minute to begin and
+                needs a C++ compiler.
+            precision: of the matrix products, `float32` or `bfloat16`.
             render_mode: `rgb_array` or None; through `gym.make` also `rgb_array_list` and `human`.
 
         Raises:
@@ -83,6 +74,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             denoising_steps=denoising_steps,
             context_mode=context_mode,
             context_noise=context_noise,
+            compile=compile,
+            precision=precision,
         )
         card = self._rows.world.card
         self.observation_space, self.action_space = spaces(self._rows)
@@ -188,7 +181,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-        return key_codes(self._open().world.card)
+        return key_codes(self._open().world.card.actions.keys)
 
     def _open(self) -> Rows:
         if self._rows is None:
@@ -230,26 +223,3 @@ def spaces(rows: Rows) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
     frames, scale = rows.world.card.frames, rows.world.card.frames.observation_scale
     shape = (frames.height * scale, frames.width * scale, 3)
     return gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(rows.world.card.actions.n)
-
-
-def check_render_mode(mode: str | None) -> str | None:
-    """Return the mode if an environment itself can draw it; raises ConfigError if not."""
-    if mode is not None and mode not in RENDER_MODES:
-        raise ConfigError(
-            f"render_mode {mode!r} must be 'rgb_array' or None; gym.make (not make_vec, nor the "
-            f"class itself) also takes 'rgb_array_list' and 'human'"
-        )
-    return mode
-
-
-def draw(mode: str | None, frame: np.ndarray) -> np.ndarray:
-    """Draw a model-size frame for people; raises ConfigError without a render mode."""
-    if mode is None:
-        raise ConfigError("render_mode is None: give render_mode='rgb_array' to gym.make")
-    return upscale(frame, -(-RENDER_SIDE // min(frame.shape[:2])))
-
-
-def key_codes(card: Card) -> dict[tuple[int, ...], int]:
-    """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-    keys = card.actions.keys.items()
-    return {(_KEY_CODES[key] if key in _KEY_CODES else ord(key),): action for key, action in keys}

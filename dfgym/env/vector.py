@@ -10,11 +10,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dfgym.env.actions import check_actions, is_whole
-from dfgym.env.env import RENDER_MODES, check_render_mode, draw, registered_limit, spaces
+from dfgym.actions import check_actions, is_whole
+from dfgym.env.env import registered_limit, spaces
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
+from dfgym.render import RENDER_MODES, check_render_mode, draw
 from dfgym.world.shelf import DEFAULT
 
 MAX_ENVS = 2**16
@@ -37,6 +38,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        compile: bool = False,
+        precision: str = "float32",
         render_mode: str | None = None,
     ) -> None:
         """Load a world.
@@ -51,6 +54,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             denoising_steps: solver steps for each frame.
             context_mode: how finished frames are shown to the model.
             context_noise: how noisy they are shown.
+            compile: fuse the network with `torch.compile`.
+            precision: of the matrix products, `float32` or `bfloat16`.
             render_mode: `rgb_array` or None.
 
         Raises:
@@ -80,6 +85,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             denoising_steps=denoising_steps,
             context_mode=context_mode,
             context_noise=context_noise,
+            compile=compile,
+            precision=precision,
         )
         card = self._rows.world.card
         if limit is None:

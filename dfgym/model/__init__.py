@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dfgym.errors import ConfigError
+from dfgym.model.recurrent import Recurrent
 from dfgym.model.transformer import Transformer, TransformerConfig
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card
 
 __all__ = [
+    "Network",
+    "Recurrent",
     "Transformer",
     "TransformerConfig",
     "build",
@@ -23,37 +28,67 @@ __all__ = [
 ]
 
 
+class Network(Protocol):
+    """What steps a world's frames; every kind of model does it, each with a past of its own form.
+
+    A past is a sequence of rings: tuples of tensors `(b, r, ...)`. A pass over a row's frame number
+    `time` reads slots of at most the `r - 1` frames before it and writes slot `time % r` alone,
+    so that the last pass over a frame is the one that its successors see.
+    """
+
+    def empty_rings(self, rows: int, device: torch.device) -> Sequence[tuple[Tensor, ...]]:
+        """The past of `rows` rows that have none, all zeros."""
+
+    def told(self, tau: float, jump: int = 0) -> Any:
+        """What `step` needs to know of a level and a jump."""
+
+    def now(self, time: Tensor) -> Any:
+        """What `step` needs to know of where in time rows are, int64 `(b,)`."""
+
+    def step(self, frames: Tensor, told: Any, actions: Tensor, now: Any, rings: Any) -> Tensor:
+        """One pass over one frame a row; the last tokens. Writes the rings in place."""
+
+    def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and estimate of last tokens, both `(b, h, w, c)`."""
+
+    def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of reward `(b, R)` and termination `(b,)` of last tokens."""
+
+
 def network_config(card: Card) -> TransformerConfig:
-    """Read the network's configuration off a card.
+    """Read the network's configuration, which all kinds share, off a card."""
+    return TransformerConfig(
+        height=card.frames.height,
+        width=card.frames.width,
+        channels=len(card.frames.palette) or 3,
+        categorical=bool(card.frames.palette),
+        actions=card.actions.n,
+        rewards=len(card.rewards.values),
+        dim=card.model.dim,
+        depth=card.model.depth,
+        heads=card.model.heads,
+        patch=card.model.patch,
+        window=card.model.window,
+        shortcut=card.model.shortcut,
+    )
+
+
+def build(card: Card) -> Transformer | Recurrent:
+    """Build a card's network with fresh weights.
 
     Raises:
         ConfigError: a model kind that this version does not know.
     """
     match card.model.kind:
         case "transformer":
-            return TransformerConfig(
-                height=card.frames.height,
-                width=card.frames.width,
-                channels=len(card.frames.palette) or 3,
-                categorical=bool(card.frames.palette),
-                actions=card.actions.n,
-                rewards=len(card.rewards.values),
-                dim=card.model.dim,
-                depth=card.model.depth,
-                heads=card.model.heads,
-                patch=card.model.patch,
-                window=card.model.window,
-            )
+            return Transformer(network_config(card))
+        case "recurrent":
+            return Recurrent(network_config(card))
         case kind:
-            raise ConfigError(f"model kind is {kind!r}; allowed is 'transformer'")
+            raise ConfigError(f"model kind is {kind!r}; allowed are 'transformer', 'recurrent'")
 
 
-def build(card: Card) -> Transformer:
-    """Build a card's network with fresh weights."""
-    return Transformer(network_config(card))
-
-
-def build_empty(card: Card) -> Transformer:
+def build_empty(card: Card) -> Transformer | Recurrent:
     """Build a card's network on the meta device: shapes, for weights that come from a file."""
     with torch.device("meta"), _NoDraws():
         return build(card)

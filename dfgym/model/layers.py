@@ -58,24 +58,29 @@ def modulate(x: Tensor, by: Tensor) -> Tensor:
 
 
 def rotary(time: Tensor, size: int) -> Tensor:
-    """Rotary positions in time (Su et al. 2021), as unit complex numbers.
+    """Rotary positions in time (Su et al. 2021), as cosines and sines.
 
     Args:
         time: `(b, t)` int64, any origin: attention sees differences only.
         size: e, the width of a head.
 
     Returns:
-        complex64 `(b, t, 1, 1, 1, e / 2)`. Angles are reduced in float64, so that frame 10**7 is as
-        exact as frame 1.
+        float32 `(b, t, 1, 1, 1, e / 2, 2)`. Angles are reduced in float64, so that frame 10**7 is
+        as exact as frame 1.
     """
     rate = 100.0 ** -(torch.arange(size // 2, device=time.device, dtype=torch.float64) * 2 / size)
     angle = time[..., None, None, None, None].double() * rate
-    return torch.complex(angle.cos().float(), angle.sin().float())
+    return torch.stack((angle.cos().float(), angle.sin().float()), -1)
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Turn float32 `(b, t, ., ., ., e)` by its frame's angles."""
-    return torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2))) * turn).flatten(-2)
+    x = x.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # which fuses these, but knows no complex numbers
+        (a, b), (cos, sin) = x.unbind(-1), turn.unbind(-1)
+        return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+    x = torch.view_as_complex(x) * torch.view_as_complex(turn)
+    return torch.view_as_real(x).flatten(-2)
 
 
 class TimeAttention(nn.Module):
@@ -139,7 +144,7 @@ class Now(NamedTuple):
     """Where in time each row of a batch is; the same for all passes over one frame.
 
     Attributes:
-        turn: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2)`.
+        turn: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2, 2)`.
         place: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
         mask: `(b, r, 1, 1)` float, 0 where a slot of the ring is visible and -inf where not.
     """

@@ -30,6 +30,7 @@ class TransformerConfig:
         rewards: number of reward buckets.
         dim, depth, heads, patch: width, blocks, attention heads, cells a token side.
         window: how many past frames a frame attends to.
+        shortcut: finest number of denoising steps whose jumps it is told, a power of two; 0: none.
     """
 
     height: int
@@ -43,6 +44,7 @@ class TransformerConfig:
     heads: int = 4
     patch: int = 2
     window: int = 6
+    shortcut: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
@@ -98,6 +100,8 @@ class Transformer(nn.Module):
         )
         self.embed_action = nn.Embedding(config.actions + 1, d)
         self.embed_level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
+        if config.shortcut:  # of the jumps above 0, which adds nothing
+            self.embed_jump = nn.Parameter(torch.zeros(config.shortcut.bit_length() - 1, d))
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.depth))
         self.out = Convolution(d, cell, zero=True)
         self.head = Convolution(d, d)
@@ -113,18 +117,21 @@ class Transformer(nn.Module):
         x = frames.view(n, h // p, p, w // p, p, c).transpose(2, 3).reshape(n, h // p, w // p, -1)
         return self.embed_patch(x) + self.embed_site
 
-    def condition(self, tau: Tensor, action: Tensor) -> Tensor:
-        """Conditions `(n, d)` of levels `(n,)` and embedded actions `(n, d)`."""
+    def condition(self, tau: Tensor, action: Tensor, jump: Tensor) -> Tensor:
+        """Conditions `(n, d)` of levels `(n,)`, embedded actions `(n, d)` and jumps `(n,)`."""
         angle = tau[:, None] * (
             math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
         )
         level = self.embed_level(torch.cat((angle.cos(), angle.sin()), 1))
+        if self.config.shortcut:
+            level = level + F.pad(self.embed_jump, (0, 0, 1, 0))[jump]
         return F.silu(level + action)
 
-    def told(self, tau: float) -> Told:
-        """What `step` needs to know of a level."""
+    def told(self, tau: float, jump: int = 0) -> Told:
+        """What `step` needs to know of a level, and of the jump from there."""
         actions = self.embed_action.weight
-        condition = self.condition(torch.full_like(actions[:, 0], tau), actions)
+        level = torch.full_like(actions[:, 0], tau)
+        condition = self.condition(level, actions, torch.full_like(level, jump, dtype=torch.int64))
         return Told(actions, torch.stack([self.modulations(b, condition) for b in self.blocks], 1))
 
     @staticmethod
@@ -148,7 +155,13 @@ class Transformer(nn.Module):
         return heads[:, :-1], heads[:, -1]
 
     def forward(
-        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
+        self,
+        frames: Tensor,
+        tau: Tensor,
+        actions: Tensor,
+        time: Tensor,
+        mask: Tensor,
+        jump: Tensor,
     ) -> Output:
         """See whole sequences at once.
 
@@ -158,10 +171,12 @@ class Transformer(nn.Module):
             actions: `(b, t)` int64, the action that led to each frame.
             time: `(b, t)` int64, each frame's position in time.
             mask: `(b, t, t)` bool, True where a frame (row) sees another (column).
+            jump: `(b, t)` int64, how far the sampler will jump, see `diffusion.shortcut`; 0 where
+                the estimate itself is asked for.
         """
         t = frames.shape[1]
         action = self.embed_action(actions.flatten())
-        condition = self.condition(tau.flatten(), action)
+        condition = self.condition(tau.flatten(), action, jump.flatten())
         x = self.embed(frames.flatten(0, 1)) + action[:, None, None]
         turn = rotary(time, self.config.dim // self.config.heads)
         for block in self.blocks:

@@ -30,7 +30,7 @@ def settle(
     Raises:
         ConfigError: they are not allowed.
     """
-    choose_sampling(card.sampler, denoising_steps, context_mode, context_noise)
+    choose_sampling(card, denoising_steps, context_mode, context_noise)
     mode = card.sampler.context_mode if context_mode is None else context_mode
     noise = card.sampler.context_noise if context_noise is None else context_noise
     return Settings(

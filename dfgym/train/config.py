@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from dfgym.diffusion.forcing import Law
+from dfgym.diffusion.targets import Weight
 from dfgym.errors import ConfigError, DataError
 from dfgym.world.card import Model, Sampler
 from dfgym.world.fields import read
@@ -45,6 +47,15 @@ class TrainConfig:
     """Of matrices, in both."""
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones that are packed."""
+    shortcut_from: float = 0.6
+    """Share of the steps after which a quarter of the sequences learns to jump, where the model has
+    a `shortcut`."""
+    law: Law = "diffusion_forcing"
+    """Which levels frames are learned at: each its own, or those of a method to compare with."""
+    clean_frames: int = 0
+    """Frames of each block that `full_sequence` is given clean."""
+    weight: Weight = "uniform"
+    """How an error counts at each level."""
     held_out: float = 0.05
     """Last share of the episodes, kept from training: starts and evaluation come from them."""
     seed: int = 0
@@ -81,7 +92,7 @@ class TrainConfig:
             whole = kind is float and type(value) is int
             if kind in _WORDS and type(value) is not kind and not whole:
                 raise ConfigError(f"{name} is {value!r}; it must be a {_WORDS[kind]}")
-        for name in ("optimizer", "precision"):
+        for name in ("optimizer", "precision", "law", "weight"):
             allowed = get_args(get_type_hints(TrainConfig)[name])
             if getattr(self, name) not in allowed:
                 raise ConfigError(
@@ -103,10 +114,22 @@ class TrainConfig:
             ("held_out", self.held_out, 0 < self.held_out < 1, "0 < held_out < 1"),
             ("ema", self.ema, 0 <= self.ema < 1, "0 <= ema < 1"),
             ("cooldown", self.cooldown, 0 <= self.cooldown <= 1, "0 <= cooldown <= 1"),
+            ("shortcut_from", self.shortcut_from, 0 <= self.shortcut_from <= 1, "0 to 1"),
             ("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63"),
         ):
             if not fits:
                 raise ConfigError(f"{name} is {value}; allowed is {span}")
+        most = self.model.window if self.law == "full_sequence" else 0
+        if not 0 <= self.clean_frames <= most:
+            raise ConfigError(
+                f"clean_frames is {self.clean_frames}; with law {self.law!r} and a window of "
+                f"{self.model.window} allowed is 0 to {most}"
+            )
+        if self.model.shortcut and self.law == "full_sequence":
+            raise ConfigError(
+                "law is 'full_sequence', whose frames share a level, and model.shortcut "
+                f"{self.model.shortcut}; set it to 0"
+            )
 
 
 def to_plain(config: TrainConfig) -> dict[str, Any]:

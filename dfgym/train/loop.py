@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,7 @@ class Batch(NamedTuple):
     rewards: Tensor
     terminated: Tensor
     valid: Tensor
+    jumping: int
 
 
 class Batches:
@@ -110,6 +112,9 @@ class Batches:
             window["valid"] = torch.zeros_like(window["valid"])
         clean = self.codec.encode(window["frames"])
         seed = mix(config.seed, step * self.process.size + self.process.rank)
+        first = config.image_steps + round(config.shortcut_from * config.steps)
+        learns = config.model.shortcut > 0 and step >= first
+        jumping = math.ceil(len(clean) / 4) if learns else 0
         forced = force(
             clean,
             window["actions"],
@@ -117,8 +122,13 @@ class Batches:
             window=config.model.window,
             shift=config.sampler.shift,
             generator=torch.Generator().manual_seed(seed),
+            law=config.law,
+            clean_frames=config.clean_frames,
+            shortcut=config.model.shortcut,
+            jumping=jumping,
         )
-        return Batch(forced, clean, window["rewards"], window["terminated"], window["valid"])
+        rewards, ended, valid = (window[name] for name in ("rewards", "terminated", "valid"))
+        return Batch(forced, clean, rewards, ended, valid, jumping)
 
 
 def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -189,8 +199,7 @@ def train(config: TrainConfig) -> Path:
         DeviceError: the device is not there.
     """
     device = pick_device(config.device)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     if config.precision == "bfloat16" and device.type == "mps":
         raise DeviceError("precision is 'bfloat16'; on mps use 'float32'")
@@ -238,7 +247,15 @@ def _train(
         for step in range(start, total):
             batch = batches(step, device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss = losses(parallel, *batch, categorical=bool(found.palette))
+                loss = losses(
+                    parallel,
+                    *batch,
+                    categorical=bool(found.palette),
+                    target=config.model.target,
+                    scheme=config.weight,
+                    teacher=average.module,
+                    shortcut=config.model.shortcut,
+                )
             loss.total.backward()
             # Far above the usual norm: it only stops a freak batch from undoing the run.
             norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)

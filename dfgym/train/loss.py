@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from dfgym.diffusion.forcing import Forced
-from dfgym.model import Transformer
+from dfgym.diffusion.forcing import Forced, bootstrap
+from dfgym.diffusion.targets import goal, weight
 from dfgym.model.transformer import Output
 
 
@@ -29,33 +29,41 @@ class Losses(NamedTuple):
         return self.frame + self.reward + self.termination
 
 
-def frame_loss(output: Output, clean: Tensor, *, categorical: bool) -> Tensor:
-    """Error of each frame's estimate, `(b, t)`.
+def frame_loss(scores: Tensor, wanted: Tensor, *, categorical: bool) -> Tensor:
+    """Error of what the network says of each frame, `(b, t)`.
 
     One-hot colours: the cross-entropy of every cell, summed, whose minimiser is again the expected
     clean frame but which also punishes confident mistakes (Dieleman et al. 2022, section 3.2).
     Otherwise the squared error, summed over the frame.
+
+    Args:
+        scores: `(b, t, h, w, c)`.
+        wanted: like `scores`, in the target's space; of colours, probabilities brought to [-1, 1].
+        categorical: whether channels are colours.
     """
     if categorical:
         return (
-            F.cross_entropy(
-                output.scores.flatten(0, 3), clean.argmax(-1).flatten(), reduction="none"
-            )
-            .view(clean.shape[:4])
+            F.cross_entropy(scores.flatten(0, 3), (wanted.flatten(0, 3) + 1) / 2, reduction="none")
+            .view(wanted.shape[:4])
             .sum((2, 3))
         )
-    return (output.estimate - clean).square().sum((2, 3, 4))
+    return (scores - wanted).square().sum((2, 3, 4))
 
 
 def losses(
-    network: Transformer | torch.nn.Module,
+    network: nn.Module,
     forced: Forced,
     clean: Tensor,
     rewards: Tensor,
     terminated: Tensor,
     valid: Tensor,
+    jumping: int = 0,
     *,
     categorical: bool,
+    target: str = "x",
+    scheme: str = "uniform",
+    teacher: nn.Module | None = None,
+    shortcut: int = 0,
 ) -> Losses:
     """Run the network on both copies of every frame and compare.
 
@@ -72,20 +80,38 @@ def losses(
         terminated: `(b, t)` bool, whether the episode ended there.
         valid: `(b, t)` bool, whether the two are known, since an action led there from a frame
             in the window; none is in the image stage.
+        jumping: how many rows, the first, learn to jump.
         categorical: see `frame_loss`.
+        target: what the network says, see `diffusion.targets`.
+        scheme: how errors count there.
+        teacher: the averaged network, which says where jumps should lead.
+        shortcut: finest number of denoising steps.
     """
     t = clean.shape[1]
+    if jumping:
+        assert teacher is not None
+        rows = Forced(*(part[:jumping] for part in forced))
+        with torch.no_grad():
+            reached = bootstrap(lambda told: teacher(*told).estimate, rows, shortcut)
+        clean = torch.cat((reached, clean[jumping:]))
     output: Output = network(*forced)
-    target = Output(*(part[:, t:] for part in output))
-    counts = (valid | ~valid.any()).float()
-    frame = frame_loss(target, clean, categorical=categorical)
-    frame = (frame * counts).sum() / counts.sum()
-    weight = (valid & (forced.tau[:, :t] >= 0.7)).float()
-    weight = weight / weight.sum().clamp(min=1)
+    past, tau = forced.tau.split(t, 1)
+    learned = tau < 1  # the clean frames of a block are given
+    counts = ((valid | ~valid.any()) & learned).float()
+    tau = tau.where(learned, 0.0)
+    frame = frame_loss(
+        output.scores[:, t:],
+        goal(clean, forced.frames[:, t:], tau, target),
+        categorical=categorical,
+    )
+    counted = weight(tau, past, target, scheme) * counts
+    frame = (frame * counted).sum() / counts.sum().clamp(min=1)
+    share = (valid & (past >= 0.7)).float()
+    share = share / share.sum().clamp(min=1)
     reward = F.cross_entropy(
         output.reward[:, :t].flatten(0, 1), rewards.flatten(), reduction="none"
     )
     termination = F.binary_cross_entropy_with_logits(
         output.termination[:, :t], terminated.float(), reduction="none"
     )
-    return Losses(frame, (reward * weight.flatten()).sum(), (termination * weight).sum())
+    return Losses(frame, (reward * share.flatten()).sum(), (termination * share).sum())

@@ -11,7 +11,7 @@ import numpy as np
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import first_held_out
-from dfgym.errors import DataError
+from dfgym.errors import ConfigError, DataError
 from dfgym.train.checkpoint import averaged_weights, check_data, read_checkpoint
 from dfgym.train.config import TrainConfig, from_settings
 from dfgym.train.survey import Survey, survey
@@ -134,12 +134,18 @@ def pack(run: Path, out: Path, name: str, shown: Presentation | None = None) -> 
 
     Raises:
         DataError: the run holds no whole checkpoint, or its data are gone, damaged or others.
+        ConfigError: its law makes blocks of frames, not a frame at a time.
         WorldError: the name is malformed, or `out` exists already.
     """
     check_name(name)
     tensors, step, settings = read_checkpoint(run)
     recorded = settings.pop("recorded", None)
     config = from_settings(settings, run)
+    if config.law == "full_sequence":
+        raise ConfigError(
+            f"{run} was trained with law 'full_sequence': such a model makes whole blocks of "
+            "frames, before the actions in them are known, so no environment can step it"
+        )
     stores = [EpisodeStore.open(path) for path in config.data]
     check_data(run, recorded, stores)
     if step < 1:

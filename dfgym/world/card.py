@@ -21,6 +21,7 @@ from dfgym.world import fields
 FORMAT = 1
 CARD_FILE = "world.toml"
 CONTEXT_MODES = ("clean", "told_noisy", "noised", "dynamic")
+TARGETS = ("x", "v", "eps")
 MAX_CARD_BYTES = 64 * 1024
 MAX_LINE = 1024  # tomllib takes quadratic time in a dotted key's parts: 64 kB of "a.a.a" is minutes
 MAX_SIDE = 2048  # pixels of an observation
@@ -159,19 +160,33 @@ class Model:
     heads: int
     patch: int
     window: int
-    """Frames that the model can attend to."""
+    """Frames that the transformer can attend to, and that any model is given of a start."""
+    shortcut: int = 0
+    """Finest number of denoising steps whose jumps the network is told, a power of two; 0: it knows
+    none."""
+    target: str = "x"
+    """What the network says of a frame, see `diffusion.targets`."""
     kind: str = "transformer"
 
     def __post_init__(self) -> None:
-        fields.one_of("model.kind", self.kind, ("transformer",))
+        fields.one_of("model.kind", self.kind, ("transformer", "recurrent"))
         fields.between("model.dim", self.dim, 1, 2048)
         fields.between("model.depth", self.depth, 1, 64)
         fields.between("model.heads", self.heads, 1, 64)
         fields.between("model.patch", self.patch, 1, 64)
         fields.between("model.window", self.window, 1, 1024)
+        fields.one_of("model.target", self.target, TARGETS)
+        if self.shortcut and self.target != "x":
+            raise WorldError(f"model.target = {self.target!r}: must be x where there is a shortcut")
+        fields.one_of("model.shortcut", self.shortcut, (0, 2, 4, 8, 16, 32, 64, 128))
         if self.dim % (2 * self.heads):
             raise WorldError(
                 f"model.dim = {self.dim}: must be an even multiple of model.heads = {self.heads}"
+            )
+        if self.kind == "recurrent" and self.heads != 1:
+            raise WorldError(
+                f"model.heads = {self.heads}: must be 1 where model.kind is 'recurrent', which has "
+                "no attention"
             )
 
 
@@ -234,6 +249,10 @@ class Card:
                 raise WorldError(
                     f"model.patch = {self.model.patch}: must divide frames.{side} = {size}"
                 )
+        if self.frames.palette and self.model.target != "x":
+            raise WorldError(
+                f"model.target = {self.model.target!r}: must be x where frames.palette has colours"
+            )
         for key in ("data", "training", "measured"):
             fields.plain(key, getattr(self, key))
 

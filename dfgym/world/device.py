@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import torch
 
@@ -14,12 +15,14 @@ logger = logging.getLogger("dfgym")
 def pick_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device; `auto` prefers CUDA.
 
+    Of the processes that `torchrun` starts on a machine, each takes a CUDA device of its own.
+
     Raises:
         ConfigError: another name.
         DeviceError: CUDA is asked for and this machine or this torch build lacks it.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as reason:
@@ -31,4 +34,6 @@ def pick_device(name: str) -> torch.device:
             f"device is {name!r}, but this machine or this torch build has "
             f"{torch.cuda.device_count()} CUDA devices; use device='cpu', or install a CUDA build"
         )
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return device

@@ -3,7 +3,7 @@
 Legend: b rows (environments), h w a frame, c channels inside the model, R reward buckets.
 
 A step of every row is `denoising_steps` network passes that make the next frame and one commit
-pass for each context level, which writes its keys and values for the frames to come and tells
+pass for each context level, which leaves in its rings what the frames to come read of it and tells
 reward and termination. Nothing here knows an environment: shells check actions and end episodes.
 """
 
@@ -21,11 +21,15 @@ from torch import Tensor
 from dfgym.diffusion import noise
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
+from dfgym.diffusion.targets import to_clean
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
-from dfgym.model import Transformer, build_empty
+from dfgym.model import Network, build_empty
+from dfgym.world import rings
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
+from dfgym.world.execution import Step, choose_step, warm_up
+from dfgym.world.rings import Rings
 from dfgym.world.sampling import choose_sampling
 
 RESET_GROUP = 8
@@ -58,7 +62,7 @@ class Transition(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _network(world: World, device: torch.device) -> Transformer:
+def _network(world: World, device: torch.device) -> Network:
     """The world's network on a device, shared by all who use the world: nobody writes to it."""
     network = build_empty(world.card)
     weights = {name: value.to(device) for name, value in world.weights.items()}
@@ -80,10 +84,11 @@ class Dynamics:
         denoising_steps: 1 to 128; the card's if None.
         context_mode: see `dfgym.diffusion.context`; the card's if None.
         context_noise: in [0, 1); the card's if None.
+        compile, precision: see `dfgym.world.execution`.
 
     Raises:
         ConfigError: a value outside what is allowed.
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or nothing to compile with.
     """
 
     def __init__(
@@ -95,17 +100,20 @@ class Dynamics:
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        compile: bool = False,
+        precision: str = "float32",
     ) -> None:
         if type(num_rows) is not int or num_rows < 1:
             raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
         self.world = world
         self.num_rows = num_rows
         self.device = pick_device(device)
-        self._levels, self._plan = choose_sampling(
-            world.card.sampler, denoising_steps, context_mode, context_noise
+        self._levels, self._plan, self._jump = choose_sampling(
+            world.card, denoising_steps, context_mode, context_noise
         )
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
+        self._step = choose_step(self._network, self.device, compile, precision)
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._frames = np.zeros(shape, np.uint8)
@@ -115,8 +123,24 @@ class Dynamics:
             self._rings = [
                 self._network.empty_rings(num_rows, self.device) for _ in self._plan.levels
             ]
-            taus = {*self._levels, *(told for _, told in self._plan.levels)}
-            self._told = {tau: self._network.told(tau) for tau in taus}
+            told = [(tau, self._jump) for tau in self._levels]
+            told += [(tau, 0) for _, tau in self._plan.levels]
+            self._told = {each: self._network.told(*each) for each in set(told)}
+        if compile:
+            self._warm_up()
+
+    @torch.inference_mode()
+    def _warm_up(self) -> None:
+        name, rows = self.world.card.name, self.num_rows
+        logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
+        frames = self._codec.encode(torch.from_numpy(self._frames).to(self.device))
+        actions, now = torch.zeros_like(self._time), self._network.now(self._time)
+        for level in self._rings:
+            if self.device.type == "cuda":  # a graph writes where it wrote when it was recorded
+                for part in (part for ring in level for part in ring):
+                    torch._dynamo.mark_static_address(part)
+            for told in self._told.values():
+                warm_up(self._step, frames, told, actions, now, level)
 
     def frames(self) -> np.ndarray:
         """The rows' current frames, uint8 `(b, h, w, 3)`, fresh."""
@@ -154,11 +178,10 @@ class Dynamics:
         contexts += contexts[:1] * (size - count)
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         key = torch.from_numpy(np.resize(seeds, size)).to(self.device)
-        rings = [self._network.empty_rings(size, self.device) for _ in self._plan.levels]
+        fresh = [self._network.empty_rings(size, self.device) for _ in self._plan.levels]
         none = self.world.card.actions.n
         for t in range(int(lengths.max())):
-            # A row whose context is over repeats its last frame, into slots that no later frame
-            # of it sees before it has overwritten them.
+            # A row whose context is over repeats its last frame, and so leaves what it has left.
             last = [min(t, len(frames) - 1) for frames, _ in contexts]
             frames = np.stack([frames[i] for (frames, _), i in zip(contexts, last, strict=True)])
             led = [
@@ -168,15 +191,13 @@ class Dynamics:
             self._commit(
                 self._codec.encode(torch.from_numpy(frames).to(self.device)),
                 torch.tensor(led, device=self.device),
-                torch.full((size,), t, device=self.device),
+                torch.tensor(last, device=self.device),
                 key,
-                rings,
+                fresh,
+                self._network.step,
             )
         where = torch.from_numpy(rows).to(self.device)
-        for level, fresh in zip(self._rings, rings, strict=True):
-            for ring, new in zip(level, fresh, strict=True):
-                for stored, value in zip(ring, new, strict=True):
-                    stored[where] = value[:count]
+        rings.put(self._rings, where, fresh)
         self._time[where] = lengths[:count]
         self._seeds[where] = key[:count]
         self._frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
@@ -187,16 +208,17 @@ class Dynamics:
         actions: Tensor,
         time: Tensor,
         seeds: Tensor,
-        rings: list[list[tuple[Tensor, Tensor]]],
+        levels: Sequence[Rings],
+        step: Step,
     ) -> Tensor:
         """Write finished frames into the rings of every context level; the last level's tokens."""
         now, tokens = self._network.now(time), None
-        for (applied, told), ring in zip(self._plan.levels, rings, strict=True):
+        for (applied, told), ring in zip(self._plan.levels, levels, strict=True):
             shown = clean
             if applied < 1:
                 eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
                 shown = interpolate(clean, eps, clean.new_tensor(applied))
-            tokens = self._network.step(shown, self._told[told], actions, now, ring)
+            tokens = step(shown, self._told[told, 0], actions, now, ring)
         assert tokens is not None
         return tokens
 
@@ -211,13 +233,15 @@ class Dynamics:
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            rings = self._rings[self._plan.reads[i]]
-            return network.picture(network.step(x, self._told[tau], action, now, rings))[1]
+            level = self._rings[self._plan.reads[i]]
+            told = self._told[tau, self._jump]
+            said = network.picture(self._step(x, told, action, now, level))[1]
+            return to_clean(said, x, x.new_tensor(tau), card.model.target)
 
-        x, mean = sample(denoise, start, self._levels)
+        x, mean = sample(denoise, start, self._levels, straight=self._jump > 0)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
-        tokens = self._commit(clean, action, time, seeds, self._rings)
+        tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
         reward, termination = network.outcome(tokens)
         self._time = time + 1
         chance = noise.uniform(seeds, time, noise.HEADS, 2).double()
@@ -238,24 +262,12 @@ class Dynamics:
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Copy everything that some rows' futures depend on.
 
-        Slots of the rings that are out of sight are written as 0, so that equal situations give
-        equal bytes however they were reached.
+        Equal situations give equal bytes, however they were reached.
         """
         where = torch.from_numpy(rows).to(self.device)
-        rings = torch.stack(
-            [
-                torch.stack([torch.stack((keys[where], values[where])) for keys, values in level])
-                for level in self._rings
-            ]
-        ).movedim(3, 0)  # rows, levels, layers, keys or values, slots, sites, heads, e
-        slots = rings.shape[4]
-        index = torch.arange(slots, device=self.device)
-        last = self._time[where, None] - 1
-        visible = (last - index) % slots <= last.clamp(max=slots - 2)
-        rings = rings * visible[:, None, None, None, :, None, None, None]
         return {
             "frame": self._frames[rows],
-            "rings": rings.cpu().numpy(),
+            "rings": rings.take(self._rings, where, self._time[where]).cpu().numpy(),
             "seed": self._seeds[where].cpu().numpy(),
             "time": self._time[where].cpu().numpy(),
         }
@@ -268,17 +280,14 @@ class Dynamics:
             ConfigError: the state was made with another context mode or number of its levels.
         """
         where = torch.from_numpy(rows).to(self.device)
-        rings = torch.from_numpy(state["rings"]).to(self.device).movedim(0, 3)
-        if len(rings) != len(self._rings):
+        saved = torch.from_numpy(state["rings"]).to(self.device).movedim(0, 3)
+        if len(saved) != len(self._rings):
             raise ConfigError(
-                f"the state has {len(rings)} context levels and this environment "
+                f"the state has {len(saved)} context levels and this environment "
                 f"{len(self._rings)}; restore it with the context_mode and denoising_steps it "
                 "was cloned with"
             )
-        for level, saved in zip(self._rings, rings, strict=True):
-            for ring, pair in zip(level, saved, strict=True):
-                for stored, value in zip(ring, pair, strict=True):
-                    stored[where] = value
+        rings.put(self._rings, where, saved)
         self._frames[rows] = state["frame"]
         self._seeds[where] = torch.from_numpy(state["seed"]).to(self.device)
         self._time[where] = torch.from_numpy(state["time"]).to(self.device)

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from dfgym.diffusion.context import ContextPlan, plan_context
 from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.shortcut import jump_of
 from dfgym.errors import ConfigError
-from dfgym.world.card import Sampler
+from dfgym.world.card import Card
 
 MAX_DENOISING_STEPS = 128
 
 
+class Sampling(NamedTuple):
+    """How frames are made.
+
+    Attributes:
+        levels: signal levels that a frame passes through.
+        context: how finished frames are shown meanwhile.
+        jump: what the network is told of the denoising steps' length, see `diffusion.shortcut`; 0
+            where they are none that it has learned to jump.
+    """
+
+    levels: list[float]
+    context: ContextPlan
+    jump: int
+
+
 def choose_sampling(
-    card: Sampler,
+    card: Card,
     denoising_steps: int | None,
     context_mode: str | None,
     context_noise: float | None,
-) -> tuple[list[float], ContextPlan]:
-    """The levels a frame passes through and how its context is shown; None leaves it to the card.
+) -> Sampling:
+    """How frames are made; None leaves it to the card.
 
     Raises:
         ConfigError: a value is not allowed, or would be without effect.
     """
-    steps = card.denoising_steps if denoising_steps is None else denoising_steps
+    steps = card.sampler.denoising_steps if denoising_steps is None else denoising_steps
     if type(steps) is not int or not 1 <= steps <= MAX_DENOISING_STEPS:
         raise ConfigError(
             f"denoising_steps is {steps!r}; allowed is an int from 1 to {MAX_DENOISING_STEPS}"
         )
-    mode = card.context_mode if context_mode is None else context_mode
-    noise = card.context_noise if context_noise is None else context_noise
+    mode = card.sampler.context_mode if context_mode is None else context_mode
+    noise = card.sampler.context_noise if context_noise is None else context_noise
     plan = plan_context(mode, noise, steps)  # a mode that there is not is told first
     if mode == "clean" and context_noise:
         raise ConfigError(
@@ -39,4 +57,6 @@ def choose_sampling(
             f"context_mode is {context_mode!r}, and this world has no context_noise of its own; "
             "give context_noise too, in [0, 1)"
         )
-    return denoising_levels(steps, card.shift), plan
+    jump = jump_of(steps, card.model.shortcut)
+    shift = 1.0 if jump else card.sampler.shift  # jumps go over equal parts of the path
+    return Sampling(denoising_levels(steps, shift), plan, jump)

@@ -1,0 +1,69 @@
+"""Many environments over several processes, one for each device, as `torchrun` starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import dfgym  # noqa: F401  registers the ids
+from dfgym.world import device
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import gymnasium as gym, numpy as np, torch
+import dfgym
+
+torch.set_num_threads(1)
+world, out = sys.argv[1:]
+rank, size, own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 3
+envs = gym.make_vec("DFWorld-v0", num_envs=own, world=world)
+envs.reset(seed=7 + rank * own)
+actions = np.random.default_rng(0).integers(0, 3, (6, size * own))[:, rank * own : (rank + 1) * own]
+played = [envs.step(each) for each in actions]
+frames, rewards, *_ = zip(*played)
+found = {"frames": np.stack(frames).tolist(), "rewards": np.stack(rewards).tolist()}
+Path(out, f"{rank}.json").write_text(json.dumps(found))
+"""
+
+
+def test_processes_play_what_one_batch_would(random_world: Path, tmp_path: Path) -> None:
+    script = tmp_path / "play.py"
+    script.write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*launch, str(script), str(random_world), str(tmp_path)], check=True, env=environment
+    )
+    parts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+
+    envs = gym.make_vec("DFWorld-v0", num_envs=6, world=random_world)
+    envs.reset(seed=7)
+    for t, actions in enumerate(np.random.default_rng(0).integers(0, 3, (6, 6))):
+        frames, rewards, *_ = envs.step(actions)
+        split = np.concatenate([part["frames"][t] for part in parts])
+        # A batch of another size may round another way, and a colour that is a toss-up may tip.
+        assert (frames == split).mean() > 0.99
+        assert rewards.tolist() == [reward for part in parts for reward in part["rewards"][t]]
+    envs.close()
+
+
+def test_each_process_takes_its_own_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank, index in ((0, 0), (1, 1), (3, 1)):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        assert device.pick_device("auto") == torch.device("cuda", index)
+        assert device.pick_device("cuda") == torch.device("cuda", index)
+        assert device.pick_device("cuda:1") == torch.device("cuda", 1)
+        assert device.pick_device("cpu") == torch.device("cpu")
+    monkeypatch.delenv("LOCAL_RANK")
+    assert device.pick_device("auto") == torch.device("cuda")
