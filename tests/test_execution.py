@@ -96,3 +96,16 @@ def test_a_compiler_that_fails_is_told() -> None:
 
     with pytest.raises(DeviceError, match=r"cannot compile here: Python\.h is missing"):
         execution.warm_up(broken)
+
+
+def test_only_schedules_that_one_can_play_along_are_open(random_world: Path) -> None:
+    plain, _ = play(random_world)
+    for same in ("autoregressive", "fifo:1", "chunked:4", "pyramid:2"):  # window 4, 2 steps
+        assert np.array_equal(play(random_world, schedule=same)[0], plain)
+    for late in ("full_sequence", "chunked:2", "pyramid:1", "fifo:2", "trapezoid:1"):
+        for make in (gym.make, gym.make_vec):
+            with pytest.raises(ConfigError, match="before the actions that lead to them are known"):
+                make("DFWorld-v0", world=random_world, schedule=late)
+    for unknown in ("diagonal", "chunked:5", "chunked:0", "chunked", 3):
+        with pytest.raises(ConfigError, match=r"schedule|chunked"):
+            play(random_world, schedule=unknown)

@@ -23,12 +23,12 @@ WINDOW = 4
 SHORTCUT = 8
 
 
-@pytest.fixture(scope="module")
-def network() -> Transformer:
-    card = toy_card(
-        model=Model(dim=16, depth=1, heads=2, patch=2, window=WINDOW, shortcut=SHORTCUT)
-    )
+@pytest.fixture(scope="module", params=[1, 3])
+def network(request: pytest.FixtureRequest) -> Transformer:
+    model_ = Model(16, request.param, heads=2, patch=2, window=WINDOW, shortcut=SHORTCUT)
+    card = toy_card(model=model_)
     built = model.build(card)
+    assert isinstance(built, Transformer)
     built.load_state_dict(toy_weights(card))
     return built.eval().requires_grad_(False)
 
@@ -49,7 +49,7 @@ def full(t: int) -> Tensor:
 def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_window_rolls(
     network: Transformer, mode: str
 ) -> None:
-    """One block: a ring sees exactly the frames of the window, so plain recomputation agrees."""
+    """Recomputed: the whole history at once, each frame seeing its window as its ring does."""
     b, t, steps = 2, 3 * WINDOW, 3
     plan = plan_context(mode, 0.3, steps)
     clean, eps, noisy = (random(b, t, 8, 8, 3, seed=s) for s in range(3))

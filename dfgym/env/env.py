@@ -42,6 +42,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        schedule: str = "autoregressive",
         compile: bool = False,
         precision: str = "float32",
         render_mode: str | None = None,
@@ -55,6 +56,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             context_mode: how finished frames are shown to the model, `clean`, `told_noisy`,
                 `noised` or `dynamic`; None: the card's.
             context_noise: how noisy they are shown, in [0, 1); None: the card's.
+            schedule: in which order frames are denoised; those that begin a frame before the action
+                that leads to it is known are refused.
             compile: fuse the network with `torch.compile`, which takes up to a minute to begin and
                 needs a C++ compiler.
             precision: of the matrix products, `float32` or `bfloat16`.
@@ -74,6 +77,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             denoising_steps=denoising_steps,
             context_mode=context_mode,
             context_noise=context_noise,
+            schedule=schedule,
             compile=compile,
             precision=precision,
         )

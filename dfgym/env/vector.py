@@ -38,6 +38,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        schedule: str = "autoregressive",
         compile: bool = False,
         precision: str = "float32",
         render_mode: str | None = None,
@@ -54,6 +55,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             denoising_steps: solver steps for each frame.
             context_mode: how finished frames are shown to the model.
             context_noise: how noisy they are shown.
+            schedule: in which order frames are denoised.
             compile: fuse the network with `torch.compile`.
             precision: of the matrix products, `float32` or `bfloat16`.
             render_mode: `rgb_array` or None.
@@ -85,6 +87,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             denoising_steps=denoising_steps,
             context_mode=context_mode,
             context_noise=context_noise,
+            schedule=schedule,
             compile=compile,
             precision=precision,
         )

@@ -52,6 +52,8 @@ class TrainConfig:
     a `shortcut`."""
     law: Law = "diffusion_forcing"
     """Which levels frames are learned at: each its own, or those of a method to compare with."""
+    level_shift: float = 1.0
+    """How far the levels that are learned lean to noise, see `diffusion.levels.shifted`."""
     clean_frames: int = 0
     """Frames of each block that `full_sequence` is given clean."""
     weight: Weight = "uniform"
@@ -81,7 +83,7 @@ class TrainConfig:
             denoising_steps=5, shift=1.0, context_mode="clean", context_noise=0.0
         )
     )
-    """How the packed world denoises; its shift also spreads the training levels."""
+    """How the packed world denoises."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
@@ -98,6 +100,8 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
                 )
+        if not 1e-3 <= self.level_shift <= 1e3:
+            raise ConfigError(f"level_shift is {self.level_shift}; allowed is 0.001 to 1000")
         for name in ("learning_rate", "muon_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")

@@ -84,6 +84,7 @@ class Dynamics:
         denoising_steps: 1 to 128; the card's if None.
         context_mode: see `dfgym.diffusion.context`; the card's if None.
         context_noise: in [0, 1); the card's if None.
+        schedule: see `dfgym.diffusion.schedules`; only those that one can play along.
         compile, precision: see `dfgym.world.execution`.
 
     Raises:
@@ -100,6 +101,7 @@ class Dynamics:
         denoising_steps: int | None = None,
         context_mode: str | None = None,
         context_noise: float | None = None,
+        schedule: str = "autoregressive",
         compile: bool = False,
         precision: str = "float32",
     ) -> None:
@@ -109,7 +111,7 @@ class Dynamics:
         self.num_rows = num_rows
         self.device = pick_device(device)
         self._levels, self._plan, self._jump = choose_sampling(
-            world.card, denoising_steps, context_mode, context_noise
+            world.card, denoising_steps, context_mode, context_noise, schedule
         )
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dfgym.diffusion.context import ContextPlan, plan_context
+from dfgym.diffusion.interactive import require_interactive
 from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.schedules import parse
 from dfgym.diffusion.shortcut import jump_of
 from dfgym.errors import ConfigError
 from dfgym.world.card import Card
@@ -33,8 +35,12 @@ def choose_sampling(
     denoising_steps: int | None,
     context_mode: str | None,
     context_noise: float | None,
+    schedule: str = "autoregressive",
 ) -> Sampling:
     """How frames are made; None leaves it to the card.
+
+    Of `schedule` only those are allowed that finish a frame before they begin the next (see
+    `diffusion.interactive`): one at a time they are all the same.
 
     Raises:
         ConfigError: a value is not allowed, or would be without effect.
@@ -59,4 +65,7 @@ def choose_sampling(
         )
     jump = jump_of(steps, card.model.shortcut)
     shift = 1.0 if jump else card.sampler.shift  # jumps go over equal parts of the path
-    return Sampling(denoising_levels(steps, shift), plan, jump)
+    levels, window = denoising_levels(steps, shift), card.model.window
+    asked = parse(schedule, window + 1, levels, context=window, window=window, causal=False)
+    require_interactive(asked)
+    return Sampling(levels, plan, jump)
