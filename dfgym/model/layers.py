@@ -5,7 +5,7 @@ width, H heads, e = d / H. Tokens stand as `(n, y, x, d)`, contiguous.
 
 Every matrix is a 2-D parameter applied as a convolution: on CPUs PyTorch sends convolutions in
 channels-last order to oneDNN, which ran three times as fast as the BLAS behind `nn.Linear` where
-both were measured (docs/speed.md).
+both were measured (docs/speed.md). Only of a handful of tokens is a plain product quicker.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+FEW_TOKENS = 256
 
 
 class Convolution(nn.Module):
@@ -31,6 +33,8 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(n, y, x, inputs)` to `(n, y, x, outputs)`."""
+        if self.size == 1 and x.shape[0] * x.shape[1] * x.shape[2] <= FEW_TOKENS:
+            return F.linear(x, self.weight, self.bias)
         weight = self.weight.view(len(self.weight), self.size, self.size, -1).permute(0, 3, 1, 2)
         x = x.permute(0, 3, 1, 2)  # a channels-last view
         return F.conv2d(x, weight, self.bias, padding=self.size // 2).permute(0, 2, 3, 1)
@@ -46,14 +50,14 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Map conditions `(n, d)` to `(n, 2, d)`."""
-        scale, shift = self.project(condition).chunk(2, -1)
+        """Map conditions `(n, d)` to `(n, 2, 1, 1, d)`."""
+        scale, shift = self.project(condition)[:, None, None].chunk(2, -1)
         return torch.stack((1 + scale, shift), 1)
 
 
 def modulate(x: Tensor, by: Tensor) -> Tensor:
-    """Normalise tokens `(n, y, x, d)`, then apply their frame's gain and shift, `(n, 2, d)`."""
-    gain, shift = by[:, :, None, None].unbind(1)
+    """Normalise tokens `(n, y, x, d)`; apply their frame's gain and shift, `(n, 2, 1, 1, d)`."""
+    gain, shift = by.unbind(1)
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain)
 
 
@@ -183,26 +187,28 @@ class Block(nn.Module):
         self.narrow = Convolution(2 * dim, dim, zero=True)
 
     def modulations(self, condition: Tensor) -> Tensor:
-        """What the block's three norms make of conditions `(n, d)`: `(n, 3, 2, d)`."""
+        """What the block's three norms make of conditions `(n, d)`: `(n, 3, 2, 1, 1, d)`."""
         return torch.stack([norm(condition) for norm in self.norms], 1)
 
     def before(self, x: Tensor, by: Tensor) -> Tensor:
         """Mix space."""
-        near = F.silu(self.space(modulate(x, by[:, 0])))
+        near = F.silu(self.space(modulate(x, by)))
         return x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
 
     def after(self, x: Tensor, by: Tensor) -> Tensor:
         """Think over each token."""
-        return x + self.narrow(F.silu(self.wide(modulate(x, by[:, 2]))))
+        return x + self.narrow(F.silu(self.wide(modulate(x, by))))
 
     def forward(self, x: Tensor, by: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
         """Transform `(b * t, y, x, d)` given each frame's `modulations`."""
-        x = self.before(x, by)
-        x = x + self.time(modulate(x, by[:, 1]), t, turn, mask)
-        return self.after(x, by)
+        space, time, token = by.unbind(1)
+        x = self.before(x, space)
+        x = x + self.time(modulate(x, time), t, turn, mask)
+        return self.after(x, token)
 
     def step(self, x: Tensor, by: Tensor, now: Now, ring: Ring) -> Tensor:
         """Transform one frame a row, `(b, y, x, d)`, against its ring of finished frames."""
-        x = self.before(x, by)
-        x = x + self.time.step(modulate(x, by[:, 1]), now, ring)
-        return self.after(x, by)
+        space, time, token = by.unbind(1)
+        x = self.before(x, space)
+        x = x + self.time.step(modulate(x, time), now, ring)
+        return self.after(x, token)

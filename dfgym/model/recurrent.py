@@ -38,7 +38,7 @@ class SpaceBlock(nn.Module):
         self.narrow = Convolution(2 * dim, dim, zero=True)
 
     def forward(self, x: Tensor, by: Tensor) -> Tensor:
-        """Transform `(n, y, x, d)` given gains and shifts `(n, 2, 2, d)` of its two norms."""
+        """Transform `(n, y, x, d)` given gains and shifts `(n, 2, 2, 1, 1, d)` of its two norms."""
         near = F.silu(self.space(modulate(x, by[:, 0])))
         x = x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
         return x + self.narrow(F.silu(self.wide(modulate(x, by[:, 1]))))
@@ -103,7 +103,7 @@ class Recurrent(nn.Module):
         return self.shell.outcome(x)
 
     def modulations(self, condition: Tensor) -> Tensor:
-        """What the blocks' norms and then the cell's make of `(n, d)`: `(n, 2 depth + 1, 2, d)`."""
+        """What the norms of blocks and cell make of `(n, d)`: `(n, 2 depth + 1, 2, 1, 1, d)`."""
         norms: Iterable[nn.Module] = chain(*(block.norms for block in self.blocks))  # type: ignore[arg-type]
         return torch.stack([norm(condition) for norm in (*norms, self.cell.norm)], 1)
 

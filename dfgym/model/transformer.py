@@ -80,7 +80,7 @@ class Told(NamedTuple):
 
     Attributes:
         tokens: `(A + 1, d)`, added to all tokens of a frame that the action led to.
-        modulations: `(A + 1, depth, 3, 2, d)`, of the blocks' norms.
+        modulations: `(A + 1, depth, 3, 2, 1, 1, d)`, of the blocks' norms.
     """
 
     tokens: Tensor
@@ -136,7 +136,7 @@ class Transformer(nn.Module):
 
     @staticmethod
     def modulations(block: nn.Module, condition: Tensor) -> Tensor:
-        """A block's modulations `(n, 3, 2, d)` for conditions `(n, d)`."""
+        """A block's modulations `(n, 3, 2, 1, 1, d)` for conditions `(n, d)`."""
         assert isinstance(block, Block)
         return block.modulations(condition)
 
@@ -219,8 +219,8 @@ class Transformer(nn.Module):
             The last tokens, `(b, y, x, d)`.
         """
         x = self.embed(frames) + told.tokens[actions][:, None, None]
-        by = told.modulations[actions]
-        for i, (block, ring) in enumerate(zip(self.blocks, rings, strict=True)):
+        every = told.modulations[actions].unbind(1)
+        for block, by, ring in zip(self.blocks, every, rings, strict=True):
             assert isinstance(block, Block)
-            x = block.step(x, by[:, i], now, ring)
+            x = block.step(x, by, now, ring)
         return x
