@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation import cached, memory, operations, referee, shape, speed
+from dfgym.evaluation import cached, memory, operations, referee, shape, speed, training
 from dfgym.evaluation.rollout import Dream, is_breakout, open_real
 from dfgym.evaluation.shape import Shape
 from dfgym.files import write_json
@@ -24,6 +24,7 @@ from dfgym.world.device import pick_device
 from dfgym.world.fields import shown
 from dfgym.world.sampling import choose_sampling
 
+BATCHES = "1,64"
 DENOISING_STEPS = (1, 2, 4, 8)
 JUDGED = 2000
 ROWS = 16
@@ -37,14 +38,19 @@ class Config:
     world: Annotated[str | None, tyro.conf.Positional] = None
     """Name on the shelf, or a folder's path; the default world if left out."""
     shape: Annotated[Shape, tyro.conf.arg(name="")] = field(default_factory=Shape)
-    batch: str = "1,64"
-    """Rows stepped together, each of these in turn."""
+    batch: str | None = None
+    """Rows stepped together, each of these in turn; 1,64 if left out. With --training one number:
+    sequences a step, those that the world was trained with if left out."""
     seconds: float = 2.0
     """Of each measurement; there are about two dozen."""
     fidelity: bool = False
     """Have the referee judge the dream at each number of denoising steps: minutes."""
     judged: int | None = None
     """Steps that the referee judges at each; 2,000 if left out."""
+    training: bool = False
+    """Time the steps of its training instead, on random episodes."""
+    length: int | None = None
+    """Frames a sequence, with --training; as the world was trained if left out."""
     json: Path | None = None
     """Also write all of it to this file."""
 
@@ -61,17 +67,24 @@ class Config:
             raise ConfigError(
                 f"judged is {self.judged}; allowed is 1 or more, and only together with fidelity"
             )
+        if self.training and self.fidelity:
+            raise ConfigError("fidelity and training are asked for; ask for one at a time")
+        if self.training and self.batch is not None and len(self.batches) > 1:
+            raise ConfigError(f"batch is {shown(self.batch)}; with training give one number")
+        if self.length is not None and not self.training:
+            raise ConfigError(f"length is {self.length}; it is allowed only together with training")
         if self.json is not None and self.json.is_dir():
             raise ConfigError(f"json {str(self.json)!r} is a folder; name a file")
 
     @property
     def batches(self) -> list[int]:
         """The batches, at least one, each 1 or more."""
-        if not re.fullmatch(r"0*[1-9][0-9]{0,8}(?:,0*[1-9][0-9]{0,8})*", self.batch, re.ASCII):
+        told = BATCHES if self.batch is None else self.batch
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}(?:,0*[1-9][0-9]{0,8})*", told, re.ASCII):
             raise ConfigError(
-                f"batch is {shown(self.batch)}; give one or more whole numbers from 1 up, like 1,64"
+                f"batch is {shown(told)}; give one or more whole numbers from 1 up, like 1,64"
             )
-        return sorted({int(batch) for batch in self.batch.split(",")})
+        return sorted({int(batch) for batch in told.split(",")})
 
 
 def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any]:
@@ -92,7 +105,9 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
     """
     config.check()
     batches, settings = config.batches, {"device": device, **sampler}
-    if config.shape.frame is None:
+    if config.training:
+        found = _measure_training(config, device, sampler)
+    elif config.shape.frame is None:
         name = shelf.DEFAULT if config.world is None else config.world
         _check(config, settings, shelf.card(name), batches)
         found = _measure(config, settings, name, batches)
@@ -112,8 +127,8 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
 def _check(config: Config, settings: dict[str, Any], card: Card, batches: Sequence[int]) -> None:
     """Refuse before anything takes time or memory."""
     device = pick_device(settings["device"])
-    names = ("denoising_steps", "context_mode", "context_noise")
-    plan = choose_sampling(card, *(settings.get(name) for name in names)).context
+    steps, mode, noise = map(settings.get, ("denoising_steps", "context_mode", "context_noise"))
+    plan = choose_sampling(card, steps, mode, noise).context
     if config.fidelity:
         if config.shape.frame is not None or not is_breakout(card):
             raise ConfigError(
@@ -186,6 +201,46 @@ def _measure(
     return found
 
 
+def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> dict[str, Any]:
+    for name, value in sampler.items():
+        raise ConfigError(f"{name} is {value!r}, and training does not sample; leave it out")
+    name = shelf.DEFAULT if config.world is None else config.world
+    card = shelf.card(name) if config.shape.frame is None else config.shape.card()
+    place, batch = pick_device(device), None if config.batch is None else config.batches[0]
+    plan = training.plan(card, batch, config.length)
+    training.check(card, plan, place)
+    found: dict[str, Any] = {
+        "world": card.name,
+        "frame": [card.frames.height, card.frames.width, 3],
+        "model": vars(card.model),
+        "batch": plan.batch,
+        "length": plan.length,
+        "device": _device_name(place),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+    print(f"training {card.name}, {plan.batch} x {plan.length} frames a step, ", end="")
+    print(f"on {found['device']}, {found['threads']} threads", flush=True)
+    found |= training.measure(card, plan, place, config.seconds)
+    _rows(
+        "The machine: one matrix product, GFLOP a second",
+        [(kind, f"{rate / 1e9:.0f}") for kind, rate in found["rates"].items()],
+    )
+    stages = found["stages"]
+    _columns(
+        f"Training steps, in {found['precision']}",
+        [{k: v for k, v in stage.items() if k != "time"} for stage in stages],
+    )
+    percent = {
+        k: [f"{100 * stage['time'][k]:.1f} %" for stage in stages] for k in stages[0]["time"]
+    }
+    _rows(
+        f"Where the time goes: {', '.join(stage['stage'] for stage in stages)}",
+        [(k, "  ".join(cell.rjust(7) for cell in cells)) for k, cells in percent.items()],
+    )
+    return found
+
+
 def _at_steps(
     config: Config, settings: dict[str, Any], world: World, batch: int, steps: int
 ) -> dict[str, float]:
@@ -226,7 +281,7 @@ def _rows(title: str, rows: Iterable[tuple[str, str]]) -> None:
         print(f"  {name:{left}}  {value:>{right}}", flush=True)
 
 
-def _columns(title: str, found: Sequence[dict[str, float]]) -> None:
+def _columns(title: str, found: Sequence[dict[str, Any]]) -> None:
     """Print measurements side by side: what each is, then one column a measurement."""
     cells = {name: [_number(each[name]) for each in found] for name in found[0]}
     width = max(len(cell) for row in cells.values() for cell in row)

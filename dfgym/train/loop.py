@@ -10,27 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from dfgym.data.layout import identity
 from dfgym.data.lock import take_lock
 from dfgym.data.store import EpisodeStore
-from dfgym.data.windows import WindowSampler
-from dfgym.diffusion.forcing import Forced, force
-from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.frames import Codec
 from dfgym.model import build
+from dfgym.train.batches import Batch, Batches, Process
 from dfgym.train.checkpoint import (
     FILE,
     check_data,
@@ -39,21 +35,15 @@ from dfgym.train.checkpoint import (
     save_checkpoint,
 )
 from dfgym.train.config import TrainConfig, from_settings, settings
-from dfgym.train.loss import losses
+from dfgym.train.loss import Losses, losses
 from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
+from dfgym.world.card import Card
 from dfgym.world.device import pick_device
 
 logger = logging.getLogger("dfgym")
-
-
-class Process(NamedTuple):
-    """This process among those that `torchrun` started; alone by default."""
-
-    rank: int
-    size: int
 
 
 @contextlib.contextmanager
@@ -68,67 +58,6 @@ def _processes(device: torch.device) -> Iterator[Process]:
         yield Process(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
-
-
-class Batch(NamedTuple):
-    """One step's data, on the device."""
-
-    forced: Forced
-    clean: Tensor
-    rewards: Tensor
-    terminated: Tensor
-    valid: Tensor
-    jumping: int
-
-
-class Batches:
-    """Windows turned into network inputs, as a function of the step."""
-
-    def __init__(
-        self, config: TrainConfig, found: Survey, stores: list[EpisodeStore], process: Process
-    ) -> None:
-        rows, rest = divmod(config.batch, process.size)
-        if rest:
-            raise ConfigError(
-                f"batch is {config.batch}; it must be a multiple of the {process.size} processes"
-            )
-        self.config, self.process = config, process
-        self.codec = Codec(found.palette)
-        self.values = np.array(found.rewards, np.float32)
-        self.windows = WindowSampler(stores, config.length, rows, config.seed, config.held_out)
-
-    def __call__(self, step: int, device: torch.device) -> Batch:
-        """The batch of a step; the first `image_steps` see single frames, each on its own."""
-        config = self.config
-        drawn = self.windows.batch(step, self.process.rank, self.process.size)
-        window = {name: torch.from_numpy(value).to(device) for name, value in drawn.items()}
-        window["rewards"] = torch.from_numpy(
-            np.abs(drawn["rewards"][..., None] - self.values).argmin(-1)
-        ).to(device)
-        if step < config.image_steps:
-            # As many frames as in a video step; nothing led to any of them.
-            window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
-            window["actions"] = torch.full_like(window["actions"], self.windows.num_actions)
-            window["valid"] = torch.zeros_like(window["valid"])
-        clean = self.codec.encode(window["frames"])
-        seed = mix(config.seed, step * self.process.size + self.process.rank)
-        first = config.image_steps + round(config.shortcut_from * config.steps)
-        learns = config.model.shortcut > 0 and step >= first
-        jumping = math.ceil(len(clean) / 4) if learns else 0
-        forced = force(
-            clean,
-            window["actions"],
-            window["segment"],
-            window=config.model.window,
-            shift=config.sampler.shift,
-            generator=torch.Generator().manual_seed(seed),
-            law=config.law,
-            clean_frames=config.clean_frames,
-            shortcut=config.model.shortcut,
-            jumping=jumping,
-        )
-        rewards, ended, valid = (window[name] for name in ("rewards", "terminated", "valid"))
-        return Batch(forced, clean, rewards, ended, valid, jumping)
 
 
 def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -218,6 +147,59 @@ def _lock(out: Path) -> int:
     return take_lock(out, "trained in", "train with another --out")
 
 
+class Learner(NamedTuple):
+    """What steps change, and how they run the network."""
+
+    network: nn.Module
+    parallel: nn.Module
+    """The network as it is called: itself, or one of several processes' copies."""
+    average: AveragedModel
+    optimizers: list[torch.optim.Optimizer]
+    categorical: bool
+    precision: torch.dtype
+
+
+def begin(config: TrainConfig, card: Card, device: torch.device) -> Learner:
+    """A card's network with the first weights of a run, and what updates them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build(card).to(device)
+    average, optimizers = make_average(network, config), make_optimizers(network, config)
+    categorical, precision = bool(card.frames.palette), _precision(config, device)
+    return Learner(network, network, average, optimizers, categorical, precision)
+
+
+def advance(
+    learner: Learner, config: TrainConfig, process: Process, batch: Batch, step: int
+) -> tuple[Losses, Tensor, float]:
+    """Take one optimiser step; the losses, the gradient's norm and the share of the peak rates.
+
+    Raises:
+        ConfigError: the training diverges.
+    """
+    network, parallel, average, optimizers, categorical, dtype = learner
+    with torch.autocast(batch.clean.device.type, dtype, enabled=dtype != torch.float32):
+        loss = losses(
+            parallel,
+            *batch,
+            categorical=categorical,
+            target=config.model.target,
+            scheme=config.weight,
+            teacher=average.module,
+            shortcut=config.model.shortcut,
+        )
+    loss.total.backward()
+    # Far above the usual norm: it only stops a freak batch from undoing the run.
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+    _check_finite(config, process, step, loss.total, norm, "gradient")
+    rate = set_rates(optimizers, config, step)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    average.update_parameters(network)
+    return loss, norm, rate
+
+
 def _train(
     config: TrainConfig,
     found: Survey,
@@ -225,46 +207,24 @@ def _train(
     process: Process,
     device: torch.device,
 ) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = build(draft_card(config, found, stores)).to(device)
-    average = make_average(network, config)
-    optimizers = make_optimizers(network, config)
+    learner = begin(config, draft_card(config, found, stores), device)
+    network, _, average, optimizers, _, dtype = learner
     batches = Batches(config, found, stores, process)
     plain = {**settings(config), "recorded": [identity(store.episodes) for store in stores]}
     total = config.image_steps + config.steps
-    dtype = _precision(config, device)
     count = sum(p.numel() for p in network.parameters())
     observer = None
     with contextlib.ExitStack() as stack:
         if process.rank == 0:
             stack.callback(os.close, _lock(config.out))
         start = _resume(config, stores, network, average, optimizers)
-        parallel = DistributedDataParallel(network) if process.size > 1 else network
+        if process.size > 1:
+            learner = learner._replace(parallel=DistributedDataParallel(network))
         if process.rank == 0:
             logger.info("training %d parameters on %s in %s", count, device, dtype)
             observer = stack.enter_context(Observer(config, found, stores, device, start, total))
         for step in range(start, total):
-            batch = batches(step, device)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss = losses(
-                    parallel,
-                    *batch,
-                    categorical=bool(found.palette),
-                    target=config.model.target,
-                    scheme=config.weight,
-                    teacher=average.module,
-                    shortcut=config.model.shortcut,
-                )
-            loss.total.backward()
-            # Far above the usual norm: it only stops a freak batch from undoing the run.
-            norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
-            _check_finite(config, process, step, loss.total, norm, "gradient")
-            rate = set_rates(optimizers, config, step)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            average.update_parameters(network)
+            loss, norm, rate = advance(learner, config, process, batches(step, device), step)
             done = step + 1
             saves = done % config.checkpoint_every == 0 or done == total
             if saves:  # a finite loss may have led to weights that are not
