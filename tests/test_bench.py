@@ -13,10 +13,10 @@ from conftest import toy_card
 
 from dfgym import cli
 from dfgym.errors import ConfigError, WorldError
-from dfgym.evaluation import bench, memory, operations, referee, shape, speed
+from dfgym.evaluation import bench, operations, referee, shape, speed
 from dfgym.evaluation.bench import Config
 from dfgym.evaluation.shape import Shape
-from dfgym.world import bundle
+from dfgym.world import bundle, memory
 from dfgym.world.card import Model
 from dfgym.world.shelf import VARIABLE
 

@@ -14,8 +14,9 @@ from conftest import toy_card
 from torch.profiler import profile
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation import cached, memory, operations, shape
+from dfgym.evaluation import cached, operations, shape
 from dfgym.evaluation.shape import Shape
+from dfgym.world import memory
 from dfgym.world.bundle import World
 
 

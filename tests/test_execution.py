@@ -13,7 +13,7 @@ import torch
 
 import dfgym  # noqa: F401  registers the ids
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.world import bundle, execution
+from dfgym.world import bundle, execution, memory
 from dfgym.world.dynamics import Dynamics
 
 DEVICES = [
@@ -109,3 +109,12 @@ def test_only_schedules_that_one_can_play_along_are_open(random_world: Path) -> 
     for unknown in ("diagonal", "chunked:5", "chunked:0", "chunked", 3):
         with pytest.raises(ConfigError, match=r"schedule|chunked"):
             play(random_world, schedule=unknown)
+
+
+def test_more_rows_than_memory_can_hold_are_refused(
+    random_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**22)
+    with pytest.raises(ConfigError, match=r"a batch of 9000 needs .* would fit is \d+"):
+        gym.make_vec("DFWorld-v0", num_envs=9000, world=random_world)
+    gym.make_vec("DFWorld-v0", num_envs=2, world=random_world).close()

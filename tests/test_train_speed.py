@@ -13,11 +13,12 @@ from conftest import toy_card
 
 from dfgym import cli
 from dfgym.errors import ConfigError
-from dfgym.evaluation import memory, operations, training
+from dfgym.evaluation import operations, training
 from dfgym.evaluation.shape import Shape
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.survey import survey
+from dfgym.world import memory
 from dfgym.world.card import Card, Model
 
 CPU = torch.device("cpu")

@@ -13,11 +13,11 @@ import torch
 import tyro
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation import cached, memory, operations, referee, shape, speed, training
+from dfgym.evaluation import cached, operations, referee, shape, speed, training
 from dfgym.evaluation.rollout import Dream, is_breakout, open_real
 from dfgym.evaluation.shape import Shape
 from dfgym.files import write_json
-from dfgym.world import shelf
+from dfgym.world import memory, shelf
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
 from dfgym.world.device import pick_device

@@ -20,13 +20,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError
-from dfgym.evaluation import memory, operations
+from dfgym.evaluation import operations
 from dfgym.evaluation.speed import Around, percentiles, repeat, replaced, seconds_of, wait
 from dfgym.model import weight_shapes
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.config import TrainConfig
 from dfgym.train.survey import Survey
+from dfgym.world import memory
 from dfgym.world.card import Card
 
 TOLD = ("batch", "length", "optimizer", "law", "level_shift", "weight", "precision")

@@ -25,7 +25,7 @@ from dfgym.diffusion.targets import to_clean
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
 from dfgym.model import Network, build_empty
-from dfgym.world import rings
+from dfgym.world import memory, rings
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
 from dfgym.world.execution import Step, choose_step, warm_up
@@ -88,7 +88,7 @@ class Dynamics:
         compile, precision: see `dfgym.world.execution`.
 
     Raises:
-        ConfigError: a value outside what is allowed.
+        ConfigError: a value outside what is allowed, or more rows than memory can hold.
         DeviceError: the device is not there, or nothing to compile with.
     """
 
@@ -113,6 +113,8 @@ class Dynamics:
         self._levels, self._plan, self._jump = choose_sampling(
             world.card, denoising_steps, context_mode, context_noise, schedule
         )
+        if num_rows > 1:
+            memory.check(world.card, num_rows, len(self._plan.levels), self.device)
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
         self._step = choose_step(self._network, self.device, compile, precision)
