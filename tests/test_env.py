@@ -251,6 +251,7 @@ def test_keywords_reach_the_dynamics() -> None:
         "context_noise": 0.2,
     }
     env = gym.make("Toy-v0", **settings)
+    settings |= {"schedule": "autoregressive", "compile": False, "precision": "float32"}
     assert env.unwrapped._rows.dynamics.settings == settings  # type: ignore[attr-defined]
 
 

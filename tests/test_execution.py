@@ -118,3 +118,13 @@ def test_more_rows_than_memory_can_hold_are_refused(
     with pytest.raises(ConfigError, match=r"a batch of 9000 needs .* would fit is \d+"):
         gym.make_vec("DFWorld-v0", num_envs=9000, world=random_world)
     gym.make_vec("DFWorld-v0", num_envs=2, world=random_world).close()
+
+
+def test_a_world_that_was_loaded_in_inference_mode_can_be_stepped(
+    random_world: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / random_world.name
+    shutil.copytree(random_world, copy)  # loaded worlds are kept by their path
+    with torch.inference_mode():
+        assert all(weight.is_inference() for weight in bundle.load(copy).weights.values())
+    play(copy)

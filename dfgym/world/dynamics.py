@@ -64,11 +64,12 @@ class Transition(NamedTuple):
 @functools.lru_cache(maxsize=8)
 def _network(world: World, device: torch.device) -> Network:
     """The world's network on a device, shared by all who use the world: nobody writes to it."""
-    network = build_empty(world.card)
+    # First without gradients: weights that were loaded in inference mode can have none.
+    network = build_empty(world.card).eval().requires_grad_(False)
     weights = {name: value.to(device) for name, value in world.weights.items()}
     network.load_state_dict(weights, assign=True)
     logger.info("world %s on %s", world.card.name, device)
-    return network.eval().requires_grad_(False)
+    return network
 
 
 class Dynamics:
