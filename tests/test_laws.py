@@ -173,12 +173,14 @@ def config(**changes: object) -> TrainConfig:
 
 def test_bad_choices_are_told() -> None:
     shortcut = Model(dim=16, depth=1, heads=2, patch=2, window=6, shortcut=4)
+    latent = Model(dim=16, depth=1, heads=1, patch=2, window=6, kind="recurrent")
     for wrong, words in (
         ({"law": "df"}, "law is 'df'; allowed are diffusion_forcing, teacher_forcing, full_seq"),
         ({"weight": "snr"}, "weight is 'snr'; allowed are uniform, min_snr, fused_snr, ramp"),
         ({"clean_frames": 1}, "clean_frames is 1; with law 'diffusion_forcing'"),
         ({"law": "full_sequence", "clean_frames": 7}, "clean_frames is 7; .* allowed is 0 to 6"),
         ({"law": "full_sequence", "model": shortcut}, "shortcut 4; set it to 0"),
+        ({"law": "full_sequence", "model": latent}, "is 'recurrent', which cannot; use"),
     ):
         with pytest.raises(ConfigError, match=words):
             config(**wrong)

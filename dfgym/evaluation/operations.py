@@ -93,8 +93,10 @@ def attention(card: Card) -> int:
     return card.model.depth * 2 * 2 * (card.model.window + 1) * tokens * card.model.dim
 
 
-def matrix_rate(device: torch.device, size: int | None = None) -> dict[str, float]:
-    """Measure operations a second of one big float32 matrix product, the best of a few.
+def matrix_rate(
+    device: torch.device, size: int | None = None, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
+    """Measure operations a second of one big matrix product, the best of a few.
 
     Returns:
         `matrix_product`, by `torch.mm`; `convolution`, the same product as a convolution, which is
@@ -103,7 +105,7 @@ def matrix_rate(device: torch.device, size: int | None = None) -> dict[str, floa
     n = size or MATRIX[device.type]
     with torch.inference_mode():
         generator = torch.Generator(device).manual_seed(0)
-        a, b = (torch.randn(n, n, device=device, generator=generator) for _ in range(2))
+        a, b = (torch.randn(n, n, device=device, generator=generator).to(dtype) for _ in range(2))
         image = a[None, None].permute(0, 3, 1, 2)  # channels last: rows are sites
         ways = {
             "matrix_product": lambda: torch.mm(a, b),

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError
 from dfgym.evaluation import operations
-from dfgym.evaluation.speed import Around, percentiles, repeat, replaced, seconds_of, wait
+from dfgym.evaluation.speed import Around, percentiles, repeat, replaced, wait
 from dfgym.model import weight_shapes
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
@@ -114,17 +114,6 @@ def draw(folder: Path, card: Card, length: int, seed: int = 0) -> EpisodeStore:
     return EpisodeStore.open(folder)
 
 
-def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure operations a second of one big matrix product, as `operations.matrix_rate` does."""
-    n = operations.MATRIX[device.type]
-    generator = torch.Generator(device).manual_seed(0)
-    a, b = (torch.randn(n, n, device=device, generator=generator).to(dtype) for _ in range(2))
-    with torch.inference_mode():
-        torch.mm(a, b)
-        best = min(seconds_of(lambda: torch.mm(a, b)) for _ in range(operations.BEST_OF))
-    return 2 * n**3 / best
-
-
 def measure(
     card: Card, config: TrainConfig, device: torch.device, seconds: float
 ) -> dict[str, Any]:
@@ -147,7 +136,12 @@ def measure(
         batches = Batches(config, found, stores, Process(0, 1))
         learner = loop.begin(config, card, device)
         kinds = dict.fromkeys((torch.float32, learner.precision))
-        rates = {str(k).removeprefix("torch."): product_rate(device, k) for k in kinds}
+        rates = {
+            str(kind).removeprefix("torch."): operations.matrix_rate(device, dtype=kind)[
+                "matrix_product"
+            ]
+            for kind in kinds
+        }
         stages = ["pictures", "videos", *(["jumps"] if card.model.shortcut else [])]
         return {
             "precision": str(learner.precision).removeprefix("torch."),

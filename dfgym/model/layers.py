@@ -172,22 +172,25 @@ class Block(nn.Module):
 
     The mean over all tokens is handed to every token: where chance decides between outcomes that
     lie far apart (which corner the ball comes from), all of them must decide alike.
+
+    With 0 heads there is no attention: other memories call `before` and `after`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(Modulation(dim) for _ in range(3))
+        self.norms = nn.ModuleList(Modulation(dim) for _ in range(3 if heads else 2))
         self.space = Convolution(dim, dim, 3)
         self.space_out = Convolution(dim, dim, zero=True)
         self.everywhere = nn.Linear(dim, dim)
         nn.init.zeros_(self.everywhere.weight)
         nn.init.zeros_(self.everywhere.bias)
-        self.time = TimeAttention(dim, heads)
+        if heads:
+            self.time = TimeAttention(dim, heads)
         self.wide = Convolution(dim, 2 * dim)
         self.narrow = Convolution(2 * dim, dim, zero=True)
 
     def modulations(self, condition: Tensor) -> Tensor:
-        """What the block's three norms make of conditions `(n, d)`: `(n, 3, 2, 1, 1, d)`."""
+        """What the block's norms make of conditions `(n, d)`: `(n, 3, 2, 1, 1, d)`."""
         return torch.stack([norm(condition) for norm in self.norms], 1)
 
     def before(self, x: Tensor, by: Tensor) -> Tensor:

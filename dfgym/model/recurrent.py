@@ -19,29 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfgym.model.layers import Convolution, Modulation, modulate
+from dfgym.model.layers import Block, Convolution, Modulation, modulate
 from dfgym.model.transformer import Output, Told, Transformer, TransformerConfig
-
-
-class SpaceBlock(nn.Module):
-    """The transformer's block without time: space by convolution, then a token-wise layer."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(Modulation(dim) for _ in range(2))
-        self.space = Convolution(dim, dim, 3)
-        self.space_out = Convolution(dim, dim, zero=True)
-        self.everywhere = nn.Linear(dim, dim)
-        nn.init.zeros_(self.everywhere.weight)
-        nn.init.zeros_(self.everywhere.bias)
-        self.wide = Convolution(dim, 2 * dim)
-        self.narrow = Convolution(2 * dim, dim, zero=True)
-
-    def forward(self, x: Tensor, by: Tensor) -> Tensor:
-        """Transform `(n, y, x, d)` given gains and shifts `(n, 2, 2, 1, 1, d)` of its two norms."""
-        near = F.silu(self.space(modulate(x, by[:, 0])))
-        x = x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
-        return x + self.narrow(F.silu(self.wide(modulate(x, by[:, 1]))))
 
 
 class Cell(nn.Module):
@@ -91,7 +70,7 @@ class Recurrent(nn.Module):
         self.config = config
         # Tokens and conditions in, picture and outcome out: a transformer without blocks.
         self.shell = Transformer(replace(config, depth=0))
-        self.blocks = nn.ModuleList(SpaceBlock(config.dim) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config.dim, 0) for _ in range(config.depth))
         self.cell = Cell(config.dim)
 
     def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,17 +86,22 @@ class Recurrent(nn.Module):
         norms: Iterable[nn.Module] = chain(*(block.norms for block in self.blocks))  # type: ignore[arg-type]
         return torch.stack([norm(condition) for norm in (*norms, self.cell.norm)], 1)
 
+    def _think(self, i: int, x: Tensor, by: Tensor) -> Tensor:
+        block = self.blocks[i]
+        assert isinstance(block, Block)
+        return block.after(block.before(x, by[:, 2 * i]), by[:, 2 * i + 1])
+
     def hear(self, x: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens after the first half of the blocks, and what they say to the cell."""
         for i in range(len(self.blocks) // 2):
-            x = self.blocks[i](x, by[:, 2 * i : 2 * i + 2])
+            x = self._think(i, x, by)
         return x, self.cell.news(modulate(x, by[:, -1]))
 
     def say(self, x: Tensor, by: Tensor, last: Tensor, latent: Tensor) -> Tensor:
         """The last tokens, given the latent before the frame and the one after."""
         x = x + self.cell.read(torch.cat((last, latent), -1))
         for i in range(len(self.blocks) // 2, len(self.blocks)):
-            x = self.blocks[i](x, by[:, 2 * i : 2 * i + 2])
+            x = self._think(i, x, by)
         return x
 
     def forward(

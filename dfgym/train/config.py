@@ -129,6 +129,11 @@ class TrainConfig:
                 f"clean_frames is {self.clean_frames}; with law {self.law!r} and a window of "
                 f"{self.model.window} allowed is 0 to {most}"
             )
+        if self.law == "full_sequence" and self.model.kind != "transformer":
+            raise ConfigError(
+                f"law is 'full_sequence', whose frames see later ones, and model.kind is "
+                f"{self.model.kind!r}, which cannot; use 'transformer'"
+            )
         if self.model.shortcut and self.law == "full_sequence":
             raise ConfigError(
                 "law is 'full_sequence', whose frames share a level, and model.shortcut "
