@@ -49,6 +49,8 @@ class Config:
     """Folder to write to; an agent already there is replaced."""
     num_envs: int = 16
     """Copies of the environment that play side by side."""
+    frame_stack: int = 1
+    """Frames that the agent sees at once, newest last: more than 1 where motion matters."""
     updates: int = 4
     """Gradient steps after each step of all copies."""
     batch: int = 64
@@ -79,6 +81,7 @@ class Config:
             steps=COUNT,
             seed=(0, MAX_SEED),
             num_envs=COUNT,
+            frame_stack=COUNT,
             learning_rate=(0.0, math.inf),
             gamma=SHARE,
             updates=COUNT,
@@ -105,7 +108,7 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     """
     torch.set_num_threads(config.threads)
     progress = Progress(config.steps, config.minutes)
-    venv = open_training(config.env, config.num_envs, config.device)
+    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
     logger = configure(str(config.out), ["csv"])
     try:
         model = DQN(

@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
 
 from dfgym.agents import saved, sb3, scripted
@@ -162,7 +162,9 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; it must be at least 1")
     venv = make_venv(env, min(num_envs, episodes), **make_keywords)
     try:
-        play = player(agent, env, venv, seed, greedy)
+        play, frame_stack = player(agent, env, venv, seed, greedy)
+        if frame_stack > 1:
+            venv = VecFrameStack(venv, frame_stack)
         rows = venv.num_envs
         missing = np.full(rows, episodes // rows)
         missing[: episodes % rows] += 1
@@ -182,8 +184,11 @@ def evaluate(
     return Score(agent, env, greedy, seed, np.array(returns, float), np.array(lengths, int))
 
 
-def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> Player:
+def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> tuple[Player, int]:
     """Find an agent by its name, one of `FORMS`.
+
+    Returns:
+        The player, and how many frames it wants to see at once.
 
     Raises:
         ConfigError: the name is malformed, or the agent is missing or does not fit the environment.
@@ -194,27 +199,28 @@ def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> Playe
     match agent.split(":", 2):
         case ["random"]:
             generator = np.random.default_rng(seed)
-            return lambda observations, begins: generator.integers(space.n, size=rows)
+            return lambda observations, begins: generator.integers(space.n, size=rows), 1
         case ["scripted", epsilon]:
             seeds = np.random.SeedSequence(seed).spawn(rows)
             try:
-                return _scripted([scripted.make(env, float(epsilon), child) for child in seeds])
+                return _scripted([scripted.make(env, float(epsilon), s) for s in seeds]), 1
             except ValueError as reason:
                 raise ConfigError(f"agent {agent!r}: {reason}; allowed: {FORMS}") from reason
         case ["sb3", algorithm, path]:
-            model = saved.load(algorithm, path, venv.observation_space).model
-            if model.action_space != space:
+            found = saved.load(algorithm, path, venv.observation_space)
+            if found.model.action_space != space:
                 raise ConfigError(
-                    f"{path} learned with actions {model.action_space}, and {env} has {space}; "
-                    "they must be equal"
+                    f"{path} learned with actions {found.model.action_space}, and {env} has "
+                    f"{space}; they must be equal"
                 )
             set_random_seed(seed)
-            return lambda observations, begins: model.predict(observations, deterministic=greedy)[0]
+            frame_stack = found.frame_stack
+            return lambda observations, begins: found.choose(observations, greedy), frame_stack
         case _:
             raise ConfigError(f"agent {agent!r} is unknown; it must be one of {FORMS}")
 
 
-def _scripted(policies: Sequence[scripted.BreakoutPolicy]) -> Player:
+def _scripted(policies: Sequence[scripted.Policy]) -> Player:
     def play(observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
         for row in np.flatnonzero(begins).tolist():
             policies[row].reset()

@@ -50,6 +50,8 @@ class Config:
     """Folder to write to; an agent already there is replaced."""
     num_envs: int = 32
     """Copies of the environment that play side by side."""
+    frame_stack: int = 1
+    """Frames that the agent sees at once, newest last: more than 1 where motion matters."""
     rollout: int = 64
     """Steps each copy plays between two updates."""
     batch: int = 256
@@ -76,6 +78,7 @@ class Config:
             steps=COUNT,
             seed=(0, MAX_SEED),
             num_envs=COUNT,
+            frame_stack=COUNT,
             learning_rate=(0.0, math.inf),
             gamma=SHARE,
             rollout=COUNT,
@@ -115,7 +118,7 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     torch.set_num_threads(config.threads)
     progress = Progress(config.steps, config.minutes)
     callbacks = [progress, Anneal(config.learning_rate, progress)]
-    venv = open_training(config.env, config.num_envs, config.device)
+    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
     logger = configure(str(config.out), ["csv"])
     try:
         model = PPO(

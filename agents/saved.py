@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,16 @@ _UNLOADABLE = (  # what SB3 and torch raise for a file that is damaged or of som
 
 
 class SavedAgent:
-    """Plays as its policy does without chance; frames are enlarged to the size it learned at."""
+    """An agent, and how an environment's frames become what it learned from.
 
-    def __init__(self, model: BaseAlgorithm, scale: int) -> None:
-        self.model, self.scale = model, scale
+    Attributes:
+        model: SB3's.
+        scale: by how much frames are enlarged.
+        frame_stack: how many frames it sees at once, as through SB3's `VecFrameStack`.
+    """
+
+    def __init__(self, model: BaseAlgorithm, scale: int = 1, frame_stack: int = 1) -> None:
+        self.model, self.scale, self.frame_stack = model, scale, frame_stack
 
     @property
     def num_actions(self) -> int:
@@ -39,12 +47,34 @@ class SavedAgent:
         assert isinstance(self.model.action_space, gym.spaces.Discrete)
         return int(self.model.action_space.n)
 
-    def __call__(self, observation: np.ndarray) -> int:
-        """Choose an action, from 0."""
+    def choose(self, observations: np.ndarray, greedy: bool) -> np.ndarray:
+        """Choose an action, from 0, for each observation of a batch, or for one without a batch.
+
+        Args:
+            observations: `(..., h, w, c * frame_stack)` where they are images, newest frame last.
+            greedy: the likeliest action, instead of a sampled one (torch's global generator).
+        """
         if self.scale > 1:
-            observation = observation.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
-        action, _ = self.model.predict(observation, deterministic=True)
-        return int(action)
+            observations = observations.repeat(self.scale, axis=-3).repeat(self.scale, axis=-2)
+        return self.model.predict(observations, deterministic=greedy)[0]
+
+    def begin(self) -> Callable[[np.ndarray], int]:
+        """Begin an episode: what this returns plays it greedily, one observation a step.
+
+        Where the agent sees several frames at once it remembers them; those before the first are 0,
+        as `VecFrameStack` has them.
+        """
+        if self.frame_stack == 1:
+            return lambda observation: int(self.choose(observation, greedy=True))
+        seen: deque[np.ndarray] = deque(maxlen=self.frame_stack)
+
+        def play(observation: np.ndarray) -> int:
+            if not seen:
+                seen.extend([np.zeros_like(observation)] * self.frame_stack)
+            seen.append(np.array(observation))
+            return int(self.choose(np.concatenate(seen, axis=-1), greedy=True))
+
+        return play
 
 
 def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) -> SavedAgent:
@@ -53,8 +83,9 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
     Args:
         algorithm: one of `ALGORITHMS`.
         path: the zip file that SB3's `save` wrote.
-        observation_space: of the environment; its images may be smaller than the agent's by a
-            whole factor.
+        observation_space: of the environment; its images `(h, w, c)` may be smaller than the
+            agent's by a whole factor, and have fewer channels by another: then the agent learned
+            from so many frames at once.
 
     Raises:
         ConfigError: the algorithm is unknown or another one's, there is no such file or it is no
@@ -75,18 +106,20 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         ) from reason
     if not isinstance(model.action_space, gym.spaces.Discrete):
         raise ConfigError(f"{path} has actions {model.action_space}; they must be Discrete")
-    learned, seen = list(model.observation_space.shape or ()), list(observation_space.shape or ())
+    learned, seen = model.observation_space.shape or (), observation_space.shape or ()
     if learned == seen:
-        return SavedAgent(model, 1)
+        return SavedAgent(model)
     if len(learned) == len(seen) == 3:
-        if learned[0] == seen[2]:  # SB3 keeps images as c h w
-            learned = [*learned[1:], learned[0]]
-        scale = learned[0] // seen[0]
-        if scale and learned == [seen[0] * scale, seen[1] * scale, seen[2]]:
-            return SavedAgent(model, scale)
+        height, width, channels = seen
+        for tall, wide, deep in (learned, learned[1:] + learned[:1]):  # SB3 keeps images as c h w
+            scale, frame_stack = tall // height, deep // channels
+            shape = (height * scale, width * scale, channels * frame_stack)
+            if shape == (tall, wide, deep) and scale and frame_stack:
+                return SavedAgent(model, scale, frame_stack)
     raise ConfigError(
-        f"{path} learned from observations {learned} and the environment's are {seen}; "
-        "they must be equal, or images that differ by a whole factor"
+        f"{path} learned from observations {list(learned)} and the environment's are {list(seen)}; "
+        "they must be equal, or images that differ by a whole factor in size, in channels (frames "
+        "that it sees at once), or both"
     )
 
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecMonitor
 from tqdm import tqdm
 
 import dfgym
@@ -54,11 +54,18 @@ def check(config: Any, **allowed: tuple[float, float]) -> None:
             raise ConfigError(f"{name} is {value}; it must be {span}")
 
 
-def open_training(env: str, num_envs: int, device: str) -> VecEnv:
+def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) -> VecEnv:
     """Make the copies of an environment that an agent shall learn in.
 
+    Args:
+        env: a Gymnasium id.
+        num_envs: how many copies.
+        device: the agent's.
+        frame_stack: frames that the agent sees at once, newest last (SB3's `VecFrameStack`).
+
     Raises:
-        ConfigError: there is no such environment, or its observations are no images.
+        ConfigError: there is no such environment, its observations are no images, or so many
+            frames at once that SB3 would take their channels for a side.
         DeviceError: the agent's device is missing.
     """
     pick_device(device)
@@ -67,7 +74,14 @@ def open_training(env: str, num_envs: int, device: str) -> VecEnv:
         space = venv.observation_space
         venv.close()
         raise ConfigError(f"{env} has observations {space}; they must be uint8 images (h, w, 3)")
-    return venv
+    *sides, channels = venv.observation_space.shape or ()
+    if frame_stack > 1 and frame_stack * channels >= min(sides):  # SB3 goes by the least side
+        venv.close()
+        raise ConfigError(
+            f"frame_stack is {frame_stack}; {env} has frames of {sides[0]}x{sides[1]}, of which "
+            f"at most {(min(sides) - 1) // channels} can be stacked"
+        )
+    return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
 
 
 def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:

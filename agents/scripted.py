@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from dfgym.agents.cartpole import CartPolePolicy
+
 # MinAtar's colours, told apart by their red channel alone.
 EMPTY, PADDLE, BALL, TRAIL, BRICK = 0, 22, 84, 208, 193
 NOOP, LEFT, RIGHT = 0, 1, 2
+MOTION = {NOOP: 0, LEFT: -1, RIGHT: 1}  # of the paddle, in columns
 FORESIGHT = 60  # steps to look ahead; the longest flight from paddle to paddle is shorter
 
 Ball = tuple[int, int, int, int, bool]  # x, y, dx, dy, and whether it broke a brick just now
@@ -50,28 +53,76 @@ class BreakoutPolicy:
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose 0 (no-op), 1 (left) or 2 (right)."""
+        return self._choose(self._see(observation))
+
+    def plan(self, observations: np.ndarray, count: int) -> list[int]:
+        """Choose the action for now and, as the game should go on, those after it.
+
+        The first is what `__call__` would choose; the others follow from the game's rules, by
+        which every action is obeyed. A ball not seen yet is not waited for: in an episode's first
+        frame it hides, so a plan from there of more than five actions can lose it.
+
+        Args:
+            observations: `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
+            count: of actions, at least 1.
+
+        Returns:
+            Actions, `count` of them.
+
+        Raises:
+            ValueError: there is no frame, or `count` is less than 1.
+        """
+        if len(observations) < 1 or count < 1:
+            raise ValueError(
+                f"plan takes at least 1 frame and makes at least 1 action, not {count}"
+            )
+        for observation in observations:
+            paddle = self._see(observation)
+        actions = [self._choose(paddle)]
+        seen = self.ball, self.bricks, self.straight, self.late
+        while len(actions) < count:
+            paddle = min(max(paddle + MOTION[actions[-1]], 0), 9)
+            if self.ball is not None:
+                self._foresee(self.ball, paddle)
+            actions.append(self._choose(paddle))
+        self.ball, self.bricks, self.straight, self.late = seen
+        return actions
+
+    def _see(self, observation: np.ndarray) -> int:
+        """Follow the game into its next frame; returns the paddle's column."""
         cell = observation.shape[0] // 10
         cells = observation[::cell, ::cell, 0].tobytes()
         paddle = max(cells.find(PADDLE, 90) - 90, 0)
         self._track(cells, paddle)
+        return paddle
+
+    def _choose(self, paddle: int) -> int:
+        """What to do where the remembered game stands."""
         if self.epsilon and self.random.random() < self.epsilon:
             return int(self.random.integers(3))
         if self.ball is None:
             return NOOP
-        target, steps = self._target(self.ball, cells, paddle)
+        target, steps = self._target(self.ball, self.bricks, paddle)
         if self.late and abs(target - paddle) <= steps - 2:
             return int(self.random.integers(3))
         return NOOP if target == paddle else LEFT if target < paddle else RIGHT
+
+    def _foresee(self, ball: Ball, paddle: int) -> None:
+        """Move the remembered ball one step by the rules."""
+        bricks = bytearray(self.bricks)
+        self.ball, lands = _move(ball, bricks, paddle)
+        if lands and BRICK not in bricks:
+            bricks[10:40] = bytes([BRICK]) * 30  # a new wall
+        self.bricks = bytes(bricks)
+        if self.ball[3] < 0 < ball[3] and self.ball[1] == 8:  # off the paddle
+            self.straight = bool(self.random.integers(2))
+            self.late = self.dawdle > 0 and self.random.random() < self.dawdle
 
     def _track(self, cells: bytes, paddle: int) -> None:
         """Move the remembered ball one step; where the picture disagrees, believe the picture."""
         ball, trail = cells.find(BALL), cells.find(TRAIL)
         if self.ball is not None:
-            expected, _ = _move(self.ball, bytearray(self.bricks), paddle)
-            if expected[3] < 0 < self.ball[3] and expected[1] == 8:  # off the paddle
-                self.straight = bool(self.random.integers(2))
-                self.late = self.dawdle > 0 and self.random.random() < self.dawdle
-            self.ball = expected
+            self._foresee(self.ball, paddle)
         self.bricks = cells
         if ball < 0 or (self.ball is not None and ball == self.ball[1] * 10 + self.ball[0]):
             return
@@ -128,23 +179,31 @@ def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool
     return (new_x, new_y, dx, dy, strike and struck), lands
 
 
+Policy = BreakoutPolicy | CartPolePolicy
+
+
 def make(
     name: str,
     epsilon: float = 0.0,
     seed: int | np.random.SeedSequence = 0,
     dawdle: float = 0.0,
-) -> BreakoutPolicy:
+) -> Policy:
     """Make the scripted player of a game.
 
     Args:
-        name: any id or world name that speaks of Breakout, e.g. `DFWorld/minatar-breakout-v0`.
+        name: any id or world name that speaks of MinAtar's Breakout or of CartPole, e.g.
+            `DFWorld/minatar-breakout-v0`.
         epsilon: the share of random actions, in [0, 1].
         seed: of the policy's own generator.
-        dawdle: the share of flights in which it comes at the last moment, in [0, 1].
+        dawdle: the share of flights in which it comes at the last moment, or of time in which it
+            wanders, in [0, 1].
 
     Raises:
         ValueError: no scripted player knows the game, or a share is out of range.
     """
-    if "minatar" not in name.lower() or "breakout" not in name.lower():
-        raise ValueError(f"no scripted player for {name!r}; there is one for MinAtar Breakout")
-    return BreakoutPolicy(epsilon, seed, dawdle)
+    game = name.lower()
+    if "minatar" in game and "breakout" in game:
+        return BreakoutPolicy(epsilon, seed, dawdle)
+    if "cartpole" in game:
+        return CartPolePolicy(epsilon, seed, dawdle)
+    raise ValueError(f"no scripted player for {name!r}; there are MinAtar Breakout and CartPole")

@@ -221,6 +221,12 @@ def _bench(read: Read) -> None:
     read(command)
 
 
+def _study(read: Read) -> None:
+    from dfgym.study.command import Config, study
+
+    study(read(Config))
+
+
 def _play(kind: type[Play] | type[Watch], read: Read) -> None:
     config: Play | Watch = read(kind)
     from dfgym.play.command import play
@@ -245,9 +251,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Read], int | None]]] = {
     "evaluate": ("measure a world against its real game", _evaluate),
     "contact-sheet": ("draw real strips and dreamed ones into one PNG", _contact_sheet),
     "bench": ("time a world, or a shape of random weights", _bench),
+    "study": ("try the claims of diffusion forcing, each against its rivals", _study),
     "demo": ("train an agent in the dream and let it play the real game", _demo),
 }
-RESUMED = ("record", "train", "make-world")  # what was stopped goes on
+RESUMED = ("record", "train", "make-world", "study")  # what was stopped goes on
 
 
 def _usage() -> str:

@@ -186,13 +186,24 @@ def test_what_an_agent_cannot_learn_in_or_on_is_refused(agent: Any, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def zoo(file: str) -> tuple[dict[str, Any], list[str]]:
-    """A Zoo file's values and its ids, without a YAML package."""
+CARTPOLE: dict[Any, dict[str, Any]] = {  # what differs there from the defaults
+    ppo: {"frame_stack": 4, "steps": 100_000},
+    dqn: {"frame_stack": 4, "steps": 100_000, "memory": 10_000},
+}
+
+
+def zoo(file: str) -> dict[str, dict[str, Any]]:
+    """A Zoo file's values by id, without a YAML package."""
     text = (HYPERPARAMS / file).read_text()
-    found = re.findall(r"^  (\w+): (.+)$", text, re.MULTILINE)
-    values: dict[str, Any] = dict(found)
-    assert len(values) == len(found), "a key stands there twice"
-    return values, re.findall(r"^(DF\S+):", text, re.MULTILINE)
+    found: dict[str, dict[str, Any]] = {}
+    anchors: dict[str | None, dict[str, Any]] = {None: {}}
+    pattern = r"^(DF\S+):(?: &(\w+))?\n(?:  <<: \*(\w+)\n)?((?:  \w.+\n)*)"
+    for name, anchor, merged, lines in re.findall(pattern, text, re.MULTILINE):
+        values = re.findall(r"^  (\w+): (.+)$", lines, re.MULTILINE)
+        assert len(dict(values)) == len(values), "a key stands there twice"
+        found[name] = anchors[merged or None] | dict(values)
+        anchors |= {anchor: found[name]} if anchor else {}
+    return found
 
 
 @pytest.mark.parametrize(
@@ -226,19 +237,28 @@ def zoo(file: str) -> tuple[dict[str, Any], list[str]]:
     ids=["ppo", "dqn"],
 )
 def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, str]) -> None:
-    values, ids = zoo(f"{agent.__name__.rpartition('.')[2]}.yml")
-    assert ids == ["DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0"]
-    assert values.pop("policy") == "CnnPolicy"
-    # As the Zoo evaluates it: a string of Python.
-    assert eval(ast.literal_eval(values.pop("policy_kwargs"))) == {
-        "features_extractor_class": WholeFrameCNN
-    }
-    assert values.pop("train_freq", "1") == "1"
-    config = dataclasses.asdict(agent.Config())
-    told = {renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()}
-    assert told == {key: config[key] for key in told}
-    elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
-    assert config.keys() - elsewhere == told.keys()
+    zoos = zoo(f"{agent.__name__.rpartition('.')[2]}.yml")
+    breakout, cartpole = "minatar-breakout-v0", "cartpole-pixels-v0"
+    assert [*zoos] == [
+        f"{kind}/{game}" for game in (breakout, cartpole) for kind in ("DFWorld", "DFReal")
+    ]
+    for game, other in ((breakout, {}), (cartpole, CARTPOLE[agent])):
+        values = zoos[f"DFWorld/{game}"]
+        assert values == zoos[f"DFReal/{game}"]
+        assert values.pop("policy") == "CnnPolicy"
+        # As the Zoo evaluates it: a string of Python.
+        assert eval(ast.literal_eval(values.pop("policy_kwargs"))) == {
+            "features_extractor_class": WholeFrameCNN
+        }
+        assert values.pop("train_freq", "1") == "1"
+        values.setdefault("frame_stack", "1")  # the Zoo's default too
+        told = {
+            renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()
+        }
+        config = dataclasses.asdict(agent.Config(**other))
+        assert told == {key: config[key] for key in told}
+        elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
+        assert config.keys() - elsewhere == told.keys()
 
 
 def test_the_documented_three_lines_train() -> None:

@@ -40,7 +40,8 @@ ROOMS = {
     "demo": EVERYTHING,
     "make_world": EVERYTHING,
     "play": EVERYTHING,
-    "cli": EVERYTHING | {"make_world", "play"},
+    "study": EVERYTHING,
+    "cli": EVERYTHING | {"make_world", "play", "study"},
     "agents": {"__init__", "errors", "world"},
 }
 # Which packages each room may import; the others may use all that pyproject.toml declares.

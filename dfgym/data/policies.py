@@ -75,12 +75,17 @@ def _sb3(algorithm: str, path: str, source: Source) -> Policy:
     from dfgym.agents import saved  # SB3's files are pickles; only agents/ opens them
 
     try:
-        play = saved.load(algorithm, path, source.env.observation_space)
+        agent = saved.load(algorithm, path, source.env.observation_space)
     except (ValueError, OSError) as reason:
         raise ConfigError(f"policy 'sb3:{algorithm}:{path}': {reason}") from reason
-    if play.num_actions != source.num_actions:
+    if agent.num_actions != source.num_actions:
         raise ConfigError(
-            f"policy 'sb3:{algorithm}:{path}' knows {play.num_actions} actions and "
+            f"policy 'sb3:{algorithm}:{path}' knows {agent.num_actions} actions and "
             f"the environment has {source.num_actions}; record with an agent of this game"
         )
-    return lambda seed: lambda observation, frame: play(observation)
+
+    def begin(seed: np.random.SeedSequence) -> Player:
+        play = agent.begin()
+        return lambda observation, frame: play(observation)
+
+    return begin

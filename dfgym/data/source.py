@@ -52,8 +52,15 @@ class Source:
         return int(self._actions.start) + action
 
     def frame(self, observation: Any) -> np.ndarray:
-        """The current frame, fresh uint8 `(h, w, 3)`; `observation` is the latest one."""
-        frame = np.array(self.env.render() if self.renders else observation)
+        """The current frame, fresh uint8 `(h, w, 3)`; `observation` is the latest one.
+
+        Raises:
+            MissingPackageError: the environment draws with a package that is missing.
+        """
+        try:
+            frame = np.array(self.env.render() if self.renders else observation)
+        except gym.error.DependencyNotInstalled as reason:
+            raise MissingPackageError(f"{self.env} cannot be drawn: {reason}") from reason
         return frame if self.size is None else resize(frame, self.size)
 
     def versions(self) -> dict[str, str]:

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.evaluation import pictures, referee
-from dfgym.evaluation.rollout import Dream, Episode, Real, is_breakout, players, roll
+from dfgym.evaluation import cartpole, pictures, referee
+from dfgym.evaluation.rollout import (
+    Dream,
+    Episode,
+    Real,
+    is_breakout,
+    is_cartpole,
+    players,
+    roll,
+)
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics
     from dfgym.world.card import Card
 
 MEASURES = (pictures.brightness, pictures.detail, pictures.change)
+JUDGED = 200
+"""Frames of each block that are held against the real game's drawing, about; each takes 4 ms."""
 
 
 def drift(
@@ -37,8 +47,9 @@ def drift(
 
     Returns:
         `block` (its frames) and, for `dream` and `real`, `longest` (transitions of the longest
-        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `pictures`), and
-        `illegal_per_1000` if the referee knows the game.
+        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `pictures`); of
+        MinAtar Breakout `illegal_per_1000`, of CartPole `drawn_error`, in grey levels (the mean of
+        `cartpole.Pictures.drawn` over evenly spaced frames).
     """
     size = -(-frames // blocks)
     result: dict[str, Any] = {"block": size}
@@ -53,6 +64,8 @@ def drift(
             verdicts = {id(e): referee.judge_one(e) for e in episodes}
             values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]
             result[name]["illegal_per_1000"] = _means(pieces, values)
+        if is_cartpole(card):
+            result[name]["drawn_error"] = _drawn_errors(pieces, stride=-(-size * rows // JUDGED))
     return result
 
 
@@ -72,6 +85,14 @@ def _pieces(episodes: Sequence[Episode], rows: int, size: int) -> list[Piece]:
             clock[episode.row] += end - first
             first = end
     return pieces
+
+
+def _drawn_errors(pieces: Sequence[Piece], stride: int) -> list[float]:
+    """How far every `stride`-th frame of each piece is from the real drawing, block by block."""
+    shown = [episode.frames[first + 1 : end + 1][::stride] for episode, _, first, end in pieces]
+    drawn = cartpole.judge_pictures(np.concatenate(shown)).drawn
+    parts = np.split(drawn, np.cumsum([len(frames) for frames in shown])[:-1])
+    return _means(pieces, [float(part.mean()) for part in parts])
 
 
 def _means(pieces: Sequence[Piece], values: Sequence[float]) -> list[float]:

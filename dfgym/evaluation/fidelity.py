@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfgym.errors import ConfigError
 from dfgym.evaluation import moments, pictures
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import open_real
@@ -44,12 +45,22 @@ def horizon(
     keeps its last frame, in the dream as in reality.
 
     Returns:
-        `horizons`, `moments` (how many are known that far), and for `dream`, `copy` and `real` the
-        lists `psnr` in dB, `ssim` and `exact`.
+        `horizons` (those that real episodes reach), `moments` (how many are known that far), and
+        for `dream`, `copy` and `real` the lists `psnr` in dB, `ssim` and `exact`.
+
+    Raises:
+        ConfigError: real episodes are too short for every horizon.
     """
-    longest = max(horizons)
-    chosen = moments.draw(card, count, 0.1, seed, least=2 * longest)
-    frames, actions, known = map(np.stack, zip(*(m.after(longest) for m in chosen), strict=True))
+    chosen = moments.draw(card, count, 0.1, seed, least=2 * max(horizons))
+    known = np.array([moment.after(max(horizons))[2] for moment in chosen])
+    reached = [h for h in horizons if (known >= h).any()]
+    if not reached:
+        raise ConfigError(
+            f"horizons {tuple(horizons)}: the real game is known for {known.max()} steps at most, "
+            f"since its episodes are cut after {card.episode.max_steps}; ask for a nearer one"
+        )
+    longest = max(reached)
+    frames, actions, _ = map(np.stack, zip(*(m.after(longest) for m in chosen), strict=True))
     dynamics = make(count)
     moments.begin(dynamics, chosen, seed)
     seen = {"dream": _dreamt(dynamics, actions)}
@@ -58,7 +69,6 @@ def horizon(
     if moments.can_redraw(source):
         twins = [moments.twin(source, m, a, seed) for m, a in zip(chosen, actions, strict=True)]
         seen["real"] = np.stack([moments.hold(twin.frames, longest) for twin in twins])
-    reached = [h for h in horizons if (known >= h).any()]
     result: dict[str, Any] = {
         "horizons": reached,
         "moments": [int((known >= h).sum()) for h in reached],

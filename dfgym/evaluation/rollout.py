@@ -232,7 +232,7 @@ def players(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Polic
     A game for which there is none is played at random.
     """
     seeds = _seeds(seed, count)
-    if is_breakout(card):
+    if is_breakout(card) or is_cartpole(card):
         return [scripted.make(card.source.env, epsilon, s) for s in seeds]
     return [RandomPolicy(card.actions.n, s) for s in seeds]
 
@@ -241,6 +241,11 @@ def is_breakout(card: Card) -> bool:
     """Whether a world is MinAtar Breakout as it draws itself, 10 x 10."""
     size = (card.frames.height, card.frames.width)
     return card.source.env == "DFSource/MinAtar-Breakout-v0" and size == (10, 10)
+
+
+def is_cartpole(card: Card) -> bool:
+    """Whether a world is Gymnasium's CartPole as it draws itself, at any size."""
+    return card.source.env == "CartPole-v1"
 
 
 class RandomPolicy:

@@ -99,7 +99,7 @@ def evaluate(
                 for name, game in games.items()
             }
         else:
-            absent["legal transitions"] = f"there is no referee for {card.source.env}"
+            absent["legal transitions"] = f"no referee knows the rules of {card.source.env}"
         section("horizon")
         found["horizon"] = fidelity.horizon(make, card, 8 if quick else 64)
         section("next frame")
@@ -113,7 +113,9 @@ def evaluate(
         if found["transfer"] is None:
             absent["transfer"] = "run python -m dfgym.evaluation.transfer, then evaluate again"
         if "real" not in found["horizon"]:
-            absent["the real game against itself"] = f"the chance of {card.source.env} is its own"
+            absent["the real game against itself"] = (
+                f"the chance of {card.source.env}, if it has any, cannot be drawn anew"
+            )
         found["absent"] = absent
         film = folder / "dream.gif"
         gif.write(film, _film(make, loaded, FILM // 5 if quick else FILM), card.frames.fps)

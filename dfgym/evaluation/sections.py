@@ -146,6 +146,7 @@ def drift(found: dict[str, Any]) -> str:
         "detail": "detail: difference of neighbouring pixels",
         "change": "share of pixels that change in a step",
         "illegal_per_1000": "illegal transitions in 1,000",
+        "drawn_error": "difference from the real game's drawing, grey levels",
     }
     plots = [
         svg.lines(title, x, _series(found, key), "frames played", y_range=(0, 0))

@@ -22,6 +22,7 @@ from dfgym.world import shelf
 
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
+_UNSAID = {"frame_stack": 1}  # of result files from before the setting could be chosen
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Config:
     """Environment steps of a training."""
     episodes: int = 100
     """Scored in each game."""
+    frame_stack: int = 1
+    """Frames that an agent sees at once; more than 1 where one frame shows no motion."""
 
 
 def transfer(config: Config) -> dict[str, Any] | None:
@@ -50,9 +53,10 @@ def transfer(config: Config) -> dict[str, Any] | None:
         WorldError: the world is not on the shelf.
         MissingPackageError: its real game is not installed.
     """
-    if config.steps < 1 or config.episodes < 1:
+    if min(config.steps, config.episodes, config.frame_stack) < 1:
         raise ConfigError(
-            f"steps {config.steps} and episodes {config.episodes} must each be at least 1"
+            f"steps {config.steps}, episodes {config.episodes} and frame_stack "
+            f"{config.frame_stack} must each be at least 1"
         )
     shelf.card(config.world)
     _random(config)
@@ -106,7 +110,13 @@ def _agent(config: Config, side: Side, seed: int) -> None:
 
     env = IDS[side].format(config.world)
     agent = ppo.train(
-        ppo.Config(env=env, steps=config.steps, seed=seed, out=config.out / f"{side}-{seed}")
+        ppo.Config(
+            env=env,
+            steps=config.steps,
+            seed=seed,
+            out=config.out / f"{side}-{seed}",
+            frame_stack=config.frame_stack,
+        )
     )
     write_json(path, {**wanted, "scores": _score(f"sb3:ppo:{agent}", config, seed)})
 
@@ -131,7 +141,12 @@ def _score(agent: str, config: Config, seed: int) -> dict[str, Any]:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    return {"world": config.world, "steps": config.steps, "episodes": config.episodes}
+    return {
+        "world": config.world,
+        "steps": config.steps,
+        "episodes": config.episodes,
+        "frame_stack": config.frame_stack,
+    }
 
 
 def _is_done(path: Path, wanted: dict[str, Any]) -> bool:
@@ -139,10 +154,9 @@ def _is_done(path: Path, wanted: dict[str, Any]) -> bool:
         return False
     found = json.loads(path.read_text())
     for key, value in wanted.items():
-        if found.get(key) != value:
-            raise ConfigError(
-                f"{path} has {key} {found.get(key)!r}, asked is {value!r}; choose another out"
-            )
+        there = found.get(key, _UNSAID.get(key))
+        if there != value:
+            raise ConfigError(f"{path} has {key} {there!r}, asked is {value!r}; choose another out")
     return True
 
 

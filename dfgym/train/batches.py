@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     terminated: Tensor
     valid: Tensor
     jumping: int
+    alone: Tensor
 
 
 class Batches:
@@ -66,6 +67,13 @@ class Batches:
             window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
             window["actions"] = torch.full_like(window["actions"], self.windows.num_actions)
             window["valid"] = torch.zeros_like(window["valid"])
+        alone = torch.zeros_like(window["valid"])
+        if step >= config.image_steps:  # the last sequences, since the first learn to jump
+            alone[len(alone) - round(config.image_share * len(alone)) :] = True
+            apart = torch.arange(config.length, device=device, dtype=torch.int32)
+            window["segment"] = torch.where(alone, apart, window["segment"])
+            window["actions"] = window["actions"].masked_fill(alone, self.windows.num_actions)
+            window["valid"] = window["valid"] & ~alone
         clean = self.codec.encode(window["frames"])
         seed = mix(config.seed, step * self.process.size + self.process.rank)
         first = config.image_steps + round(config.shortcut_from * config.steps)
@@ -84,4 +92,4 @@ class Batches:
             jumping=jumping,
         )
         rewards, ended, valid = (window[name] for name in ("rewards", "terminated", "valid"))
-        return Batch(forced, clean, rewards, ended, valid, jumping)
+        return Batch(forced, clean, rewards, ended, valid, jumping, alone)

@@ -29,6 +29,8 @@ class TrainConfig:
     """Optimiser steps of the video stage."""
     image_steps: int = 500
     """Optimiser steps on single frames before it: pictures first, then motion."""
+    image_share: float = 0.0
+    """Share of the video stage's sequences whose frames each stand alone, as pictures."""
     batch: int = 32
     """Sequences a step, over all processes."""
     length: int = 16
@@ -119,6 +121,7 @@ class TrainConfig:
             ("ema", self.ema, 0 <= self.ema < 1, "0 <= ema < 1"),
             ("cooldown", self.cooldown, 0 <= self.cooldown <= 1, "0 <= cooldown <= 1"),
             ("shortcut_from", self.shortcut_from, 0 <= self.shortcut_from <= 1, "0 to 1"),
+            ("image_share", self.image_share, 0 <= self.image_share < 1, "0 <= image_share < 1"),
             ("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63"),
         ):
             if not fits:

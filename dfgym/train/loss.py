@@ -58,6 +58,7 @@ def losses(
     terminated: Tensor,
     valid: Tensor,
     jumping: int = 0,
+    alone: Tensor | None = None,
     *,
     categorical: bool,
     target: str = "x",
@@ -81,6 +82,7 @@ def losses(
         valid: `(b, t)` bool, whether the two are known, since an action led there from a frame
             in the window; none is in the image stage.
         jumping: how many rows, the first, learn to jump.
+        alone: `(b, t)` bool, frames that the video stage learns as pictures; none if left out.
         categorical: see `frame_loss`.
         target: what the network says, see `diffusion.targets`.
         scheme: how errors count there.
@@ -97,7 +99,8 @@ def losses(
     output: Output = network(*forced)
     past, tau = forced.tau.split(t, 1)
     learned = tau < 1  # the clean frames of a block are given
-    counts = ((valid | ~valid.any()) & learned).float()
+    pictures = ~valid.any() if alone is None else alone | ~valid.any()
+    counts = ((valid | pictures) & learned).float()
     tau = tau.where(learned, 0.0)
     frame = frame_loss(
         output.scores[:, t:],

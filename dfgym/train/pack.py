@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from dfgym.world.card import (
     check_name,
 )
 
+START_BYTES = 2**24
+"""The frames of a world's starts take no more, so that large frames do not swell the world."""
 UNWRITTEN = Files(weights="0" * 64, starts="0" * 64)
 
 
@@ -49,26 +52,38 @@ class Presentation:
     """Of the source game."""
 
 
-def held_out_starts(stores: Sequence[EpisodeStore], held_out: float, limit: int = 4096) -> Starts:
-    """Whole held-out episodes, at most `limit` frames of them but at least one episode."""
-    frames: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    seeds: list[int] = []
-    offsets = [0]
-    for store in stores:
-        for i in range(first_held_out(store, held_out), len(store)):
-            part = slice(int(store.offsets[i]), int(store.offsets[i + 1]))
-            if frames and offsets[-1] + part.stop - part.start > limit:
-                continue
-            frames.append(store.frames[part])
-            actions.append(store.actions[part])
-            offsets.append(offsets[-1] + part.stop - part.start)
-            seeds.append(store.episodes[i].seed)
+def held_out_starts(
+    stores: Sequence[EpisodeStore],
+    held_out: float,
+    limit: int = 4096,
+    limit_bytes: int = START_BYTES,
+) -> Starts:
+    """Whole held-out episodes: those that fit, in their order, or else the shortest one alone.
+
+    Args:
+        stores: the recorded data.
+        held_out: share of each store's episodes, its last ones.
+        limit: frames at most.
+        limit_bytes: of all the frames together at most, uncompressed.
+    """
+    known = [
+        (store, i) for store in stores for i in range(first_held_out(store, held_out), len(store))
+    ]
+    lengths = [store.episodes[i].frames for store, i in known]
+    room = min(limit, limit_bytes // math.prod(stores[0].frame_shape))
+    chosen, offsets = [], [0]
+    for episode, length in zip(known, lengths, strict=True):
+        if offsets[-1] + length <= room:
+            chosen.append(episode)
+            offsets.append(offsets[-1] + length)
+    if not chosen:
+        chosen, offsets = [known[int(np.argmin(lengths))]], [0, min(lengths)]
+    parts = [(store, slice(*map(int, store.offsets[i : i + 2]))) for store, i in chosen]
     return Starts(
-        np.concatenate(frames),
-        np.concatenate(actions),
+        np.concatenate([store.frames[part] for store, part in parts]),
+        np.concatenate([store.actions[part] for store, part in parts]),
         np.array(offsets, np.int64),
-        np.array(seeds, np.int64),
+        np.array([store.episodes[i].seed for store, i in chosen], np.int64),
     )
 
 

@@ -1,0 +1,132 @@
+"""D6: long video from full-sequence models, chunk by chunk, for every k."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfgym.diffusion.interactive import cost, delays
+from dfgym.frames import Codec
+from dfgym.study import dreams
+from dfgym.study.findings import Finding, about, over_horizon
+from dfgym.study.lab import Curve, Lab, chunked
+from dfgym.study.laws import OURS, blocks
+from dfgym.world.bundle import World
+from dfgym.world.dynamics import Dynamics
+
+GAMES = ("breakout",)
+REPEATS = 5
+
+
+def run(lab: Lab, games: Sequence[str]) -> Finding:
+    """Error, delay, cost and jumps of chunks that know k frames, beside ours."""
+    numbers: dict[str, Any] = {}
+    found: dict[str, dict[str, Curve]] = {}
+    told = []
+    for game in games:
+        f = lab.config(game, OURS).model.window + 1
+        numbers[game], found[game] = {}, {}
+        for k in sorted({1, max(1, f // 4), f // 2, f - 1}):
+            how, model = blocks(lab, game, k), chunked(k)
+            curve = lab.curve(game, model, how)
+            world = lab.world(game, model)
+            schedule = dreams.matrix(world, how, k)
+            spent, late = cost(schedule), delays(schedule)
+            border, inside = jumps(curve, how.new)
+            numbers[game][f"k={k}"] = {
+                **about(curve),
+                "frames_before_one_obeys": {"mean": float(np.mean(late)), "most": max(late)},
+                "passes_a_frame": spent.calls,
+                "frames_computed_a_frame": spent.recomputed,
+                "milliseconds_a_frame": milliseconds(world, how, k),
+                "border": border,
+                "inside": inside,
+            }
+            found[game][f"k = {k}"] = curve
+            told.append(_row(game, f"k = {k}", numbers[game][f"k={k}"]))
+        curve = lab.curve(game, OURS)
+        world = lab.world(game, OURS)
+        spent = cost(dreams.matrix(world, dreams.How(), f - 1))
+        numbers[game]["ours"] = {
+            **about(curve),
+            "frames_before_one_obeys": {"mean": 0.0, "most": 0},
+            "passes_a_frame": spent.calls + 1,
+            "frames_computed_a_frame": spent.cached + 1,
+            "milliseconds_a_frame": milliseconds(world, dreams.How(), f - 1),
+            "border": None,
+            "inside": None,
+        }
+        found[game]["ours"] = curve
+        told.append(_row(game, "diffusion forcing", numbers[game]["ours"]))
+    table = "\n".join(
+        [
+            "| game | chunks | error | frames before one obeys (mean, most) | passes a frame | "
+            "frames computed a frame | ms a frame, alone | error at borders, inside |",
+            "|---|---|---|---|---|---|---|---|",
+            *told,
+        ]
+    )
+    return Finding(
+        "D6",
+        "chunks of full-sequence diffusion",
+        "of a block of f frames the last k are known: small k reacts late, forgets and jumps at "
+        "the borders; large k wastes compute; errors accumulate in both.",
+        numbers,
+        "Each k has a model of its own, trained for it. The player plans a block's actions before "
+        "it is made, so the error holds what late reaction costs the picture, not what it costs "
+        "the player. Ours is stepped through its cache, commit included. Milliseconds are of one "
+        f"environment, median of {REPEATS}, on the machine and beside the load of that run: "
+        f"compare them with each other only.\n\n{table}",
+        over_horizon(found, "chunks"),
+    )
+
+
+def jumps(curve: Curve, new: int) -> tuple[float | None, float | None]:
+    """Mean error of the frames at the borders of chunks, and of those inside; None without any.
+
+    Episodes begin with a chunk, so the border's frames are each `new`-th.
+    """
+    place = np.arange(len(curve.error)) % new
+    known = np.isfinite(curve.error)
+    parts = [curve.error[known & (place == 0)], curve.error[known & (place > 0)]]
+    border, inside = (float(part.mean()) if len(part) else None for part in parts)
+    return border, inside
+
+
+@torch.inference_mode()
+def milliseconds(world: World, how: dreams.How, known: int) -> float:
+    """Wall time of a new frame, one environment, median."""
+    frames, actions, key = dreams.context(world, known, np.random.default_rng(0))
+    times = []
+    if how.new == 1 and how.schedule == "autoregressive":
+        dynamics = Dynamics(world, 1)
+        dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
+        for _ in range(REPEATS * 4):
+            began = time.perf_counter()
+            dynamics.step(np.zeros(1, np.int64))
+            times.append(time.perf_counter() - began)
+    else:
+        clean = Codec(world.card.frames.palette).encode(torch.from_numpy(frames))[None]
+        led = torch.zeros(1, 1, known + how.new, dtype=torch.int64)
+        keys = torch.tensor([key])
+        for count in range(REPEATS):
+            began = time.perf_counter()
+            dreams.block(world, how, clean, led, keys, torch.tensor([count]))
+            times.append((time.perf_counter() - began) / how.new)
+    return float(1000 * np.median(times))
+
+
+def _row(game: str, name: str, numbers: dict[str, Any]) -> str:
+    low, high = numbers["interval"]
+    late, border, inside = (numbers[key] for key in ("frames_before_one_obeys", "border", "inside"))
+    jump = "-" if border is None or inside is None else f"{border:.3g}, {inside:.3g}"
+    return (
+        f"| {game} | {name} | {numbers['error']:.3g} [{low:.3g}, {high:.3g}] | "
+        f"{late['mean']:.1f}, {late['most']} | {numbers['passes_a_frame']:.1f} | "
+        f"{numbers['frames_computed_a_frame']:.1f} | {numbers['milliseconds_a_frame']:.1f} | "
+        f"{jump} |"
+    )

@@ -1,0 +1,69 @@
+"""D10: frames are denoised along a schedule that the purpose chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dfgym.diffusion.interactive import cost, delays
+from dfgym.study import dreams
+from dfgym.study.dreams import How
+from dfgym.study.findings import Finding, about, over_horizon
+from dfgym.study.lab import Curve, Lab
+from dfgym.study.laws import OURS
+from dfgym.study.reaction import react
+
+GAMES = ("breakout",)
+
+
+def run(lab: Lab, games: Sequence[str]) -> Finding:
+    """One diffusion-forcing model along several matrices."""
+    numbers: dict[str, Any] = {}
+    found: dict[str, dict[str, Curve]] = {}
+    rows = []
+    for game in games:
+        config = lab.config(game, OURS)
+        window, steps = config.model.window, config.sampler.denoising_steps
+        new = max(2, window // 2 + 1)
+        world = lab.world(game, OURS)
+        numbers[game], found[game] = {}, {}
+        for name in ("autoregressive", f"pyramid:{steps / 2:g}", f"fifo:{steps}", "full_sequence"):
+            how = How(name, new=new)
+            played = How() if name == "autoregressive" else how
+            curve = lab.curve(game, OURS, played)
+            schedule = dreams.matrix(world, how, window)
+            spent, late = cost(schedule), max(delays(schedule))
+            effect = react(world, how)
+            found[game][name] = curve
+            numbers[game][name] = {
+                **about(curve),
+                "passes_a_frame": spent.calls,
+                "frames_computed_a_frame": spent.cached,
+                "frames_before_one_obeys": late,
+                "reaction": effect._asdict(),
+            }
+            low, high = curve.interval
+            rows.append(
+                f"| {game} | {name} | {curve.mean:.3g} [{low:.3g}, {high:.3g}] | {spent.calls:.1f} "
+                f"| {spent.cached:.1f} | {late} | {effect.first:.0%} |"
+            )
+    table = "\n".join(
+        [
+            "| game | schedule | error | passes a frame | frames computed a frame | frames before "
+            "one must obey | the first frame after a change in mid-block differs |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+    return Finding(
+        "D10",
+        "schedules",
+        "frames are denoised along a schedule that the purpose chooses: chunk by chunk, or like a "
+        "pyramid.",
+        numbers,
+        f"One model, blocks of new frames whose actions are planned; the autoregressive one is "
+        "played as an environment plays it. The network is causal, so frames that are denoised "
+        "together do not see later ones, and overlapping schedules are inexact however well it is "
+        f"trained (tests/test_rollout_oracles.py).\n\n{table}",
+        over_horizon(found, "schedules"),
+    )

@@ -1,0 +1,288 @@
+"""Closed loops for every method: a player who sees only the dream chooses each block's actions.
+
+A method that makes `new` frames at once needs their actions beforehand. Its player plans them: what
+it would do if the game went by its rules (`plan` of the scripted players). So every method is
+played by the same player, and what the blocks cost in control is the method's own loss.
+
+Legend: b rows, t frames, n new frames of a block, k known ones before it, h w c a frame.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfgym.agents import scripted
+from dfgym.diffusion import noise
+from dfgym.diffusion.context import plan_context
+from dfgym.diffusion.forcing import Forced
+from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.rollout import Pass, roll
+from dfgym.diffusion.schedules import Schedule, parse
+from dfgym.diffusion.targets import to_clean
+from dfgym.evaluation import rollout
+from dfgym.evaluation.rollout import Episode
+from dfgym.frames import Codec
+from dfgym.model import Transformer, build
+from dfgym.world.bundle import World
+from dfgym.world.dynamics import Dynamics, Transition
+
+
+class Player(Protocol):
+    """A scripted player."""
+
+    def reset(self) -> None:
+        """Forget the episode."""
+
+    def plan(self, observations: np.ndarray, count: int) -> list[int]:
+        """Choose `count` actions on seeing the frames since the last call."""
+        ...
+
+
+GOES_ON = 24  # frames
+
+
+class How(NamedTuple):
+    """How a model is dreamed with.
+
+    Attributes:
+        schedule: of a block, see `diffusion.schedules`; autoregressive ones are stepped by
+            `Dynamics`, through its cache, as an environment does.
+        new: frames of a block.
+        known: frames before it that it sees, k; 0 stands for the window.
+        causal: whether frames see only earlier ones.
+        mode: how finished frames are shown.
+        noise: and with how much noise.
+        steps: denoising steps; 0 stands for the card's.
+    """
+
+    schedule: str = "autoregressive"
+    new: int = 1
+    known: int = 0
+    causal: bool = True
+    mode: str = "clean"
+    noise: float = 0.0
+    steps: int = 0
+
+    @property
+    def key(self) -> str:
+        """A name for files, without what is as usual."""
+        told = [
+            f"{name}={value}"
+            for (name, value), usual in zip(self._asdict().items(), How(), strict=True)
+            if value != usual
+        ]
+        return ",".join(told) or "usual"
+
+
+class Begun:
+    """A dream whose episodes begin with `known` real frames; the last of them is drawn first."""
+
+    def __init__(self, dynamics: Dynamics, seed: int, known: int) -> None:
+        self.dynamics, self.known, self.num_rows = dynamics, known, dynamics.num_rows
+        self._random = _generators(seed, self.num_rows)
+
+    def reset(self, rows: np.ndarray) -> None:
+        """Begin the next episode in these rows."""
+        drawn = [context(self.dynamics.world, self.known, self._random[row]) for row in rows]
+        contexts = [(frames, actions) for frames, actions, _ in drawn]
+        self.dynamics.reset(rows, np.array([seed for _, _, seed in drawn]), contexts)
+
+    def frames(self) -> np.ndarray:
+        """The current frames."""
+        return self.dynamics.frames()
+
+    def step(self, actions: np.ndarray) -> Transition:
+        """Step every row."""
+        return self.dynamics.step(actions)
+
+
+def context(
+    world: World, known: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The first frames of a held-out episode that goes on, their actions, and a seed.
+
+    For `GOES_ON` frames at least, if one is as long: games that are lost already, as most of random
+    players soon are, show little.
+    """
+    lengths = np.diff(world.starts.offsets)
+    long = np.flatnonzero(lengths >= min(known + GOES_ON, lengths.max()))
+    frames, actions = world.starts.episode(int(generator.choice(long)))
+    return frames[:known], actions[: known - 1], int(generator.integers(2**63))
+
+
+def play(world: World, how: How, rows: int, horizon: int, seed: int) -> list[Episode]:
+    """Have the scripted player play `rows * horizon` transitions; an episode that ends begins anew.
+
+    Returns:
+        Episodes, those of one row in order; of at most `horizon` transitions.
+    """
+    card = world.card
+    seeds = np.random.SeedSequence(seed).spawn(rows)
+    players = [scripted.make(card.source.env, 0.0, each) for each in seeds]
+    known = how.known or card.model.window
+    if how.new == 1 and how.schedule == "autoregressive":
+        sampler: dict[str, Any] = {"context_mode": how.mode}
+        sampler |= {"denoising_steps": how.steps} if how.steps else {}
+        sampler |= {"context_noise": how.noise} if how.mode not in ("clean", "kept") else {}
+        game = Begun(Dynamics(world, rows, **sampler), seed, known)
+        return rollout.roll(game, players, rows * horizon, horizon)
+    return _play_blocks(world, how, players, horizon, seed)
+
+
+def _generators(seed: int, count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(count)]
+
+
+def block(
+    world: World, how: How, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor
+) -> Tensor:
+    """Make one block of frames.
+
+    Args:
+        world: whose network is a transformer.
+        how: of whose `new` frames the actions are known.
+        clean: the `k` encoded frames before it, `(b, k, h, w, c)`.
+        actions: `(rows of the matrix, b, k + new)` or `(1, b, k + new)`: the action that led to
+            each frame, as known when that row of the matrix is denoised.
+        keys: int64 `(b,)` seeds of the noise.
+        counts: int64 `(b,)`, blocks before this one.
+
+    Returns:
+        Encoded frames `(b, new, h, w, c)`, rounded.
+    """
+    card, network = world.card, _network(world)
+    codec = Codec(card.frames.palette)
+    b, k = clean.shape[:2]
+    schedule = matrix(world, how, k)
+    shape = (b, how.new, *clean.shape[2:])
+    total = (b, k + how.new, *clean.shape[2:])
+    eps = noise.normal(keys, counts, noise.FRAME, math.prod(shape[1:])).view(shape)
+    hidden = noise.normal(keys, counts, noise.CONTEXT, math.prod(total[1:])).view(total)
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        n = len(view.frames)
+        tau = view.tau.to(x).expand(b, n)
+        led = actions[min(view.row, len(actions) - 1)][:, view.frames]
+        times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
+        said = network(*Forced(x, tau, led, times, mask, torch.zeros_like(led))).estimate
+        return to_clean(said, x, tau.clamp(max=1 - 1e-3), card.model.target)
+
+    steps = how.steps or card.sampler.denoising_steps
+    made = roll(
+        denoise,
+        eps,
+        clean,
+        schedule,
+        plan_context(how.mode, how.noise, steps),
+        hidden,
+        finish=lambda x: codec.encode(codec.decode(x)),
+    )
+    return made[:, k:]
+
+
+def matrix(world: World, how: How, known: int) -> Schedule:
+    """The scheduling matrix of a block."""
+    card = world.card
+    levels = denoising_levels(how.steps or card.sampler.denoising_steps, card.sampler.shift)
+    window = max(card.model.window, known + how.new - 1) if not how.causal else card.model.window
+    return parse(how.schedule, how.new, levels, context=known, window=window, causal=how.causal)
+
+
+@functools.lru_cache(maxsize=4)
+def _network(world: World) -> Transformer:
+    network = build(world.card)
+    assert isinstance(network, Transformer)  # the recurrent one makes a frame at a time
+    network.load_state_dict(world.weights)
+    return network.eval().requires_grad_(False)
+
+
+def _ends(world: World, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor) -> np.ndarray:
+    """Whether the game ended on arrival at each frame, bool `(b, t)`, drawn as it is told."""
+    b, t = actions.shape
+    age = torch.arange(t)[:, None] - torch.arange(t)
+    mask = ((age >= 0) & (age <= world.card.model.window)).expand(b, t, t)
+    times = torch.arange(t).expand(b, t)
+    ones = torch.ones(b, t)
+    told = Forced(clean, ones, actions, times, mask, torch.zeros_like(actions))
+    chance = noise.uniform(keys, counts, noise.HEADS, t)
+    return (chance < _network(world)(*told).termination.sigmoid()).numpy()
+
+
+class _Row:
+    """One row of a dream in blocks: its episode so far."""
+
+    def __init__(self, world: World, known: int, generator: np.random.Generator) -> None:
+        frames, actions, self.key = context(world, known, generator)
+        self.past = list(frames)  # what the model may see
+        self.led = [world.card.actions.n, *map(int, actions)]
+        self.frames, self.actions = [frames[-1]], list[int]()  # of the episode
+        self.unseen = list(frames)  # by the player
+        self.blocks, self.over = 0, False
+
+    def show(self) -> np.ndarray:
+        """The frames since the player was last asked, `(t, h, w, 3)`."""
+        frames, self.unseen = np.stack(self.unseen), []
+        return frames
+
+    def add(self, frame: np.ndarray, action: int, ended: bool) -> None:
+        """Go on by one frame."""
+        for frames in (self.frames, self.past, self.unseen):
+            frames.append(frame)
+        self.actions.append(action)
+        self.led.append(action)
+        self.over = ended
+
+    def episode(self, row: int) -> Episode:
+        count = len(self.actions)
+        ended = np.zeros(count, bool)
+        ended[-1] = self.over
+        return Episode(
+            np.stack(self.frames), np.array(self.actions), np.zeros(count), ended, row, 0
+        )
+
+
+@torch.inference_mode()
+def _play_blocks(
+    world: World, how: How, players: Sequence[Player], horizon: int, seed: int
+) -> list[Episode]:
+    card, codec = world.card, Codec(world.card.frames.palette)
+    known = how.known or card.model.window
+    generators = _generators(seed, len(players))
+    finished: list[list[Episode]] = [[] for _ in players]
+    played = [0] * len(players)
+
+    def begin(row: int) -> _Row:
+        players[row].reset()
+        return _Row(world, known, generators[row])
+
+    rows = [begin(row) for row in range(len(players))]
+    while min(played) < horizon:
+        plans = [play.plan(row.show(), how.new) for play, row in zip(players, rows, strict=True)]
+        clean = codec.encode(torch.from_numpy(np.stack([row.past[-known:] for row in rows])))
+        led = torch.tensor([row.led[-known:] + plan for row, plan in zip(rows, plans, strict=True)])
+        keys = torch.tensor([row.key for row in rows])
+        counts = torch.tensor([row.blocks for row in rows])
+        made = block(world, how, clean, led[None], keys, counts)
+        ends = _ends(world, torch.cat((clean, made), 1), led, keys, counts)[:, known:]
+        drawn = codec.decode(made).numpy()
+        for number, row in enumerate(rows):
+            row.blocks += 1
+            for frame, action, ended in zip(
+                drawn[number], plans[number], ends[number], strict=True
+            ):
+                if row.over or played[number] == horizon:
+                    break
+                row.add(frame, action, bool(ended))
+                played[number] += 1
+            if row.over or played[number] == horizon:
+                if row.actions:  # none in a row that waits for the others
+                    finished[number].append(row.episode(number))
+                rows[number] = begin(number)
+    return [episode for row in finished for episode in row]

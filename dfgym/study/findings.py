@@ -1,0 +1,178 @@
+"""What a row of the study leaves: JSON, a figure and a paragraph; and the page of all rows."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dfgym.files import write_atomic, write_json
+from dfgym.study.games import ERRORS
+from dfgym.study.lab import Curve, Lab
+
+PAGE = "README.md"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one row of the deck.
+
+    Attributes:
+        row: `D3` to `D14`, or `steps`.
+        title: a few words.
+        claim: what the deck says.
+        numbers: all that was measured, plain values.
+        text: one paragraph, made from the numbers.
+        figure: the picture.
+    """
+
+    row: str
+    title: str
+    claim: str
+    numbers: dict[str, Any]
+    text: str
+    figure: Figure
+
+
+def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
+    """Write a finding's JSON, PNG and paragraph, and the page anew."""
+    FigureCanvasAgg(finding.figure).print_png(drawing := io.BytesIO())
+    write_atomic(folder / f"{finding.row}.png", drawing.getvalue())
+    write_json(
+        folder / f"{finding.row}.json",
+        {
+            "row": finding.row,
+            "title": finding.title,
+            "claim": finding.claim,
+            "command": command,
+            "scale": {"rows": lab.scale.rows, "horizon": lab.scale.horizon}
+            | {"seeds": list(lab.scale.seeds), "settings": lab.scale.settings},
+            "text": finding.text,
+            "numbers": plain(finding.numbers),
+        },
+    )
+    write_atomic(folder / f"{finding.row}.md", (_section(folder, finding.row) + "\n").encode())
+    rows = sorted(folder.glob("*.json"), key=lambda path: order(path.stem))
+    head = (
+        "# The deck's claims, tried\n\n"
+        "Written by `dfgym study --all`; every figure and number below is of that command. Same\n"
+        "network, same data and same number of training steps for every method, unless a row says\n"
+        "otherwise; means over three evaluation seeds, brackets are 95 % bootstrap intervals.\n"
+    )
+    page = "\n\n".join([head, *(_section(folder, path.stem) for path in rows)])
+    write_atomic(folder / PAGE, (page + "\n").encode())
+
+
+def _section(folder: Path, row: str) -> str:
+    found = json.loads((folder / f"{row}.json").read_text())
+    return (
+        f"## {row}: {found['title']}\n\n*The deck:* {found['claim']}\n\n{found['text']}\n\n"
+        f"![{found['title']}]({row}.png)\n\n`{found['command']}` ([numbers]({row}.json))"
+    )
+
+
+def order(row: str) -> tuple[int, str]:
+    """Rows in the deck's order, then the others by name."""
+    return (int(row[1:]), "") if row[1:].isdigit() else (1000, row)
+
+
+def plain(value: Any) -> Any:
+    """Numbers to four digits, NaN as None, so that it is JSON."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [plain(item) for item in value]
+        case float() | np.floating():
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        case np.integer():
+            return int(value)
+        case _:
+            return value
+
+
+def about(curve: Curve) -> dict[str, Any]:
+    """The numbers of a curve that rows tell."""
+    last = len(curve.error)
+    steps = [2**i for i in range(last.bit_length()) if 2**i <= last]
+    return {
+        "error": curve.mean,
+        "interval": curve.interval,
+        "first": curve.error[0],
+        "last": curve.at(last, max(8, last // 8)),
+        "doubles_after": curve.doubles(),
+        "at": {str(step): curve.at(step, max(1, step // 4)) for step in steps},
+        "detail_first": curve.detail[0],
+        "detail_last": float(np.nanmean(curve.detail[last // 2 :]))
+        if np.isfinite(curve.detail[last // 2 :]).any()
+        else math.nan,
+        "sticky_share": curve.sticky,
+        "episode": curve.length,
+    }
+
+
+def said(curve: Curve) -> str:
+    """A curve's mean error and interval in words."""
+    low, high = curve.interval
+    return f"{curve.mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def over_horizon(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
+    """One panel for each game: error over the horizon, a line for each method."""
+    figure = Figure(figsize=(5.2 * len(curves), 3.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(curves)))
+    for panel, (game, lines) in zip(panels, curves.items(), strict=True):
+        for name, curve in lines.items():
+            steps = np.unique(np.geomspace(1, len(curve.error), 24).astype(int))
+            values = [curve.at(int(step), max(1, int(step) // 4)) for step in steps]
+            panel.plot(steps, values, label=name, marker=".", linewidth=1.2)
+        panel.set(xscale="log", xlabel="frames since the last real one", ylabel=ERRORS[game])
+        panel.set_title(f"{game}: {title}", fontsize=9)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=7)
+    return figure
+
+
+def bars(
+    groups: Mapping[str, Mapping[str, float]], title: str, label: str, log: bool = False
+) -> Figure:
+    """One panel for each group, a bar for each name."""
+    figure = Figure(figsize=(4.2 * len(groups), 3.4), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(groups)))
+    for panel, (group, values) in zip(panels, groups.items(), strict=True):
+        panel.bar(list(values), list(values.values()), color="#6635cc")
+        panel.set(ylabel=label, yscale="log" if log else "linear")
+        panel.set_title(f"{group}: {title}", fontsize=9)
+        panel.tick_params("x", rotation=30, labelsize=7)
+        panel.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def lines(
+    groups: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+) -> Figure:
+    """One panel for each group: x values, and a line for each name."""
+    figure = Figure(figsize=(5.2 * len(groups), 3.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(groups)))
+    for panel, (group, (x, named)) in zip(panels, groups.items(), strict=True):
+        for name, values in named.items():
+            panel.plot(x[: len(values)], values, label=name, marker="o", linewidth=1.2)
+        panel.set(xlabel=x_label, ylabel=y_label)
+        if log_x:
+            panel.set_xscale("log", base=2)
+        panel.set_title(f"{group}: {title}", fontsize=9)
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=7)
+    return figure

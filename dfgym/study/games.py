@@ -1,0 +1,128 @@
+"""The two games of the study: how each is learned there, and how a dream of it is judged.
+
+Legend: t frames of an episode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from dfgym.evaluation import cartpole, referee
+from dfgym.evaluation.rollout import Episode
+from dfgym.train.recipe import Recipe, find_recipe, load_recipe
+
+GameName = Literal["breakout", "cartpole"]
+RECIPES = {"breakout": "minatar-breakout-v0", "cartpole": "cartpole-pixels-v0"}
+ERRORS = {
+    "breakout": "illegal transitions, share",
+    "cartpole": "picture error, grey levels (rms)",
+}
+DENSE, SPARSE = 16, 9  # CartPole's frames are judged up to the first, then every so many
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the study is: the whole one, or a quick look that shows that everything runs.
+
+    Attributes:
+        frames: recorded of each game.
+        settings: what is said of a training beside the game's recipe.
+        rows: dreams side by side for each seed.
+        horizon: frames that each is dreamed.
+        seeds: evaluation seeds.
+    """
+
+    frames: dict[str, int]
+    settings: dict[str, dict[str, Any]]
+    rows: dict[str, int]
+    horizon: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+WHOLE = Scale(
+    frames={"breakout": 200_000, "cartpole": 60_000},
+    settings={
+        "breakout": {
+            "steps": 900,
+            "image_steps": 100,
+            "length": 14,
+            "batch": 12,
+            "model": {"dim": 48, "depth": 4, "heads": 4, "patch": 2, "window": 6},
+        },
+        "cartpole": {
+            "steps": 900,
+            "image_steps": 100,
+            "length": 12,
+            "batch": 8,
+            "model": {"dim": 64, "depth": 3, "heads": 4, "patch": 8, "window": 8},
+        },
+    },
+    rows={"breakout": 8, "cartpole": 4},
+    horizon=512,
+)
+QUICK = Scale(
+    frames={"breakout": 2_000, "cartpole": 1_000},
+    settings={
+        "breakout": {
+            "steps": 8,
+            "image_steps": 2,
+            "length": 6,
+            "batch": 4,
+            "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 5, "window": 3},
+        },
+        "cartpole": {
+            "steps": 8,
+            "image_steps": 2,
+            "length": 6,
+            "batch": 4,
+            "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 16, "window": 3},
+        },
+    },
+    rows={"breakout": 2, "cartpole": 2},
+    horizon=12,
+)
+
+
+def recipe(game: str, scale: Scale) -> Recipe:
+    """A game's bundled recipe with the study's sizes, and plain diffusion forcing."""
+    bundled = load_recipe(find_recipe(RECIPES[game]))
+    told = {**scale.settings[game], "strip_every": 0, "shortcut_from": 0.5}
+    model = dataclasses.replace(bundled.train.model, **{"shortcut": 0, **told.pop("model")})
+    return dataclasses.replace(
+        bundled,
+        record=dataclasses.replace(bundled.record, frames=scale.frames[game]),
+        train=dataclasses.replace(bundled.train, **told, model=model),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One episode's verdicts, one for each transition; NaN where none was passed.
+
+    Attributes:
+        error: see `ERRORS`.
+        detail: the picture's fine detail as a share of the real one's; NaN where not asked for.
+        sticky: whether only a sticky action explains the transition; NaN for games without.
+    """
+
+    error: np.ndarray
+    detail: np.ndarray
+    sticky: np.ndarray
+
+
+def judge(game: str, episode: Episode) -> Judged:
+    """Judge each transition of an episode."""
+    nothing = np.full(len(episode), np.nan)
+    if game == "breakout":
+        verdicts = referee.judge_one(episode)
+        return Judged((~verdicts.legal).astype(float), nothing, verdicts.sticky.astype(float))
+    age = np.arange(1, len(episode) + 1)
+    chosen = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
+    error, detail = nothing.copy(), nothing.copy()
+    seen = cartpole.judge_pictures(episode.frames[1:][chosen])
+    error[chosen], detail[chosen] = seen.drawn, seen.sharpness
+    return Judged(error, detail, nothing)

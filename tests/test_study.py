@@ -1,0 +1,156 @@
+"""The study: every row runs, its measures mean what they say, and a cache is what was asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfgym.errors import ConfigError, DataError
+from dfgym.study import dreams, games
+from dfgym.study.command import ROWS, Config, study
+from dfgym.study.d06 import jumps
+from dfgym.study.dreams import How
+from dfgym.study.findings import plain
+from dfgym.study.games import QUICK
+from dfgym.study.lab import Curve, Lab, chunked
+from dfgym.study.reaction import react
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The whole quick study: where it wrote, and what it works with."""
+    folder = tmp_path_factory.mktemp("study")
+    study(Config(all=True, quick=True, out=folder / "out", runs=folder / "runs"))
+    return folder / "out", folder / "runs"
+
+
+def curve(error: list[float], rows: list[tuple[float, float]] | None = None) -> Curve:
+    values = np.array(error)
+    return Curve(values, values * np.nan, np.array(rows or [(values.sum(), len(values))]), 0.0, 1.0)
+
+
+def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Path]) -> None:
+    out, _ = done
+    page = (out / "README.md").read_text()
+    assert list(ROWS) == [f"D{n}" for n in range(3, 15)] + ["steps"]
+    for row in ROWS:
+        found = json.loads((out / f"{row}.json").read_text())
+        assert found["numbers"] and found["command"] == f"dfgym study {row} --quick"
+        assert (out / f"{row}.png").read_bytes().startswith(b"\x89PNG")
+        section = (out / f"{row}.md").read_text().strip()
+        assert section in page and found["text"] in section
+    assert page.index("## D4:") < page.index("## D10:") < page.index("## steps:")
+
+
+def test_what_is_measured_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:
+    out, runs = done
+    kept = sorted(runs.rglob("measured/**/*.json"))
+    times = [path.stat().st_mtime_ns for path in kept]
+    study(Config(row="D4", quick=True, out=tmp_path, runs=runs))
+    assert [path.stat().st_mtime_ns for path in kept] == times
+    first, second = (json.loads((p / "D4.json").read_text()) for p in (out, tmp_path))
+    assert first == second
+
+
+def test_only_the_game_that_is_asked_for(done: tuple[Path, Path], tmp_path: Path) -> None:
+    study(Config(row="D4", quick=True, games=("cartpole",), out=tmp_path, runs=done[1]))
+    found = json.loads((tmp_path / "D4.json").read_text())
+    assert list(found["numbers"]) == ["cartpole"] and "--games cartpole" in found["command"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"row": "D2"}, "row 'D2' is unknown; there are D3, D4"),
+        ({}, "give either one row"),
+        ({"row": "D4", "all": True}, "give either one row"),
+        ({"row": "D3", "games": ("cartpole",)}, "D3 is tried on breakout, not on cartpole"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        study(Config(**changes))  # type: ignore[arg-type]
+
+
+def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -> None:
+    told = {**QUICK.settings["breakout"], "steps": 9}
+    other = dataclasses.replace(QUICK, settings={**QUICK.settings, "breakout": told})
+    with pytest.raises(DataError, match=r"another version .* remove that folder"):
+        Lab(done[1] / "quick", other).world("breakout", "diffusion forcing")
+
+
+def test_means_and_doubling_of_known_curves() -> None:
+    grows = curve([1.0] * 10 + [3.0] * 30)
+    # 8 steps that err twice as much on average: the first 4 of them may still err 1.
+    assert grows.doubles() == 7 and curve([1.0, 2.0] * 20).doubles() is None
+    assert grows.at(10) == 1 and grows.at(40) == 3 and math.isnan(curve([math.nan]).at(1))
+    rows = curve([0.0], [(1.0, 4), (3.0, 4)])
+    assert rows.mean == 0.5 and rows.interval == (0.25, 0.75)
+
+
+def test_borders_are_each_chunks_first_frame() -> None:
+    assert jumps(curve([5.0, 1.0, 1.0, 5.0, 1.0, 1.0]), 3) == (5.0, 1.0)
+    assert jumps(curve([2.0, 2.0]), 1) == (2.0, None)
+
+
+def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) -> None:
+    lab = Lab(done[1] / "quick", QUICK)
+    ours, blocks = lab.world("breakout", "diffusion forcing"), lab.world("breakout", chunked(2))
+    played = react(ours, How("autoregressive", new=2))
+    assert played.first == 1 and played.counted == 0
+    for name in ("hierarchical:2", "full_sequence"):
+        late = react(blocks, How(name, new=2, known=2, causal=False))
+        assert late.effect == late.first == 0 and late.counted > 0
+
+
+def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path, Path]) -> None:
+    # The same model from the same past and noise, once through the cache, once seen whole.
+    lab = Lab(done[1] / "quick", QUICK)
+    world = lab.world("breakout", "diffusion forcing")
+    window = world.card.model.window
+    frames, actions, key = dreams.context(world, window, np.random.default_rng(0))
+    dynamics = dreams.Dynamics(world, 1)
+    dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
+    stepped = dynamics.step(np.array([1])).frames
+    codec = dreams.Codec(world.card.frames.palette)
+    clean = codec.encode(torch.from_numpy(frames))[None]
+    led = torch.tensor([[world.card.actions.n, *map(int, actions), 1]])
+    with torch.inference_mode():  # the environment's noise is of its frame count
+        made = dreams.block(
+            world, How(), clean, led[None], torch.tensor([key]), torch.tensor([window])
+        )
+    assert np.array_equal(codec.decode(made)[0].numpy(), stepped)
+
+
+@pytest.mark.parametrize("law", ["diffusion forcing", chunked(1)])
+def test_play_counts_every_transition_once(done: tuple[Path, Path], law: str) -> None:
+    lab = Lab(done[1] / "quick", QUICK)
+    how = How("full_sequence", new=3, known=1, causal=False) if law == chunked(1) else How()
+    episodes = dreams.play(lab.world("breakout", law), how, rows=2, horizon=7, seed=0)
+    played = [sum(len(e) for e in episodes if e.row == row) for row in range(2)]
+    assert played == [7, 7]
+    assert all(len(e.frames) == len(e) + 1 and e.terminated[:-1].sum() == 0 for e in episodes)
+
+
+def test_breakout_is_judged_by_the_referee_and_cartpole_by_its_drawing() -> None:
+    noise = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
+    episode = dreams.Episode(
+        noise, np.zeros(2, np.int64), np.zeros(2), np.zeros(2, bool), row=0, seed=0
+    )
+    assert games.judge("cartpole", episode).error.min() > 50
+    small = dataclasses.replace(episode, frames=noise[:, :10, :10])
+    judged = games.judge("breakout", small)
+    assert judged.error.tolist() == [1, 1] and np.isnan(judged.detail).all()
+
+
+def test_json_has_no_nan() -> None:
+    assert plain({"a": [math.nan, np.float64(0.123456)], "b": np.int64(3)}) == {
+        "a": [None, 0.1235],
+        "b": 3,
+    }
