@@ -20,6 +20,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import ConstantSchedule
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dfgym.agents.sb3 import (
     COUNT,
@@ -52,6 +53,11 @@ class Config:
     """Copies of the environment that play side by side."""
     frame_stack: int = 1
     """Frames that the agent sees at once, newest last: more than 1 where motion matters."""
+    standardize: bool = False
+    """Bring each observation to mean 0 and deviation 1, for games on bright ground."""
+    normalize_rewards: bool = False
+    """Divide rewards by the running deviation of returns (SB3's `VecNormalize`): where values are
+    large, their error drowns the policy in the layers that both share."""
     rollout: int = 64
     """Steps each copy plays between two updates."""
     batch: int = 256
@@ -119,6 +125,8 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     progress = Progress(config.steps, config.minutes)
     callbacks = [progress, Anneal(config.learning_rate, progress)]
     venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
+    if config.normalize_rewards:
+        venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
     logger = configure(str(config.out), ["csv"])
     try:
         model = PPO(
@@ -131,7 +139,10 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
             ent_coef=config.entropy,
-            policy_kwargs={"features_extractor_class": WholeFrameCNN},
+            policy_kwargs={
+                "features_extractor_class": WholeFrameCNN,
+                "features_extractor_kwargs": {"standardize": config.standardize},
+            },
             seed=config.seed,
             device=config.device,
         )

@@ -117,10 +117,22 @@ class WholeFrameCNN(BaseFeaturesExtractor):
     a multiple of 8, like Atari's 84; of a 40x40 frame it drops the last 4 rows and columns, and
     with them Breakout's paddle. (MinAtar Breakout, PPO, 500,000 steps: return 5 without the
     padding, 14 with it.)
+
+    Args:
+        observation_space: of frames `(c, h, w)`.
+        features_dim: features in all.
+        standardize: bring each observation to mean 0 and deviation 1 first. Where the ground is
+            bright it is most of the input otherwise, and nothing that moves on it is learned.
     """
 
-    def __init__(self, observation_space: gym.spaces.Box, features_dim: int = 512) -> None:
+    def __init__(
+        self,
+        observation_space: gym.spaces.Box,
+        features_dim: int = 512,
+        standardize: bool = False,
+    ) -> None:
         super().__init__(observation_space, features_dim)
+        self.standardize = standardize
         channels, height, width = observation_space.shape
         self.padding = (0, (4 - width) % 8, 0, (4 - height) % 8)  # left, right, top, bottom
         padded = (channels, height + self.padding[3], width + self.padding[1])
@@ -128,6 +140,8 @@ class WholeFrameCNN(BaseFeaturesExtractor):
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
         """Extract features `(b, features_dim)` from frames `(b, c, h, w)` in [0, 1]."""
+        if self.standardize:
+            observations = torch.nn.functional.group_norm(observations, 1)
         return self.net(torch.nn.functional.pad(observations, self.padding))
 
 

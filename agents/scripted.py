@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from dfgym.agents.cartpole import CartPolePolicy
@@ -179,7 +181,7 @@ def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool
     return (new_x, new_y, dx, dy, strike and struck), lands
 
 
-Policy = BreakoutPolicy | CartPolePolicy
+Policy: TypeAlias = BreakoutPolicy | CartPolePolicy
 
 
 def make(

@@ -187,7 +187,12 @@ def test_what_an_agent_cannot_learn_in_or_on_is_refused(agent: Any, tmp_path: Pa
 
 
 CARTPOLE: dict[Any, dict[str, Any]] = {  # what differs there from the defaults
-    ppo: {"frame_stack": 4, "steps": 100_000},
+    ppo: {
+        "frame_stack": 4,
+        "steps": 100_000,
+        "standardize": True,
+        "normalize_rewards": True,
+    },
     dqn: {"frame_stack": 4, "steps": 100_000, "memory": 10_000},
 }
 
@@ -247,9 +252,14 @@ def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, st
         assert values == zoos[f"DFReal/{game}"]
         assert values.pop("policy") == "CnnPolicy"
         # As the Zoo evaluates it: a string of Python.
-        assert eval(ast.literal_eval(values.pop("policy_kwargs"))) == {
-            "features_extractor_class": WholeFrameCNN
-        }
+        eyes = eval(ast.literal_eval(values.pop("policy_kwargs")))
+        assert eyes.pop("features_extractor_class") is WholeFrameCNN
+        for key, value in eyes.pop("features_extractor_kwargs", {}).items():
+            values[key] = str(int(value))
+        assert not eyes
+        if normalize := values.pop("normalize", None):
+            assert eval(ast.literal_eval(normalize)) == {"norm_obs": False, "norm_reward": True}
+            values["normalize_rewards"] = "1"
         assert values.pop("train_freq", "1") == "1"
         values.setdefault("frame_stack", "1")  # the Zoo's default too
         told = {
@@ -258,7 +268,8 @@ def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, st
         config = dataclasses.asdict(agent.Config(**other))
         assert told == {key: config[key] for key in told}
         elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
-        assert config.keys() - elsewhere == told.keys()
+        unsaid = {key for key in ("standardize", "normalize_rewards") if not config.get(key)}
+        assert config.keys() - elsewhere - unsaid == told.keys()
 
 
 def test_the_documented_three_lines_train() -> None:

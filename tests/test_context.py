@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,12 @@ import torch
 from conftest import toy_card
 from torch import Tensor
 
-from dfgym.diffusion.context import CONTEXT_MODES, ContextPlan, plan_context
-from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.context import (
+    CONTEXT_MODES,
+    ContextPlan,
+    plan_context,
+)
+from dfgym.diffusion.levels import denoising_levels, shifted
 from dfgym.errors import ConfigError
 from dfgym.world import dynamics as module
 from dfgym.world.bundle import Starts, World
@@ -30,7 +36,7 @@ from dfgym.world.sampling import Sampling
 RHO = 0.9
 STD = 0.22  # of a pixel in [-1, 1]: four and a half sigma fit
 WINDOW = 4
-SIDE = 16
+SIDE = 24
 SHIFT = 0.15  # such narrow distributions are decided near the clean end
 
 
@@ -45,26 +51,71 @@ def regression(told: list[float], tau: float) -> tuple[np.ndarray, float]:
     return weights, float(chain[-1, -1] - weights @ cross)
 
 
-def predicted(applied: float, told: float) -> tuple[float, float]:
-    """Variance (of the chain's own) and lag-1 correlation of a dream with such a context.
+def stationary(past: np.ndarray, hidden: np.ndarray, own: float) -> tuple[float, float]:
+    """Variance (of the chain's own) and lag-1 correlation of a linear recursion.
 
-    A generated frame is `a . y + sqrt(v) w`, with `a`, `v` of the told levels and y really at the
-    applied one, its noise frozen. So frames are a linear recursion of order WINDOW; its stationary
-    covariance is summed up from its impulse response.
+    A frame is `past . x + hidden . eps + own * w`: x and eps are the frames before, nearest first,
+    and their context noise, which stays as it is whenever they are looked at. The stationary
+    covariance is summed up from the impulse response.
+    """
+    response = [1.0]
+    for _ in range(2000):
+        before = response[::-1][:WINDOW]
+        response.append(float(np.dot(past[: len(before)], before)))
+    h = np.array(response)
+    # What one frame's eps does to the frames after it.
+    later = np.convolve(hidden, h)
+    var = own**2 * h @ h + later @ later
+    lag = own**2 * h[1:] @ h[:-1] + later[1:] @ later[:-1]
+    return var / STD**2, lag / var
+
+
+def predicted(applied: float, told: float) -> tuple[float, float]:
+    """The statistics of a dream whose context is really at `applied` and told to be at `told`.
+
+    A frame is `a . y + sqrt(v) w`, with `a`, `v` of the told levels and y at the applied one.
     """
     weights, variance = regression([told] * WINDOW, 0.0)
     a = weights[:-1][::-1]  # nearest frame first
-    response = [1.0]
-    for _ in range(2000):
-        past = response[::-1][:WINDOW]
-        response.append(applied * float(np.dot(a[: len(past)], past)))
-    h = np.array(response)
-    # Driving noise: w of the frame itself, and the context noise of the frame when it is looked
-    # at later: (1 - applied) * eps enters through a_k at lag k, like x does but without `applied`.
-    later = h[1:] / applied * (1 - applied)
-    var = variance * h @ h + later @ later
-    lag = variance * h[1:] @ h[:-1] + later[1:] @ later[:-1]
-    return var / STD**2, lag / var
+    return stationary(applied * a, (1 - applied) * a, math.sqrt(variance))
+
+
+def predicted_flow(level: Callable[[float], float]) -> tuple[float, float]:
+    """The same of an honest context whose level changes with u, the place on the solver's way.
+
+    `dx/dtau = (D - x) / (1 - tau)` is linear in x and the context, `D = c . y + d x`, so that its
+    solution is two integrals.
+    """
+    u = (np.arange(4000) + 0.5) / 4000
+    ends = np.linspace(0, 1, 4001)
+    tau, edge = (each / (each + SHIFT * (1 - each)) for each in (u, ends))
+    y = np.array([level(each) for each in u])
+    weights = np.array([regression([p] * WINDOW, t)[0] for p, t in zip(y, tau, strict=True)])
+    step = np.diff(edge) / (1 - tau)
+    growth = (weights[:, -1] - 1) * step
+    after = np.exp(growth[::-1].cumsum()[::-1] - growth / 2)
+    share = (after * step)[:, None] * weights[:, -2::-1]
+    past, hidden = y @ share, (1 - y) @ share
+    return stationary(past, hidden, math.exp(growth.sum()))
+
+
+def predicted_kept(tau: float) -> tuple[float, float]:
+    """The same of a dream whose context are its own frames' states y at the last level, tau.
+
+    Given honest states of the past, a new state is `tau a . y + q w`, `q^2 = tau^2 v + (1 -
+    tau)^2`: their autocovariance stays the honest one, `tau^2 rho^k`, plus `(1 - tau)^2` at 0. The
+    frame is `a . y + b w` of the same w. Were the last step exact, b would be sqrt(v) and the
+    frame's variance the chain's. It goes along the tangent of the estimate `a . y + (tau v / q) w`.
+    """
+    weights, v = regression([tau] * WINDOW, 0.0)
+    a = weights[:-1][::-1]
+    q = math.sqrt(tau**2 * v + (1 - tau) ** 2)
+    b = tau * v / q + (1 - tau) * v * (1 - tau) / q**3
+    index = np.arange(WINDOW)
+    age = np.abs(index[:, None] - index - np.arange(2)[:, None, None])  # of y, to y and to the last
+    same, shifted = tau**2 * STD**2 * RHO**age + (1 - tau) ** 2 * (age == 0)
+    var = a @ same @ a + b**2
+    return var / STD**2, (a @ shifted @ a + a[0] * q * b) / var
 
 
 class Exact:
@@ -109,7 +160,7 @@ class Exact:
 
 
 def dream(
-    monkeypatch: pytest.MonkeyPatch, plan: ContextPlan, denoising_steps: int
+    monkeypatch: pytest.MonkeyPatch, plan: ContextPlan, levels: list[float]
 ) -> tuple[float, float]:
     """Variance (of the chain's own) and lag-1 correlation of a long dream."""
     card = toy_card(frames=Frames(SIDE, SIDE, 1, 15, ()))
@@ -118,17 +169,19 @@ def dream(
     starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64), nothing)
     exact = Exact()
     monkeypatch.setattr(module, "_network", lambda world, device: exact)
-    levels = denoising_levels(denoising_steps, SHIFT)
     monkeypatch.setattr(module, "choose_sampling", lambda *_: Sampling(levels, plan, 0))
     world = World(card, "", Path(), {}, starts)
     rows = np.arange(2)
     run = Dynamics(world, 2, device="cpu")
     grey = np.full((1, SIDE, SIDE, 3), 128, np.uint8)
     run.reset(rows, rows, [(grey, nothing)] * 2)
-    film = np.stack([run.step(np.zeros(2, np.int64)).frames for _ in range(150)])[40:]
+    film = np.stack([run.step(np.zeros(2, np.int64)).frames for _ in range(100)])[40:]
     x = (film.astype(np.float64) - 127.5) / 127.5
     var = (x**2).mean()
     return var / STD**2, (x[1:] * x[:-1]).mean() / var
+
+
+LEVELS = denoising_levels(32, SHIFT)
 
 
 @pytest.mark.parametrize(
@@ -138,37 +191,53 @@ def dream(
 def test_a_dream_has_the_statistics_its_context_mode_predicts(
     monkeypatch: pytest.MonkeyPatch, mode: str, noise: float
 ) -> None:
-    steps = 32
-    plan = plan_context(mode, noise, steps)
+    plan = plan_context(mode, noise, len(LEVELS))
     ((applied, told),) = plan.levels
-    var, lag = dream(monkeypatch, plan, steps)
     expected = predicted(applied, told)
-    assert (var, lag) == pytest.approx(expected, abs=0.04)
-    if mode == "told_noisy":  # told noisy but clean: detectably wrong
-        assert abs(expected[0] - 1) > 0.08 if noise == 0.3 else abs(expected[0] - 1) > 0.01
+    assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.04)
+    match mode:
+        case "told_noisy":  # told noisy but clean: detectably wrong
+            assert abs(expected[0] - 1) > (0.08 if noise == 0.3 else 0.01)
+        case "noised":  # the variance is true, and some of the past is lost
+            assert expected[0] == pytest.approx(1) and expected[1] < RHO - 0.05
+        case "clean":
+            assert expected == pytest.approx((1, RHO))
 
 
-def test_noised_but_told_clean_gives_the_predicted_wrong_answer(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("applied", "told"), [(0.8, 1.0), (1.0, 0.8), (1.0, 0.6)])
+def test_wrong_pairings_give_the_predicted_wrong_answer(
+    monkeypatch: pytest.MonkeyPatch, applied: float, told: float
 ) -> None:
-    steps = 32
-    var, lag = dream(monkeypatch, ContextPlan(((0.8, 1.0),), (0,) * steps), steps)
-    expected = predicted(0.8, 1.0)
-    assert abs(expected[0] - 1) > 0.1 or abs(expected[1] - RHO) > 0.05
-    assert (var, lag) == pytest.approx(expected, abs=0.06)
+    expected = predicted(applied, told)
+    assert abs(expected[0] - 1) > 0.1
+    plan = ContextPlan(((applied, told),), (0,) * len(LEVELS))
+    assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.06)
 
 
-def test_clean_context_of_the_exact_denoiser_gives_the_chain_itself() -> None:
-    assert predicted(1.0, 1.0) == pytest.approx((1.0, RHO), abs=1e-6)
+def test_the_flow_of_a_context_that_does_not_change_is_the_regression() -> None:
+    for level in (1.0, 0.9, 0.7):
+        found = predicted_flow(lambda u, level=level: level)
+        assert found == pytest.approx(predicted(level, level), abs=2e-4)
 
 
-def test_dynamic_context_loses_less_of_the_chain_than_noised(
-    monkeypatch: pytest.MonkeyPatch,
+def test_dynamic_context_gives_what_the_flow_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = predicted_flow(lambda u: 1 - 0.3 * (1 - u))
+    assert predicted(0.7, 0.7)[1] + 0.05 < expected[1] < RHO - 0.02
+    plan = plan_context("dynamic", 0.3, len(LEVELS))
+    assert plan.levels[plan.reads[-1]] == (1.0, 1.0)
+    assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.04)
+
+
+@pytest.mark.parametrize("tau", [0.7, 0.8, 0.9])
+def test_kept_context_gives_what_its_states_predict(
+    monkeypatch: pytest.MonkeyPatch, tau: float
 ) -> None:
-    steps = 12
-    noised = dream(monkeypatch, plan_context("noised", 0.3, steps), steps)[1]
-    dynamic = dream(monkeypatch, plan_context("dynamic", 0.3, steps), steps)[1]
-    assert noised + 0.05 < dynamic < RHO + 0.02
+    """With all levels but the last dense, so that the last step alone is coarse."""
+    levels = [*(tau * shifted(torch.linspace(0, 1, 32).double(), 0.5)).tolist()]
+    expected = predicted_kept(tau)
+    plan = plan_context("kept", 0.0, len(levels))
+    assert dream(monkeypatch, plan, levels) == pytest.approx(expected, abs=0.04)
+    assert predicted(tau, tau)[1] - 1e-3 < expected[1] < RHO  # loses no more than `noised` does
 
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
@@ -178,9 +247,9 @@ def test_plans(mode: str, steps: int) -> None:
     assert len(plan.reads) == steps
     seen = [plan.levels[i] for i in plan.reads]
     assert set(seen) == set(plan.levels)
-    assert plan.levels[-1] == seen[-1]
+    assert plan.levels[-1] == seen[-1] and plan.kept == (mode == "kept")
     match mode:
-        case "clean":
+        case "clean" | "kept":  # of given frames
             assert seen == [(1.0, 1.0)] * steps
         case "told_noisy":
             assert seen == [(1.0, 0.8)] * steps

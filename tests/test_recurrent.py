@@ -20,7 +20,7 @@ from replay import play, play_batch
 from torch import Tensor
 
 from dfgym import model
-from dfgym.diffusion.context import CONTEXT_MODES
+from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.forcing import Forced, force
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
@@ -174,8 +174,8 @@ def test_the_checker_finds_nothing(world: Path) -> None:
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
 def test_states_and_copies_continue_bitwise_in_every_context_mode(world: Path, mode: str) -> None:
-    keywords = {"denoising_steps": 3, "context_mode": mode}
-    if mode != "clean":
+    keywords = {"denoising_steps": 4, "context_mode": mode}  # as many as `kept` needs
+    if mode not in NOISELESS_MODES:
         keywords["context_noise"] = 0.2
     env = DreamEnv(world, **keywords)
     env.reset(seed=3)

@@ -208,6 +208,28 @@ def test_wrong_pairings_give_the_closed_forms_wrong_variance(applied: float, tol
     assert tail(plan) == pytest.approx(expected, rel=8e-3)
 
 
+@pytest.mark.parametrize("tau", [0.5, 0.8, 0.95])
+def test_kept_context_gives_its_closed_form(tau: float) -> None:
+    """Frames whose successors see the state at the last level, see tests/test_context.py.
+
+    States are a chain of the honest variance s^2, `y' = tau a y + q w`. A frame is `a y + b w`, its
+    b that of a last step along the tangent, which takes it from the true variance, a^2 s^2 + v.
+    """
+    s2 = tau**2 + (1 - tau) ** 2
+    a, v = RHO * tau / s2, 1 - RHO**2 * tau**2 / s2
+    q = math.sqrt(tau**2 * v + (1 - tau) ** 2)
+    b = tau * v / q + (1 - tau) ** 2 * v / q**3
+    var, lag = a**2 * s2 + b**2, a * (tau * a**2 * s2 + q * b)
+    levels = [tau * each / (STEPS - 1) for each in range(STEPS)]
+    plan = plan_context("kept", 0.0, STEPS)
+    c = covariance(autoregressive(FRAMES, levels, window=1), plan)
+    found = c[-1, -1].item(), c[-1, -2].item()
+    assert found == pytest.approx((var, lag), abs=8e-3)
+    # Were that step exact: the truth, and more of the past than `noised` keeps at this level.
+    assert a**2 * s2 + v == pytest.approx(1)
+    assert RHO * tau**2 / s2 < a * (tau * a**2 * s2 + q * math.sqrt(v)) < RHO
+
+
 def test_dynamic_context_gives_what_the_flow_predicts() -> None:
     """Context noise that falls from 0.3 to exactly 0 while the target forms."""
     t1, weights, b = flow(lambda t: 1 - 0.3 * (1 - t), RHO)

@@ -52,16 +52,20 @@ def test_autoregressive_rows_are_the_frame_sampler(
     schedule = autoregressive(new, levels, context=context, window=WINDOW)
     found = roll(denoise, noise, known, schedule, plan, hidden, straight=straight)
 
-    frames = [*known.unbind(1)]
+    frames, held, at = [*known.unbind(1)], [*known.unbind(1)], [1.0] * context
     for n in range(new):
-        past = torch.stack(frames[-WINDOW:], 1)
+        past = torch.stack((held if plan.kept else frames)[-WINDOW:], 1)
         eps = hidden[:, len(frames) - past.shape[1] : len(frames)]
 
-        def one(x: Tensor, tau: float, i: int, past: Tensor = past, eps: Tensor = eps) -> Tensor:
+        def one(
+            x: Tensor, tau: float, i: int, past: Tensor = past, eps: Tensor = eps, n: int = n
+        ) -> Tensor:
             applied, told = plan.levels[plan.reads[i]]
+            held[context + n :], at[context + n :] = [x], [tau]
+            tell = at[:-1][-WINDOW:] if plan.kept else [told] * past.shape[1]
             level = torch.full(past.shape[:2], applied, dtype=dtype)
             shown = torch.cat((interpolate(past, eps, level), x[:, None]), 1)
-            tau_all = torch.tensor([told] * past.shape[1] + [tau], dtype=torch.float64)
+            tau_all = torch.tensor([*tell, tau], dtype=torch.float64)
             return estimate(shown, tau_all)
 
         frames.append(sample(one, noise[:, n], levels, straight=straight)[0])

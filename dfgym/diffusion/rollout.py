@@ -13,7 +13,8 @@ from its own last two estimates.
 Finished frames are shown as a `ContextPlan` says, at the level that belongs to the denoising step
 of the frame that looks at them, each with noise of its own that stays. Where frames at different
 denoising steps move together and the plan's level changes with the step (`dynamic`), a row takes
-one network pass for each level.
+one network pass for each level. In mode `kept` a finished frame is shown as the pass before its
+last move saw it, at that level.
 
 Legend: b batch, t frames of the matrix, n frames of one pass, h w c a frame.
 """
@@ -82,6 +83,7 @@ def roll(
     levels, visible = schedule.levels, schedule.visible
     previous, done = torch.zeros_like(x), torch.zeros(x.shape[1], dtype=torch.int64)
     before = torch.zeros_like(levels[0])  # the level of each frame's previous estimate
+    held, held_tau = x.clone(), torch.ones_like(before)  # what `kept` shows of finished frames
     reads, moving = torch.tensor(plan.reads), schedule.moving()
     assert moving.sum(0).max() == len(reads), "the plan is for another number of denoising steps"
     for row, moves in enumerate(moving):
@@ -93,6 +95,8 @@ def roll(
             frames = shown.nonzero()[:, 0]
             applied, told = plan.levels[read]
             finished, seen = tau[frames] == 1, x[:, frames]
+            if plan.kept:
+                told, seen[:, finished] = held_tau[frames], held[:, frames][:, finished]
             if applied < 1:
                 left = torch.ones_like(tau[frames]).masked_fill(finished, applied).to(x)
                 seen = interpolate(seen, context_noise[:, frames], left.expand(seen.shape[:2]))
@@ -109,6 +113,7 @@ def roll(
         ratio, bend, since = (_wide(part, x) for part in (u1 / u0, bend, since))
         x[:, moves] = now + (old - now) * ratio + (now - last) / since * bend
         previous[:, moves] = now
+        held[:, moves], held_tau = old, torch.where(moves, tau, held_tau)
         before, done = torch.where(moves, tau, before), done + moves
         ready = moves & (after == 1)
         if finish is not None and ready.any():

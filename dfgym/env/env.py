@@ -54,8 +54,10 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             device: a torch device, or "auto": the GPU if there is one.
             denoising_steps: solver steps for each frame; None: the card's.
             context_mode: how finished frames are shown to the model, `clean`, `told_noisy`,
-                `noised` or `dynamic`; None: the card's.
-            context_noise: how noisy they are shown, in [0, 1); None: the card's.
+                `noised`, `dynamic` or `kept` (no pass of its own shows them, which saves one a
+                frame); None: the card's.
+            context_noise: how noisy they are shown, in [0, 1), where the mode asks for it; None:
+                the card's.
             schedule: in which order frames are denoised; those that begin a frame before the action
                 that leads to it is known are refused.
             compile: fuse the network with `torch.compile`, which takes up to a minute to begin and

@@ -22,7 +22,8 @@ from dfgym.world import shelf
 
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
-_UNSAID = {"frame_stack": 1}  # of result files from before the setting could be chosen
+# Of result files from before they could be chosen.
+_UNSAID = {"frame_stack": 1, "standardize": False, "normalize_rewards": False}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Config:
     """Scored in each game."""
     frame_stack: int = 1
     """Frames that an agent sees at once; more than 1 where one frame shows no motion."""
+    standardize: bool = False
+    """See `agents.ppo.Config`."""
+    normalize_rewards: bool = False
+    """See `agents.ppo.Config`."""
 
 
 def transfer(config: Config) -> dict[str, Any] | None:
@@ -116,6 +121,8 @@ def _agent(config: Config, side: Side, seed: int) -> None:
             seed=seed,
             out=config.out / f"{side}-{seed}",
             frame_stack=config.frame_stack,
+            standardize=config.standardize,
+            normalize_rewards=config.normalize_rewards,
         )
     )
     write_json(path, {**wanted, "scores": _score(f"sb3:ppo:{agent}", config, seed)})
@@ -146,6 +153,8 @@ def _settings(config: Config) -> dict[str, Any]:
         "steps": config.steps,
         "episodes": config.episodes,
         "frame_stack": config.frame_stack,
+        "standardize": config.standardize,
+        "normalize_rewards": config.normalize_rewards,
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dfgym.data.policies import Policy, make_policy
 from dfgym.data.source import Source
+from dfgym.diffusion.context import NOISELESS_MODES
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError
 from dfgym.play.messages import Settings
@@ -36,7 +37,7 @@ def settle(
     return Settings(
         card.sampler.denoising_steps if denoising_steps is None else denoising_steps,
         mode,
-        0.0 if mode == "clean" else float(noise),
+        0.0 if mode in NOISELESS_MODES else float(noise),
     )
 
 

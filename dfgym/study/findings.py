@@ -125,6 +125,15 @@ def said(curve: Curve) -> str:
     return f"{curve.mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
+def doubled(curve: Curve) -> str:
+    """When a curve's error has doubled, in words."""
+    after = curve.doubles()
+    if curve.error[0] == 0:
+        return "none in the first frame"
+    when = "never doubled" if after is None else f"doubled after {after} frames"
+    return f"{curve.error[0]:.3g} in the first frame, {when}"
+
+
 def over_horizon(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
     """One panel for each game: error over the horizon, a line for each method."""
     figure = Figure(figsize=(5.2 * len(curves), 3.6), layout="constrained")

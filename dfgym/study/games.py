@@ -54,7 +54,7 @@ WHOLE = Scale(
             "model": {"dim": 48, "depth": 4, "heads": 4, "patch": 2, "window": 6},
         },
         "cartpole": {
-            "steps": 900,
+            "steps": 2_400,
             "image_steps": 100,
             "length": 12,
             "batch": 8,

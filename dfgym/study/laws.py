@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfgym.study.dreams import How
-from dfgym.study.findings import said
+from dfgym.study.findings import doubled, said
 from dfgym.study.lab import Curve, Lab, chunked
 
 TEACHER, FULL, OURS = "teacher forcing", "full sequence", "diffusion forcing"
@@ -42,10 +42,19 @@ def compare(found: dict[str, dict[str, Curve]]) -> str:
         ranked = sorted(named.items(), key=lambda item: item[1].mean)
         parts = []
         for name, curve in ranked:
-            after = curve.doubles()
-            doubled = "never within the horizon" if after is None else f"after {after} frames"
-            parts.append(
-                f"{name} {said(curve)}, {curve.error[0]:.3g} in the first frame, doubled {doubled}"
-            )
+            parts.append(f"{name} {said(curve)} ({doubled(curve)})")
         told.append(f"In {game} the mean error over the horizon is: " + "; ".join(parts) + ".")
     return " ".join(told)
+
+
+def verdict(found: dict[str, dict[str, Curve]], rival: str) -> str:
+    """Whether a rival errs more than diffusion forcing, in words."""
+    told = []
+    for game, named in found.items():
+        other, ours = named[rival], named[OURS]
+        more = "more" if other.mean > ours.mean else "less"
+        low, high = sorted((other, ours), key=lambda curve: curve.mean)
+        near = "" if low.interval[1] < high.interval[0] else " (the intervals overlap)"
+        told.append(f"in {game} {rival} errs {more} than diffusion forcing{near}")
+    text = "; ".join(told)
+    return text[0].upper() + text[1:] + "."

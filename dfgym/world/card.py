@@ -20,7 +20,7 @@ from dfgym.world import fields
 
 FORMAT = 1
 CARD_FILE = "world.toml"
-CONTEXT_MODES = ("clean", "told_noisy", "noised", "dynamic")
+CONTEXT_MODES = ("clean", "told_noisy", "noised", "dynamic", "kept")
 TARGETS = ("x", "v", "eps")
 MAX_CARD_BYTES = 64 * 1024
 MAX_LINE = 1024  # tomllib takes quadratic time in a dotted key's parts: 64 kB of "a.a.a" is minutes
