@@ -95,7 +95,7 @@ def _watch(agent: str, env: str, seed: int) -> np.ndarray:
     """Film an agent's play over as many episodes as fit; returns uint8 `(t, h, w, 3)`."""
     venv = make_venv(env, 1)
     try:
-        play = player(agent, env, venv, seed, greedy=False)
+        play, _ = player(agent, env, venv, seed, greedy=False)
         venv.seed(seed)
         observations, begins = venv.reset(), np.ones(1, bool)
         film = [observations[0].copy()]

@@ -143,6 +143,14 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
+    if "drawn_error" in found["drift"]["dream"]:
+        dream, real = (found["drift"][game]["drawn_error"] for game in ("dream", "real"))
+        kept["picture_error"] = {
+            "frames": found["drift"]["block"] * len(dream),
+            "dream": sum(dream) / len(dream),
+            "dream_last_tenth": dream[-1],
+            "real": sum(real) / len(real),
+        }
     kept["speed"] = found["speed"]
     if "transfer" in (moved := found.get("transfer") or {}):
         dream, real, chance = moved["dream"], moved["real"], moved["random"]

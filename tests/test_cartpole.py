@@ -1,5 +1,8 @@
 """CartPole's eye, player and referee, held against the real game."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import cv2
@@ -208,3 +211,18 @@ def test_one_frame_is_an_episode(real: Source):
 def test_what_does_not_fit_is_refused(frames, actions, message):
     with pytest.raises(ConfigError, match=message):
         judge_episode(frames, np.array(actions))
+
+
+def test_a_drawn_game_can_still_be_killed() -> None:
+    # SDL takes SIGTERM for itself where nobody handles it, so that `kill` did not end a recording.
+    script = """
+import os, signal
+from dfgym.data.source import open_source
+source = open_source("CartPole-v1", size=(8, 8))
+source.env.reset(seed=0)
+source.frame(None)
+os.kill(os.getpid(), signal.SIGTERM)
+signal.pause()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    assert ended.returncode == -signal.SIGTERM

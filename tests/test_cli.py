@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "contact-sheet",
     "bench",
+    "study",
     "demo",
 )
 

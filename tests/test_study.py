@@ -38,7 +38,7 @@ def curve(error: list[float], rows: list[tuple[float, float]] | None = None) -> 
 def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Path]) -> None:
     out, _ = done
     page = (out / "README.md").read_text()
-    assert list(ROWS) == [f"D{n}" for n in range(3, 15)] + ["steps"]
+    assert list(ROWS) == [f"D{n}" for n in range(3, 15)] + ["steps", "long"]
     for row in ROWS:
         found = json.loads((out / f"{row}.json").read_text())
         assert found["numbers"] and found["command"] == f"dfgym study {row} --quick"

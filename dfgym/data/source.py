@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -106,6 +107,9 @@ def open_source(
         env.close()
         raise
     env.close()
+    # Games that draw with pygame start SDL, which else takes SIGTERM for itself: a training or a
+    # recording of theirs could not be ended by `kill`.
+    os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     return Source(_make(env_id, {**(kwargs or {}), "render_mode": "rgb_array"}), True, size)
 
 

@@ -24,6 +24,7 @@ from dfgym.study import (
     d12,
     d13,
     d14,
+    long,
     steps,
 )
 from dfgym.study.findings import Finding, leave
@@ -35,7 +36,7 @@ Row = Callable[[Lab, Sequence[str]], Finding]
 ROWS: dict[str, tuple[Row, tuple[str, ...]]] = {
     f"D{number}": (row.run, row.GAMES)
     for number, row in enumerate((d03, d04, d05, d06, d07, d08, d09, d10, d11, d12, d13, d14), 3)
-} | {"steps": (steps.run, steps.GAMES)}
+} | {"steps": (steps.run, steps.GAMES), "long": (long.run, long.GAMES)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Config:
     """
 
     row: Annotated[str | None, tyro.conf.Positional] = None
-    """D3 to D14, or `steps` (few denoising steps)."""
+    """D3 to D14, `steps` (few denoising steps), or `long` (10,000 frames)."""
     all: bool = False
     """Every row, in the deck's order."""
     quick: bool = False

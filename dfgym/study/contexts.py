@@ -39,11 +39,11 @@ def against_noise(
     lab: Lab, games: Sequence[str], modes: Sequence[str], title: str, models: Sequence[str] = MODELS
 ) -> Figure:
     """Mean error against context noise: a panel for each game and model, a line for each mode."""
-    groups = {}
+    groups, labels = {}, {}
     for game in games:
         for model in models:
             swept = {mode: sweep(lab, game, model, mode) for mode in modes}
-            named = {mode: [c.mean for c in by.values()] for mode, by in swept.items()}
+            named = {mode: list(by.values()) for mode, by in swept.items()}
             groups[f"{game}, {model}"] = ([0.0, *noises(lab)], named)
-    unit = " / ".join(ERRORS[game] for game in games)
-    return lines(groups, title, "context noise", unit)
+            labels[f"{game}, {model}"] = ERRORS[game]
+    return lines(groups, title, "context noise", labels)

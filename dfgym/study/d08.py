@@ -10,7 +10,7 @@ from dfgym.study.lab import Lab
 from dfgym.study.laws import FULL, OURS, TEACHER, compare, curves
 
 GAMES = ("breakout", "cartpole")
-MASKED = How(mode="noised", noise=0.6)
+MASKED = How(mode="noised", noise=0.3)
 
 
 def run(lab: Lab, games: Sequence[str]) -> Finding:

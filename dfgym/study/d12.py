@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dfgym.study.contexts import MODELS, noises, sweep
 from dfgym.study.findings import Finding, about, lines, said
+from dfgym.study.games import ERRORS
 from dfgym.study.lab import Curve, Lab
 
 GAMES = ("breakout", "cartpole")
@@ -18,7 +20,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
     """Sweep the noise; look at the error and at the fine detail that is left."""
     found = {game: {model: sweep(lab, game, model, "noised") for model in MODELS} for game in games}
     told = []
-    groups = {}
+    labels: dict[str, str] = {}
+    groups: dict[str, tuple[list[float], dict[str, Any]]] = {}
     for game, by_model in found.items():
         for model, swept in by_model.items():
             most = max(swept)
@@ -33,11 +36,13 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
                     f"{details[most]:.0%} at {most:g}"
                 )
             told.append(text + ".")
-        named = {model: [c.mean for c in swept.values()] for model, swept in by_model.items()}
+        named = {model: list(swept.values()) for model, swept in by_model.items()}
         groups[f"{game}, error"] = ([0.0, *noises(lab)], named)
+        labels[f"{game}, error"] = ERRORS[game]
         sharp = {model: [detail(c) for c in swept.values()] for model, swept in by_model.items()}
         if not np.isnan(list(sharp.values())).all():
-            groups[f"{game}, fine detail (1: as the real game)"] = ([0.0, *noises(lab)], sharp)
+            groups[f"{game}, fine detail"] = ([0.0, *noises(lab)], sharp)
+            labels[f"{game}, fine detail"] = "share of the real picture's"
     return Finding(
         "D12",
         "noised and told so",
@@ -48,7 +53,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         },
         " ".join(told) + " Breakout is drawn in five colours that each cell is rounded to, so it "
         "has no fine detail to lose.",
-        lines(groups, "noised", "context noise", "see the title"),
+        lines(groups, "noised", "context noise", labels),
     )
 
 

@@ -9,6 +9,7 @@ from dfgym.diffusion.interactive import cost
 from dfgym.study import dreams
 from dfgym.study.dreams import How
 from dfgym.study.findings import Finding, about, bars
+from dfgym.study.games import ERRORS
 from dfgym.study.lab import Lab, chunked
 from dfgym.study.laws import FULL, OURS, TEACHER, blocks, curve, half
 from dfgym.train.observe import LOG_FILE
@@ -58,7 +59,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         f"Over the whole horizon {verdict}. Frames computed for each new one, without the commit: "
         "what is finished is kept in a cache where the model is causal, and passed again where it "
         f"is not.\n\n{table}",
-        bars(errors, "mean error", "error"),
+        bars(errors, "mean error", ERRORS),
     )
 
 

@@ -134,16 +134,27 @@ def doubled(curve: Curve) -> str:
     return f"{curve.error[0]:.3g} in the first frame, {when}"
 
 
+def _panels(count: int) -> tuple[Figure, Sequence[Any]]:
+    """A figure with so many panels, two a row."""
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(5.2 * columns, 3.6 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for empty in panels[count:]:
+        empty.set_axis_off()
+    return figure, panels[:count]
+
+
 def over_horizon(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
     """One panel for each game: error over the horizon, a line for each method."""
-    figure = Figure(figsize=(5.2 * len(curves), 3.6), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(curves)))
+    figure, panels = _panels(len(curves))
     for panel, (game, lines) in zip(panels, curves.items(), strict=True):
         for name, curve in lines.items():
             steps = np.unique(np.geomspace(1, len(curve.error), 24).astype(int))
             values = [curve.at(int(step), max(1, int(step) // 4)) for step in steps]
             panel.plot(steps, values, label=name, marker=".", linewidth=1.2)
         panel.set(xscale="log", xlabel="frames since the last real one", ylabel=ERRORS[game])
+        panel.set_ylim(bottom=0)
         panel.set_title(f"{game}: {title}", fontsize=9)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
@@ -151,14 +162,13 @@ def over_horizon(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figur
 
 
 def bars(
-    groups: Mapping[str, Mapping[str, float]], title: str, label: str, log: bool = False
+    groups: Mapping[str, Mapping[str, float]], title: str, y_label: str | Mapping[str, str]
 ) -> Figure:
-    """One panel for each group, a bar for each name."""
-    figure = Figure(figsize=(4.2 * len(groups), 3.4), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(groups)))
+    """One panel for each group, a bar for each name; `y_label` may be one for each group."""
+    figure, panels = _panels(len(groups))
     for panel, (group, values) in zip(panels, groups.items(), strict=True):
         panel.bar(list(values), list(values.values()), color="#6635cc")
-        panel.set(ylabel=label, yscale="log" if log else "linear")
+        panel.set_ylabel(y_label if isinstance(y_label, str) else y_label[group])
         panel.set_title(f"{group}: {title}", fontsize=9)
         panel.tick_params("x", rotation=30, labelsize=7)
         panel.grid(alpha=0.3, axis="y")
@@ -166,19 +176,30 @@ def bars(
 
 
 def lines(
-    groups: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float]]]],
+    groups: Mapping[str, tuple[Sequence[float], Mapping[str, Sequence[float | Curve]]]],
     title: str,
     x_label: str,
-    y_label: str,
+    y_label: str | Mapping[str, str],
     log_x: bool = False,
 ) -> Figure:
-    """One panel for each group: x values, and a line for each name."""
-    figure = Figure(figsize=(5.2 * len(groups), 3.6), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(groups)))
+    """One panel for each group: x values, and a line for each name.
+
+    `y_label` may be one for each group. Curves stand for their mean errors, with intervals.
+    """
+    figure, panels = _panels(len(groups))
     for panel, (group, (x, named)) in zip(panels, groups.items(), strict=True):
-        for name, values in named.items():
-            panel.plot(x[: len(values)], values, label=name, marker="o", linewidth=1.2)
-        panel.set(xlabel=x_label, ylabel=y_label)
+        for name, found in named.items():
+            values = [value.mean if isinstance(value, Curve) else value for value in found]
+            ends = [c.interval if isinstance(c, Curve) else (c, c) for c in found]
+            # A percentile interval may leave its mean out by a hair.
+            spread = [[max(0, v - low) for v, (low, _) in zip(values, ends, strict=True)]]
+            spread += [[max(0, high - v) for v, (_, high) in zip(values, ends, strict=True)]]
+            panel.errorbar(
+                x[: len(values)], values, spread, label=name, marker="o", linewidth=1.2, capsize=2
+            )
+        label = y_label if isinstance(y_label, str) else y_label[group]
+        panel.set(xlabel=x_label, ylabel=label)
+        panel.set_ylim(bottom=0)
         if log_x:
             panel.set_xscale("log", base=2)
         panel.set_title(f"{group}: {title}", fontsize=9)

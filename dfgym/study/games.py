@@ -33,6 +33,7 @@ class Scale:
         settings: what is said of a training beside the game's recipe.
         rows: dreams side by side for each seed.
         horizon: frames that each is dreamed.
+        long: frames of the longest dream.
         seeds: evaluation seeds.
     """
 
@@ -40,6 +41,7 @@ class Scale:
     settings: dict[str, dict[str, Any]]
     rows: dict[str, int]
     horizon: int
+    long: int
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -63,6 +65,7 @@ WHOLE = Scale(
     },
     rows={"breakout": 8, "cartpole": 4},
     horizon=512,
+    long=10_000,
 )
 QUICK = Scale(
     frames={"breakout": 2_000, "cartpole": 1_000},
@@ -84,6 +87,7 @@ QUICK = Scale(
     },
     rows={"breakout": 2, "cartpole": 2},
     horizon=12,
+    long=40,
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dfgym.study.dreams import How
 from dfgym.study.findings import Finding, about, lines
-from dfgym.study.games import WHOLE
+from dfgym.study.games import ERRORS, WHOLE
 from dfgym.study.lab import Lab
 from dfgym.study.laws import OURS
 
@@ -31,7 +31,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         }
         groups[game] = (
             list(counts),
-            {name: [c.mean for c in by.values()] for name, by in found.items()},
+            {name: list(by.values()) for name, by in found.items()},
         )
         for name, by in found.items():
             values = " | ".join(f"{c.mean:.3g}" for c in by.values())
@@ -55,5 +55,5 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "Where the outcome is chance the noise must decide it; a single step without shortcut "
         "gives the mean of all outcomes, rounded, so the rare one is lost: see the share of "
         f"Breakout's transitions that only a sticky action explains.\n\n{table}",
-        lines(groups, "few steps", "denoising steps", "mean error", log_x=True),
+        lines(groups, "few steps", "denoising steps", ERRORS, log_x=True),
     )
