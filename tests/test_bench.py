@@ -16,7 +16,7 @@ from dfgym.errors import ConfigError, WorldError
 from dfgym.evaluation import bench, operations, referee, shape, speed
 from dfgym.evaluation.bench import Config
 from dfgym.evaluation.shape import Shape
-from dfgym.world import bundle, memory
+from dfgym.world import bundle, execution, memory
 from dfgym.world.card import Model
 from dfgym.world.shelf import VARIABLE
 
@@ -43,6 +43,8 @@ def test_a_shape_needs_no_world(
     assert found["frame"] == [16, 16, 3] and found["model"]["window"] == 2
     assert [each["batch"] for each in found["batches"]] == [1, 3]
     assert [each["batch"] for each in found["cached"]] == [1, 3]
+    assert [each["batch"] for each in found["vector"]] == [1, 3]
+    assert all(0 < each["outside_network"] < 1 for each in found["vector"])
     assert [each["denoising_steps"] for each in found["denoising_steps"]] == [1, 2, 4, 8]
     counts = [each["operations_per_frame"] for each in found["denoising_steps"]]
     assert counts == sorted(counts) and found["batches"][0]["operations_per_frame"] == counts[1]
@@ -50,6 +52,7 @@ def test_a_shape_needs_no_world(
     assert [*found["shells"]] == ["env", "vector", "sb3"]
     for title in (
         "As users step it",
+        "gym.make_vec",
         "The machine",
         "The dynamics alone",
         "Where the time goes, batch 3, by passes",
@@ -72,6 +75,44 @@ def test_a_world_is_found_on_the_shelf_and_its_flags_reach_it(
     assert found["settings"] == {"device": "cpu", "denoising_steps": 3}
     (timed,) = found["batches"]
     assert timed["passes"] == 4
+
+
+def test_the_way_passes_are_run_reaches_every_measurement(
+    random_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled for each batch anew and for both ways that are compared; kinds are left out then."""
+    compiled: list[str] = []
+
+    def compiler(call: Any, **_: Any) -> Any:
+        compiled.append(call.__qualname__)
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(execution, "_lack", lambda device: None)
+    config = Config(str(random_world), batch="2", seconds=0.01, compile=True)
+    found = bench.bench(config, "cpu")
+    assert found["settings"] == {"device": "cpu", "compile": True}
+    assert [*found["time"]] == ["batch", "passes"] and found["cached"][0]["ratio"] > 0
+    assert set(compiled) == {"Transformer.step", "Transformer.see"}
+    assert compiled.count("Transformer.see") == 1 and len(compiled) > 10
+
+    plain = bench.bench(Config(str(random_world), batch="2", seconds=0.01), "cpu")
+    monkeypatch.undo()
+    coarse = bench.bench(
+        Config(str(random_world), batch="2", seconds=0.01, precision="bfloat16"), "cpu"
+    )
+    assert coarse["settings"] == {"device": "cpu", "precision": "bfloat16"}
+    for name in ("cached_operations", "recomputed_operations"):
+        assert found["cached"][0][name] == plain["cached"][0][name] == coarse["cached"][0][name]
+    assert plain["cached"][0]["largest_difference"] < 1e-4
+    assert 1e-4 < coarse["cached"][0]["largest_difference"] < 1
+
+
+def test_numbers_of_steps_that_a_context_mode_refuses_are_left_out(random_world: Path) -> None:
+    config = Config(str(random_world), batch="1", seconds=0.01)
+    found = bench.bench(config, "cpu", denoising_steps=4, context_mode="kept")
+    assert [each["denoising_steps"] for each in found["denoising_steps"]] == [4, 8]
+    assert found["batches"][0]["passes"] == 4, "and no commit"
 
 
 def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
@@ -133,6 +174,10 @@ def test_the_referee_judges_where_it_is_asked_to(
         (["--judged", "5"], "together with fidelity"),
         (["--fidelity", "--judged", "0"], "judged is 0"),
         (["--json", "."], "is a folder"),
+        (["--frame", "64x64x3", "--precision", "half"], "precision is 'half'; allowed are float32"),
+        (["--frame", "64x64x3", "--compile"], "there is no C++ compiler; install one"),
+        (["--training", "--compile"], "compile is True and precision 'float32'; with training"),
+        (["--training", "--precision", "bfloat16"], "with training leave both out"),
     ],
 )
 def test_mistakes_are_told_in_one_line_before_anything_is_measured(
@@ -145,6 +190,7 @@ def test_mistakes_are_told_in_one_line_before_anything_is_measured(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "_measure", lambda *_: pytest.fail("it began"))
     monkeypatch.setattr(memory, "available_bytes", lambda device: 2**32)
+    monkeypatch.setattr(execution.shutil, "which", lambda name: None)
     assert cli.main(["bench", *arguments]) == 2
     told = capsys.readouterr().err
     assert told.startswith("dfgym: error: ") and told.count("\n") == 1

@@ -115,14 +115,15 @@ def test_a_cache_that_forgets_is_found_out(world: World, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", ["transformer", "recurrent"])
-def test_where_the_time_goes_adds_up(kind: str) -> None:
+def test_where_the_time_goes_adds_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", time.process_time)  # other programs do not count
     base = toy_card()
     heads = 2 if kind == "transformer" else 1
     card = replace(base, model=replace(base.model, kind=kind, heads=heads))
     dynamics = operations.begin(world_of(card), 4, "cpu")
     owner = {"transformer": Transformer, "recurrent": Recurrent}[kind]
     methods = [getattr(owner, name) for name in speed.NETWORK]
-    shares, kinds = operations.passes(dynamics, 0.05), operations.kinds(dynamics)
+    shares, kinds = operations.passes(dynamics, 0.1), operations.kinds(dynamics)
     assert [getattr(owner, name) for name in speed.NETWORK] == methods  # left as they were
     for found in (shares, kinds):
         assert sum(found.values()) == pytest.approx(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +16,14 @@ from dfgym.errors import ConfigError
 from dfgym.evaluation import cached, operations, referee, shape, speed, training
 from dfgym.evaluation.rollout import Dream, is_breakout, open_real
 from dfgym.evaluation.shape import Shape
+from dfgym.evaluation.tables import number, print_columns, print_rows
 from dfgym.files import write_json
-from dfgym.world import memory, shelf
+from dfgym.world import execution, memory, shelf
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
 from dfgym.world.device import pick_device
 from dfgym.world.fields import shown
-from dfgym.world.sampling import choose_sampling
+from dfgym.world.sampling import Sampling, choose_sampling
 
 BATCHES = "1,64"
 DENOISING_STEPS = (1, 2, 4, 8)
@@ -42,7 +43,7 @@ class Config:
     """Rows stepped together, each of these in turn; 1,64 if left out. With --training one number:
     sequences a step, those that the world was trained with if left out."""
     seconds: float = 2.0
-    """Of each measurement; there are about two dozen."""
+    """Of each measurement; with two batches there are about two dozen."""
     fidelity: bool = False
     """Have the referee judge the dream at each number of denoising steps: minutes."""
     judged: int | None = None
@@ -51,6 +52,10 @@ class Config:
     """Time the steps of its training instead, on random episodes."""
     length: int | None = None
     """Frames a sequence, with --training; as the world was trained if left out."""
+    compile: bool = False
+    """Run the network through `torch.compile`: half a minute and more for each batch, once."""
+    precision: str = "float32"
+    """Of matrix products, `float32` or `bfloat16`."""
     json: Path | None = None
     """Also write all of it to this file."""
 
@@ -73,8 +78,19 @@ class Config:
             raise ConfigError(f"batch is {shown(self.batch)}; with training give one number")
         if self.length is not None and not self.training:
             raise ConfigError(f"length is {self.length}; it is allowed only together with training")
+        if self.training and (self.compile or self.precision != "float32"):
+            raise ConfigError(
+                f"compile is {self.compile} and precision {self.precision!r}; with training leave "
+                "both out: steps are timed as `dfgym train` takes them"
+            )
         if self.json is not None and self.json.is_dir():
             raise ConfigError(f"json {str(self.json)!r} is a folder; name a file")
+
+    @property
+    def execution(self) -> dict[str, Any]:
+        """How passes are run, as keywords; what is usual is left out."""
+        told = {"compile": self.compile, "precision": self.precision}
+        return {k: v for k, v in told.items() if v not in (False, "float32")}
 
     @property
     def batches(self) -> list[int]:
@@ -104,7 +120,7 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
         MissingPackageError: the referee is asked for and the real game is not installed.
     """
     config.check()
-    batches, settings = config.batches, {"device": device, **sampler}
+    batches, settings = config.batches, {"device": device, **sampler, **config.execution}
     if config.training:
         found = _measure_training(config, device, sampler)
     elif config.shape.frame is None:
@@ -127,8 +143,8 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
 def _check(config: Config, settings: dict[str, Any], card: Card, batches: Sequence[int]) -> None:
     """Refuse before anything takes time or memory."""
     device = pick_device(settings["device"])
-    steps, mode, noise = map(settings.get, ("denoising_steps", "context_mode", "context_noise"))
-    plan = choose_sampling(card, steps, mode, noise).context
+    execution.check(device, config.compile, config.precision)
+    plan = _sampling(card, settings).context
     if config.fidelity:
         if config.shape.frame is not None or not is_breakout(card):
             raise ConfigError(
@@ -140,6 +156,20 @@ def _check(config: Config, settings: dict[str, Any], card: Card, batches: Sequen
         memory.check(card, batch, len(plan.levels), device)
         if card.model.kind == "transformer":  # the whole window again
             memory.check(card, batch, 1, device, card.model.window + 1)
+
+
+def _sampling(card: Card, settings: dict[str, Any]) -> Sampling:
+    steps, mode, noise = map(settings.get, ("denoising_steps", "context_mode", "context_noise"))
+    return choose_sampling(card, steps, mode, noise)
+
+
+def _allows(card: Card, settings: dict[str, Any]) -> bool:
+    """Context mode `kept` does not allow every number of denoising steps."""
+    try:
+        _sampling(card, settings)
+    except ConfigError:
+        return False
+    return True
 
 
 def _measure(
@@ -160,9 +190,11 @@ def _measure(
     print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {found['device']}", end="")
     print(f", {found['threads']} threads: {', '.join(f'{k} {v}' for k, v in settings.items())}")
     found["gym"] = speed.bench(name, seconds, **settings)
-    _rows("As users step it", [(k, _number(v)) for k, v in found["gym"].items()])
+    print_rows("As users step it", [(k, number(v)) for k, v in found["gym"].items()])
+    found["vector"] = [speed.vector(name, batch, seconds, **settings) for batch in batches]
+    print_columns("gym.make_vec", found["vector"])
     rates = found["machine"] = operations.matrix_rate(device)
-    _rows(
+    print_rows(
         "The machine: one product of float32 matrices, GFLOP a second",
         [(k, f"{rates[k] / 1e9:.0f}") for k in ("matrix_product", "convolution")],
     )
@@ -170,31 +202,33 @@ def _measure(
         operations.measure(operations.begin(world, batch, **settings), seconds, rates)
         for batch in batches
     ]
-    _columns("The dynamics alone", found["batches"])
+    print_columns("The dynamics alone", found["batches"])
     dynamics = operations.begin(world, batches[-1], **settings)
-    found["time"] = {
-        "batch": batches[-1],
-        "passes": operations.passes(dynamics, seconds),
-        "kinds": operations.kinds(dynamics),
-    }
-    for way in ("passes", "kinds"):
-        shares = found["time"][way].items()
-        _rows(
-            f"Where the time goes, batch {batches[-1]}, by {way}",
-            [(k, f"{100 * v:.1f} %") for k, v in shares],
-        )
+    found["time"] = {"batch": batches[-1], "passes": operations.passes(dynamics, seconds)}
+    if not config.compile:  # which makes them one
+        found["time"]["kinds"] = operations.kinds(dynamics)
+    for way, shares in found["time"].items():
+        if way != "batch":
+            print_rows(
+                f"Where the time goes, batch {batches[-1]}, by {way}",
+                [(k, f"{100 * v:.1f} %") for k, v in shares.items()],
+            )
     if card.model.kind == "transformer":
         steps = settings.get("denoising_steps")
         found["cached"] = [
-            cached.compare(world, batch, seconds, settings["device"], steps) for batch in batches
+            cached.compare(world, batch, seconds, settings["device"], steps, **config.execution)
+            for batch in batches
         ]
-        _columns("Cached against the whole window again", found["cached"])
+        print_columns("Cached against the whole window again", found["cached"])
     found["denoising_steps"] = [
-        _at_steps(config, settings, world, batches[-1], steps) for steps in DENOISING_STEPS
+        _at_steps(config, settings, world, batches[-1], steps)
+        for steps in DENOISING_STEPS
+        if _allows(card, {**settings, "denoising_steps": steps})
     ]
-    _columns(f"Denoising steps, batch {batches[-1]}", found["denoising_steps"])
+    if found["denoising_steps"]:
+        print_columns(f"Denoising steps, batch {batches[-1]}", found["denoising_steps"])
     found["shells"] = speed.shells(name, batches[-1], seconds, **settings)
-    _rows(
+    print_rows(
         f"What shells add to the dynamics (env 1 row, the others {batches[-1]})",
         [(k, f"{100 * v:.2f} %") for k, v in found["shells"].items()],
     )
@@ -222,19 +256,19 @@ def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> d
     print(f"training {card.name}, {plan.batch} x {plan.length} frames a step, ", end="")
     print(f"on {found['device']}, {found['threads']} threads", flush=True)
     found |= training.measure(card, plan, place, config.seconds)
-    _rows(
+    print_rows(
         "The machine: one matrix product, GFLOP a second",
         [(kind, f"{rate / 1e9:.0f}") for kind, rate in found["rates"].items()],
     )
     stages = found["stages"]
-    _columns(
+    print_columns(
         f"Training steps, in {found['precision']}",
         [{k: v for k, v in stage.items() if k != "time"} for stage in stages],
     )
     percent = {
         k: [f"{100 * stage['time'][k]:.1f} %" for stage in stages] for k in stages[0]["time"]
     }
-    _rows(
+    print_rows(
         f"Where the time goes: {', '.join(stage['stage'] for stage in stages)}",
         [(k, "  ".join(cell.rjust(7) for cell in cells)) for k, cells in percent.items()],
     )
@@ -260,29 +294,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
-
-
-# Tables
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    big = isinstance(value, int) or value >= 1000
-    return f"{value:,.0f}" if big or value == int(value) else f"{value:.4g}"
-
-
-def _rows(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and values, one a line."""
-    listed = [(name.replace("_", " "), value) for name, value in rows]
-    left, right = (max(map(len, column)) for column in zip(*listed, strict=True))
-    print(f"\n{title}")
-    for name, value in listed:
-        print(f"  {name:{left}}  {value:>{right}}", flush=True)
-
-
-def _columns(title: str, found: Sequence[dict[str, Any]]) -> None:
-    """Print measurements side by side: what each is, then one column a measurement."""
-    cells = {name: [_number(each[name]) for each in found] for name in found[0]}
-    width = max(len(cell) for row in cells.values() for cell in row)
-    _rows(title, [(n, "  ".join(c.rjust(width) for c in row)) for n, row in cells.items()])

@@ -26,6 +26,7 @@ from dfgym.model import build_empty
 from dfgym.model.transformer import Transformer
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
+from dfgym.world.execution import keep_in_place, prepare
 from dfgym.world.sampling import choose_sampling
 
 Way = Callable[[], tuple[Tensor, Tensor, Tensor]]
@@ -39,6 +40,8 @@ def compare(
     seconds: float,
     device: str = "auto",
     denoising_steps: int | None = None,
+    compile: bool = False,
+    precision: str = "float32",
 ) -> dict[str, float]:
     """Make the frame after a full window in both ways, in turns, and time them.
 
@@ -51,6 +54,8 @@ def compare(
         seconds: of each way, at least three calls.
         device: where it runs.
         denoising_steps: the card's if None.
+        compile: fuse the passes of both, see `dfgym.world.execution`.
+        precision: of the matrix products of both.
 
     Returns:
         `batch`; `largest_difference` of frames, rewards and terminations; `cached_ms` and
@@ -58,14 +63,14 @@ def compare(
         `cached_operations` and `recomputed_operations` of a frame.
     """
     check_seconds(seconds)
-    cached, recomputed = ways(world, rows, device, denoising_steps)
-    difference = max(
-        float((a - b).abs().max()) for a, b in zip(cached(), recomputed(), strict=True)
-    )
+    plain = ways(world, rows, device, denoising_steps)
+    cached, recomputed = ways(world, rows, device, denoising_steps, compile, precision)
+    made = zip(cached(), recomputed(), strict=True)
+    difference = float(torch.stack([(a - b).abs().max() for a, b in made]).max())
     slots, passes = world.card.model.window + 1, len(_sampling(world, denoising_steps).levels) + 1
     # The counter sees the recomputed way's attention, which is fused, only on some devices.
     unseen = passes * attention(world.card)
-    both = (cached, unseen), (recomputed, 0)
+    both = zip(plain, (unseen, 0), strict=True)  # nor does it see into what is compiled
     counts = [flops(way) / rows + missing for way, missing in both]
     times = np.array([[seconds_of(way) for way in (cached, recomputed)] for _ in _lasting(seconds)])
     quick, slow = np.median(times, 0)
@@ -82,7 +87,12 @@ def compare(
 
 
 def ways(
-    world: World, rows: int, device: str = "auto", denoising_steps: int | None = None
+    world: World,
+    rows: int,
+    device: str = "auto",
+    denoising_steps: int | None = None,
+    compile: bool = False,
+    precision: str = "float32",
 ) -> tuple[Way, Way]:
     """The cached and the recomputed way to the frame after a full window; equal but for rounding.
 
@@ -107,7 +117,10 @@ def ways(
         torch.arange(rows, device=where), time[:, -1], noise.FRAME, past[0, 0].numel()
     ).view_as(past[:, 0])
 
+    step, see = (prepare(f, where, compile, precision) for f in (network.step, network.see))
     rings = network.empty_rings(rows, where)
+    if compile:
+        keep_in_place([rings], where)
     finished = network.told(1.0)
     told = {tau: network.told(tau, jump) for tau in levels}
     for i in range(window):
@@ -120,30 +133,30 @@ def ways(
         now = network.now(time[:, -1])
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            tokens = network.step(x, told[tau], actions[:, -1], now, rings)
+            tokens = step(x, told[tau], actions[:, -1], now, rings)
             return clean(network.picture(tokens)[1], x, tau)
 
         x, _ = sample(denoise, start, levels, straight=jump > 0)
-        tokens = network.step(x, finished, actions[:, -1], now, rings)
+        tokens = step(x, finished, actions[:, -1], now, rings)
         return (x, *network.outcome(tokens))
 
     mask = torch.ones(window + 1, window + 1, dtype=torch.bool, device=where).tril()
     mask = mask.expand(rows, -1, -1)
 
-    def whole(x: Tensor, tau: float, jump: int) -> Any:
+    def whole(x: Tensor, tau: float, jump: int) -> Tensor:
         taus = torch.ones(rows, window + 1, device=where)
         taus[:, -1] = tau
         jumps = torch.zeros_like(time)
         jumps[:, -1] = jump
-        return network(torch.cat((past, x[:, None]), 1), taus, actions, time, mask, jumps)
+        tokens = see(torch.cat((past, x[:, None]), 1), taus, actions, time, mask, jumps)
+        return tokens.unflatten(0, (rows, -1))[:, -1]
 
     def recomputed() -> tuple[Tensor, Tensor, Tensor]:
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            return clean(whole(x, tau, jump).estimate[:, -1], x, tau)
+            return clean(network.picture(whole(x, tau, jump))[1], x, tau)
 
         x, _ = sample(denoise, start, levels, straight=jump > 0)
-        said = whole(x, 1.0, 0)
-        return x, said.reward[:, -1], said.termination[:, -1]
+        return (x, *network.outcome(whole(x, 1.0, 0)))
 
     return cached, recomputed
 

@@ -8,16 +8,16 @@ counted, as publications do not count them either.
 from __future__ import annotations
 
 import itertools
-import os
-from collections import Counter
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.autograd import DeviceType
-from torch.profiler import profile, record_function
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dfgym.evaluation.speed import (
@@ -27,7 +27,9 @@ from dfgym.evaluation.speed import (
     network_clock,
     percentiles,
     repeat,
+    replaced,
     seconds_of,
+    wait,
 )
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
@@ -36,8 +38,8 @@ from dfgym.world.dynamics import Dynamics
 MATRIX = {"cpu": 2048, "cuda": 8192}
 """Rows of the square matrices whose product is timed."""
 BEST_OF = 5
-PROFILED = 5
-"""Steps that are profiled."""
+CLOCKED = 5
+"""Steps whose operations are timed one by one."""
 
 
 def begin(world: World, rows: int, device: str = "auto", **sampler: Any) -> Dynamics:
@@ -55,15 +57,16 @@ def stepper(dynamics: Dynamics) -> Callable[[], Any]:
 
 
 def count(dynamics: Dynamics) -> dict[str, float]:
-    """Count the operations of one step; advances the rows.
+    """Count the operations of one step as it stands, uncompiled; advances the rows.
 
     Returns:
         `operations_per_frame`, all; `attention_per_frame`, the part of it that torch's counter does
         not see, worked out by `attention`; `passes`, how often the network is run for a frame.
     """
     spent: list[tuple[str, float]] = []
-    card, step = dynamics.world.card, stepper(dynamics)
-    with network_clock(dynamics, spent):
+    card, step, network = dynamics.world.card, stepper(dynamics), dynamics._network
+    # The counter does not see into what is compiled.
+    with replaced(dynamics, ("_step",), lambda *_: network.step), network_clock(dynamics, spent):
         counted = flops(step)
     passes = sum(name == "step" for name, _ in spent)
     unseen = passes * attention(card)
@@ -173,66 +176,75 @@ def passes(dynamics: Dynamics, seconds: float) -> dict[str, float]:
 
 
 def kinds(dynamics: Dynamics) -> dict[str, float]:
-    """Shares of a step's time by kind of operation, of `torch.profiler`; they add up to 1.
+    """Shares of a step's time by kind of operation; they add up to 1.
 
-    On a GPU it is the GPU's time. On the CPU the profiler slows what is small, so take a big batch.
+    Clocks around every call of a torch function; what Python does between them is left out. A GPU
+    is waited for after each, and clocks slow what is small, so take a big batch. Not for compiled
+    dynamics, which are one call.
+
+    Not by `torch.profiler`: what it notes of shapes breaks up the memory that a big tensor has just
+    left, so that the next one comes on fresh pages. At batch 64 the attention's products took 100
+    times as long under it.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would print two lines of its own
+    clock = _Clock()
     step = stepper(dynamics)
+    step()  # the first step of a batch size is slow
+    with around_network(dynamics, clock.labelled), clock:
+        for _ in range(CLOCKED):
+            step()
+    total = sum(clock.times.values())
+    most = sorted(clock.times.items(), key=lambda item: -item[1])
+    return {kind: taken / total for kind, taken in most}
 
-    def labelled(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+
+class _Clock(TorchFunctionMode):
+    """Times torch's functions while it is on, by kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: defaultdict[str, float] = defaultdict(float)
+        self.region = ""
+
+    def labelled(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Knows a method of the network as the region of what it calls."""
+
         def call(*args: Any, **kwargs: Any) -> Any:
-            with record_function(f"dfgym.{name.lstrip('_')}"):
-                return original(*args, **kwargs)
+            self.region = name.lstrip("_")
+            result = original(*args, **kwargs)
+            self.region = ""
+            return result
 
         return call
 
-    with around_network(dynamics, labelled):
-        with profile(record_shapes=True) as profiler:
-            step()  # the profiler's first operations are slow
-            with record_function("dfgym.measured"):
-                for _ in range(PROFILED):
-                    step()
-    times: Counter[str] = Counter()
-    for event in profiler.events():
-        kind = _kind(event)
-        if kind is not None and event.device_type == DeviceType.CPU:
-            on_gpu = dynamics.device.type == "cuda"
-            times[kind] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
-    return {kind: taken / times.total() for kind, taken in times.most_common()}
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a torch function and note how long it took."""
+        wait()
+        before = time.perf_counter()
+        result = func(*args, **kwargs or {})
+        wait()
+        kind = _kind(self.region, func.__name__, [a.shape for a in args if isinstance(a, Tensor)])
+        self.times[kind] += time.perf_counter() - before
+        return result
 
 
-def _kind(event: Any) -> str | None:
-    """What an operation counts as, by the one that the code called; None if not measured."""
-    called, measured, region = event, False, ""
-    while event is not None:
-        if event.name == "dfgym.measured":
-            measured = True
-        elif event.name.startswith("dfgym."):
-            region = region or event.name
-        elif not region:
-            called = event
-        event = event.cpu_parent
-    if not measured:
-        return None
+def _kind(region: str, name: str, shapes: list[torch.Size]) -> str:
+    """What a call counts as: by the network's method that it is in, then by itself."""
     match region:
-        case "dfgym.step":
-            return _kind_of(called.name.removeprefix("aten::"), called.input_shapes)
-        case "dfgym.picture":
+        case "step":
+            return _kind_of(name, shapes)
+        case "picture":
             return "picture"
-        case "dfgym.outcome":
+        case "outcome":
             return "reward and termination"
     return "outside the network's passes"
 
 
-def _kind_of(name: str, shapes: list[list[int]]) -> str:
+def _kind_of(name: str, shapes: list[torch.Size]) -> str:
     axes = len(shapes[0]) if shapes else 0
     match name:
-        case "dfgym.step":
-            return "between operations"
         case "conv2d" if shapes[1][-1] > 1:
             return "space convolutions"
-        case "conv2d" | "linear" | "matmul" | "mm" | "addmm":
+        case "conv2d" | "linear":
             return "projections"
         case "layer_norm" | "addcmul":
             return "norms and modulation"
@@ -240,8 +252,8 @@ def _kind_of(name: str, shapes: list[list[int]]) -> str:
             return "attention over time"
         case "silu" | "sigmoid" | "tanh" | "lerp":
             return "activations"
-        case "index_put_":
+        case "__setitem__":
             return "writing the past"
-        case "mul" | "sum" | "add" if axes > 4:  # keys and values: b r s H e
+        case "mul" | "sum" if axes == 5:  # keys and values: b r s H e
             return "attention over time"
-    return "residual sums, indexing and copies"
+    return "turns, residual sums, indexing and copies"

@@ -46,7 +46,7 @@ def bench(
         world: a name on the shelf, or the path of a folder.
         seconds: of each of the two measurements, after a tenth of it to warm up.
         device: where the dream runs.
-        sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
+        sampler: keywords of the environments; the card's if left out.
 
     Returns:
         `single_steps_per_second`, `vector_frames_per_second` (64 a step), each with the median, the
@@ -63,19 +63,45 @@ def bench(
     env, step = _single(keywords, card)
     single = repeat(step, seconds)
     env.close()
-    envs, step = _vector(keywords, card, BATCH)
-    inside: list[tuple[str, float]] = []
-    with network_clock(envs.unwrapped._rows.dynamics, inside):
-        vector = repeat(step, seconds, inside.clear)
-    envs.close()
+    batch = vector(world, BATCH, seconds, device, **sampler)
     return {
         "single_steps_per_second": float(1 / single.mean()),
-        **_named("single", single),
-        "vector_frames_per_second": float(BATCH / vector.mean()),
-        **_named("vector", vector),
-        "outside_network": float(1 - sum(spent for _, spent in inside) / vector.sum()),
+        **{f"single_{name}": value for name, value in percentiles(single).items()},
+        "vector_frames_per_second": batch["frames_per_second"],
+        **{f"vector_p{p}_ms": batch[f"p{p}_ms"] for p in PERCENTILES},
+        "outside_network": batch["outside_network"],
         "device": str(pick_device(device)),
         "threads": torch.get_num_threads(),
+    }
+
+
+def vector(
+    world: str | os.PathLike[str], rows: int, seconds: float, device: str = "auto", **sampler: Any
+) -> dict[str, float]:
+    """Time `gym.make_vec` under random actions.
+
+    Args:
+        world: a name on the shelf, or the path of a folder.
+        rows: `num_envs`.
+        seconds: of the measurement, after a tenth of it to warm up.
+        device: where it runs.
+        sampler: as for `bench`.
+
+    Returns:
+        `batch`, `frames_per_second` (`rows` a step), `p50_ms`, `p95_ms` and `p99_ms` of a step, and
+        `outside_network`, the share of a step that is not spent in the network.
+    """
+    keywords = {"world": os.fspath(world), "device": device, **sampler}
+    envs, step = _vector(keywords, shelf.card(world), rows)
+    inside: list[tuple[str, float]] = []
+    with network_clock(envs.unwrapped._rows.dynamics, inside):
+        times = repeat(step, seconds, inside.clear)
+    envs.close()
+    return {
+        "batch": rows,
+        "frames_per_second": float(rows / times.mean()),
+        **percentiles(times),
+        "outside_network": float(1 - sum(spent for _, spent in inside) / times.sum()),
     }
 
 
@@ -245,7 +271,3 @@ def percentiles(times: np.ndarray) -> dict[str, float]:
     """Median, 95th and 99th percentile of seconds, in milliseconds: `p50_ms` and so on."""
     values = np.percentile(1000 * times, PERCENTILES)
     return {f"p{p}_ms": float(value) for p, value in zip(PERCENTILES, values, strict=True)}
-
-
-def _named(name: str, times: np.ndarray) -> dict[str, float]:
-    return {f"{name}_{key}": value for key, value in percentiles(times).items()}

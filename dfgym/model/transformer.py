@@ -154,7 +154,7 @@ class Transformer(nn.Module):
         heads = self.head_out(x.mean((1, 2))).float()
         return heads[:, :-1], heads[:, -1]
 
-    def forward(
+    def see(
         self,
         frames: Tensor,
         tau: Tensor,
@@ -162,8 +162,8 @@ class Transformer(nn.Module):
         time: Tensor,
         mask: Tensor,
         jump: Tensor,
-    ) -> Output:
-        """See whole sequences at once.
+    ) -> Tensor:
+        """See whole sequences at once; the last tokens of all frames, `(b * t, y, x, d)`.
 
         Args:
             frames: `(b, t, h, w, c)`, noised to their levels.
@@ -181,9 +181,21 @@ class Transformer(nn.Module):
         turn = rotary(time, self.config.dim // self.config.heads)
         for block in self.blocks:
             x = block(x, self.modulations(block, condition), t, turn, mask[:, None])
-        return Output(
-            *(part.unflatten(0, (-1, t)) for part in (*self.picture(x), *self.outcome(x)))
-        )
+        return x
+
+    def forward(
+        self,
+        frames: Tensor,
+        tau: Tensor,
+        actions: Tensor,
+        time: Tensor,
+        mask: Tensor,
+        jump: Tensor,
+    ) -> Output:
+        """What is said of every frame of whole sequences; arguments as for `see`."""
+        x = self.see(frames, tau, actions, time, mask, jump)
+        parts = (*self.picture(x), *self.outcome(x))
+        return Output(*(part.unflatten(0, (-1, frames.shape[1])) for part in parts))
 
     def empty_rings(self, rows: int, device: torch.device | str = "cpu") -> list[Ring]:
         """Zeroed keys and values for `rows` sequences: a slot for each past frame and one's own."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dfgym.study.contexts import MODELS, against_noise, best, sweep
-from dfgym.study.findings import Finding, about, said
+from dfgym.study.findings import Finding, about, doubled, said
 from dfgym.study.lab import Lab
 
 GAMES = ("breakout", "cartpole")
@@ -30,11 +30,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
                 mode: {"noise": level, **about(c)} for mode, (level, c) in optimum.items()
             }
             for mode, (level, c) in optimum.items():
-                after = c.doubles()
-                rows.append(
-                    f"| {game} | {model} | {mode} | {level:g} | {said(c)} | "
-                    f"{'never' if after is None else after} |"
-                )
+                rows.append(f"| {game} | {model} | {mode} | {level:g} | {said(c)} | {doubled(c)} |")
             winner = min(optimum, key=lambda mode: optimum[mode][1].mean)
             apart = optimum[winner][1].interval[1] < clean.interval[0]
             told.append(
@@ -49,7 +45,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             )
     table = "\n".join(
         [
-            "| game | model | context mode | its best noise | error | doubled after |",
+            "| game | model | context mode | its best noise | error | doubled |",
             "|---|---|---|---|---|---|",
             *rows,
         ]

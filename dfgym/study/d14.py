@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dfgym.diffusion.interactive import cost
 from dfgym.study import dreams
 from dfgym.study.dreams import How
-from dfgym.study.findings import Finding, about, bars
+from dfgym.study.findings import Finding, about, bars, doubled
 from dfgym.study.games import ERRORS
 from dfgym.study.lab import Lab, chunked
 from dfgym.study.laws import FULL, OURS, TEACHER, blocks, curve, half
@@ -33,18 +33,17 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             frames = spent.recomputed if law == FULL else spent.cached
             loss = _loss(lab, game, model)
             numbers[game][law] |= {"passes": spent.calls, "frames": frames, "loss": loss}
-            after = c.doubles()
             low, high = c.interval
             rows.append(
                 f"| {game} | {law} | {c.error[0]:.3g} | {c.mean:.3g} [{low:.3g}, {high:.3g}] | "
-                f"{'never' if after is None else after} | {frames:.1f} |"
+                f"{doubled(c)} | {frames:.1f} |"
             )
     best = [min(errors[game], key=lambda law: errors[game][law]) for game in games]
     pairs = zip(best, games, strict=True)
     verdict = " and ".join(f"{law} errs least in {game}" for law, game in pairs)
     table = "\n".join(
         [
-            "| game | trained by | first frame | whole horizon | doubled after | frames computed a "
+            "| game | trained by | first frame | whole horizon | doubled | frames computed a "
             "frame |",
             "|---|---|---|---|---|---|",
             *rows,

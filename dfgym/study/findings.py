@@ -126,12 +126,9 @@ def said(curve: Curve) -> str:
 
 
 def doubled(curve: Curve) -> str:
-    """When a curve's error has doubled, in words."""
+    """When a curve's error has doubled, in words; `-` where the first frame has none to double."""
     after = curve.doubles()
-    if curve.error[0] == 0:
-        return "none in the first frame"
-    when = "never doubled" if after is None else f"doubled after {after} frames"
-    return f"{curve.error[0]:.3g} in the first frame, {when}"
+    return "-" if curve.error[0] == 0 else "never" if after is None else f"after {after} frames"
 
 
 def _panels(count: int) -> tuple[Figure, Sequence[Any]]:

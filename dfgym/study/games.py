@@ -61,6 +61,7 @@ WHOLE = Scale(
             "length": 12,
             "batch": 8,
             "model": {"dim": 64, "depth": 3, "heads": 4, "patch": 8, "window": 8},
+            "sampler": {"denoising_steps": 4},
         },
     },
     rows={"breakout": 8, "cartpole": 4},
@@ -96,10 +97,11 @@ def recipe(game: str, scale: Scale) -> Recipe:
     bundled = load_recipe(find_recipe(RECIPES[game]))
     told = {**scale.settings[game], "strip_every": 0, "shortcut_from": 0.5}
     model = dataclasses.replace(bundled.train.model, **{"shortcut": 0, **told.pop("model")})
+    sampler = dataclasses.replace(bundled.train.sampler, **told.pop("sampler", {}))
     return dataclasses.replace(
         bundled,
         record=dataclasses.replace(bundled.record, frames=scale.frames[game]),
-        train=dataclasses.replace(bundled.train, **told, model=model),
+        train=dataclasses.replace(bundled.train, **told, model=model, sampler=sampler),
     )
 
 

@@ -42,7 +42,10 @@ def compare(found: dict[str, dict[str, Curve]]) -> str:
         ranked = sorted(named.items(), key=lambda item: item[1].mean)
         parts = []
         for name, curve in ranked:
-            parts.append(f"{name} {said(curve)} ({doubled(curve)})")
+            parts.append(
+                f"{name} {said(curve)} ({curve.error[0]:.3g} in the first frame, doubled: "
+                f"{doubled(curve)})"
+            )
         told.append(f"In {game} the mean error over the horizon is: " + "; ".join(parts) + ".")
     return " ".join(told)
 

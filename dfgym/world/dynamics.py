@@ -3,8 +3,8 @@
 Legend: b rows (environments), h w a frame, c channels inside the model, R reward buckets.
 
 A step of every row is `denoising_steps` network passes that make the next frame and one commit
-pass for each context level, which leaves in its rings what the frames to come read of it and tells
-reward and termination. Nothing here knows an environment: shells check actions and end episodes.
+pass for each context level (none if `kept`). The last leaves in the rings what later frames read,
+and tells reward and end. Nothing here knows an environment: shells check actions, end episodes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dfgym.model import Network, build_empty
 from dfgym.world import memory, rings
 from dfgym.world.bundle import World
 from dfgym.world.device import pick_device
-from dfgym.world.execution import Step, choose_step, warm_up
+from dfgym.world.execution import Step, keep_in_place, prepare, warm_up
 from dfgym.world.rings import Rings
 from dfgym.world.sampling import choose_sampling
 
@@ -118,7 +118,7 @@ class Dynamics:
             memory.check(world.card, num_rows, len(self._plan.levels), self.device)
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
-        self._step = choose_step(self._network, self.device, compile, precision)
+        self._step = prepare(self._network.step, self.device, compile, precision)
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._frames = np.zeros(shape, np.uint8)
@@ -140,10 +140,8 @@ class Dynamics:
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self._codec.encode(torch.from_numpy(self._frames).to(self.device))
         actions, now = torch.zeros_like(self._time), self._network.now(self._time)
+        keep_in_place(self._rings, self.device)
         for level in self._rings:
-            if self.device.type == "cuda":  # a graph writes where it wrote when it was recorded
-                for part in (part for ring in level for part in ring):
-                    torch._dynamo.mark_static_address(part)
             for told in self._told.values():
                 warm_up(self._step, frames, told, actions, now, level)
 
@@ -231,22 +229,24 @@ class Dynamics:
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; `actions` is int64 `(b,)`, already checked."""
         action = torch.from_numpy(actions).to(self.device)
-        time, seeds, network = self._time, self._seeds, self._network
-        card = self.world.card
+        card, time, seeds, network = self.world.card, self._time, self._seeds, self._network
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
         now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
+        tokens = start  # until a pass has brought some
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
+            nonlocal tokens
             level = self._rings[self._plan.reads[i]]
             told = self._told[tau, self._jump]
-            said = network.picture(self._step(x, told, action, now, level))[1]
+            said = network.picture(tokens := self._step(x, told, action, now, level))[1]
             return to_clean(said, x, x.new_tensor(tau), card.model.target)
 
         x, mean = sample(denoise, start, self._levels, straight=self._jump > 0)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
-        tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
+        if not self._plan.kept:
+            tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
         reward, termination = network.outcome(tokens)
         self._time = time + 1
         chance = noise.uniform(seeds, time, noise.HEADS, 2).double()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.model import Network
+from dfgym.world.rings import Rings
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -21,15 +21,8 @@ Step = Callable[..., Tensor]
 """`Network.step`, or what does the same."""
 
 
-def choose_step(network: Network, device: torch.device, compile: bool, precision: str) -> Step:
-    """The network's step as it is to be run.
-
-    Args:
-        network: on the device.
-        device: where it runs.
-        compile: have `torch.compile` fuse it, for one batch size; on CUDA it is also recorded as a
-            graph, so the rings given to it must stay where they are.
-        precision: of the matrix products; what is kept between passes is float32 in either.
+def check(device: torch.device, compile: bool, precision: str) -> None:
+    """Refuse a way of running that there is not.
 
     Raises:
         ConfigError: a value is not allowed.
@@ -39,19 +32,46 @@ def choose_step(network: Network, device: torch.device, compile: bool, precision
         raise ConfigError(f"compile is {compile!r}; allowed are True and False")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; allowed are {', '.join(PRECISIONS)}")
-    step: Step = network.step
+    if compile and (lack := _lack(device)) is not None:
+        raise DeviceError(f"compile is True, but there is no {lack}; install one or leave it out")
+
+
+def prepare(call: Step, device: torch.device, compile: bool, precision: str) -> Step:
+    """A network's method as it is to be run.
+
+    Args:
+        call: the method, of a network on the device.
+        device: where it runs.
+        compile: have `torch.compile` fuse it, for one batch size; on CUDA it is also recorded as a
+            graph, so rings given to it must stay where they are, and what it returns is
+            overwritten by the next call.
+        precision: of the matrix products; what is kept between passes is float32 in either.
+
+    Raises:
+        ConfigError, DeviceError: as for `check`.
+    """
+    check(device, compile, precision)
+    run = call
     if precision == "bfloat16":
 
-        def step(*arguments: Any) -> Tensor:
+        def run(*arguments: Any) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16):
-                return network.step(*arguments)
+                return call(*arguments)
 
     if not compile:
-        return step
-    if (lack := _lack(device)) is not None:
-        raise DeviceError(f"compile is True, but there is no {lack}; install one or leave it out")
+        return run
     mode = "reduce-overhead" if device.type == "cuda" else "default"
-    return torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
+    return torch.compile(run, fullgraph=True, dynamic=False, mode=mode)
+
+
+def keep_in_place(levels: Sequence[Rings], device: torch.device) -> None:
+    """Promise a compiled step that rings stay where they are.
+
+    On CUDA a graph writes where it wrote when it was recorded.
+    """
+    if device.type == "cuda":
+        for part in (part for level in levels for ring in level for part in ring):
+            torch._dynamo.mark_static_address(part)
 
 
 def _lack(device: torch.device) -> str | None:
