@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from dfgym.study.dreams import How
@@ -47,3 +49,8 @@ def against_noise(
             groups[f"{game}, {model}"] = ([0.0, *noises(lab)], named)
             labels[f"{game}, {model}"] = ERRORS[game]
     return lines(groups, title, "context noise", labels)
+
+
+def detail(curve: Curve) -> float:
+    """Mean fine detail over the horizon; NaN without any."""
+    return float(np.nanmean(curve.detail)) if np.isfinite(curve.detail).any() else math.nan

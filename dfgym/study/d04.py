@@ -20,7 +20,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "next-frame prediction from a true history has a flexible horizon and is unstable on "
         "continuous data.",
         {game: {name: about(c) for name, c in named.items()} for game, named in found.items()},
-        f"Both are stepped a frame at a time with a clean context. {compare(found)} "
+        "Both are stepped a frame at a time with a clean context, and a frame is rounded to the "
+        f"game's colours or grey levels before it is seen again. {compare(found)} "
         f"{verdict(found, TEACHER)}",
         over_horizon(found, "teacher forcing"),
     )

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.study.contexts import MODELS, noises, sweep
+from dfgym.study.contexts import MODELS, detail, noises, sweep
 from dfgym.study.findings import Finding, about, lines, said
 from dfgym.study.games import ERRORS
-from dfgym.study.lab import Curve, Lab
+from dfgym.study.lab import Lab
 
 GAMES = ("breakout", "cartpole")
 
@@ -55,9 +55,3 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "has no fine detail to lose.",
         lines(groups, "noised", "context noise", labels),
     )
-
-
-def detail(curve: Curve) -> float:
-    """Mean fine detail over the second half of the horizon; NaN without any."""
-    part = curve.detail[len(curve.detail) // 2 :]
-    return float(np.nanmean(part)) if np.isfinite(part).any() else math.nan

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from dfgym.study.contexts import MODELS, against_noise, best, sweep
+from dfgym.study.contexts import MODELS, against_noise, best, detail, noises, sweep
 from dfgym.study.findings import Finding, about, doubled, said
 from dfgym.study.lab import Lab
 
@@ -21,16 +22,21 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         numbers[game] = {}
         for model in MODELS:
             clean = lab.curve(game, model)
-            optimum = {"clean": (0.0, clean)}
+            optimum, noisiest = {"clean": (0.0, clean)}, {"clean": clean}
             for mode in MODES:
                 swept = sweep(lab, game, model, mode)
                 level = best({noise: c for noise, c in swept.items() if noise})
                 optimum[mode] = (level, swept[level])
+                noisiest[mode] = swept[max(swept)]
             numbers[game][model] = {
                 mode: {"noise": level, **about(c)} for mode, (level, c) in optimum.items()
             }
             for mode, (level, c) in optimum.items():
-                rows.append(f"| {game} | {model} | {mode} | {level:g} | {said(c)} | {doubled(c)} |")
+                sharp = detail(noisiest[mode])
+                rows.append(
+                    f"| {game} | {model} | {mode} | {level:g} | {said(c)} | {doubled(c)} | "
+                    f"{said(noisiest[mode])} | {'-' if math.isnan(sharp) else f'{sharp:.0%}'} |"
+                )
             winner = min(optimum, key=lambda mode: optimum[mode][1].mean)
             apart = optimum[winner][1].interval[1] < clean.interval[0]
             told.append(
@@ -45,8 +51,9 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             )
     table = "\n".join(
         [
-            "| game | model | context mode | its best noise | error | doubled |",
-            "|---|---|---|---|---|---|",
+            "| game | model | context mode | its best noise | error | doubled | "
+            f"error at a noise of {max(noises(lab)):g} | fine detail there |",
+            "|---|---|---|---|---|---|---|---|",
             *rows,
         ]
     )
