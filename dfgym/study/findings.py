@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dfgym.files import write_atomic, write_json
-from dfgym.study.games import ERRORS
+from dfgym.study.games import DENSE, ERRORS, SPARSE
 from dfgym.study.lab import Curve, Lab
 
 PAGE = "README.md"
@@ -109,7 +109,7 @@ def about(curve: Curve) -> dict[str, Any]:
         "first": curve.error[0],
         "last": curve.at(last, max(8, last // 8)),
         "doubles_after": curve.doubles(),
-        "at": {str(step): curve.at(step, max(1, step // 4)) for step in steps},
+        "at": {str(step): curve.at(step, _around(step)) for step in steps},
         "detail_first": curve.detail[0],
         "detail_last": float(np.nanmean(curve.detail[last // 2 :]))
         if np.isfinite(curve.detail[last // 2 :]).any()
@@ -142,13 +142,18 @@ def _panels(count: int) -> tuple[Figure, Sequence[Any]]:
     return figure, panels[:count]
 
 
+def _around(step: int) -> int:
+    """How many frames up to a step are taken together: a quarter, and never none that is judged."""
+    return max(1 if step <= DENSE else SPARSE, step // 4)
+
+
 def over_horizon(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
     """One panel for each game: error over the horizon, a line for each method."""
     figure, panels = _panels(len(curves))
     for panel, (game, lines) in zip(panels, curves.items(), strict=True):
         for name, curve in lines.items():
             steps = np.unique(np.geomspace(1, len(curve.error), 24).astype(int))
-            values = [curve.at(int(step), max(1, int(step) // 4)) for step in steps]
+            values = [curve.at(int(step), _around(int(step))) for step in steps]
             panel.plot(steps, values, label=name, marker=".", linewidth=1.2)
         panel.set(xscale="log", xlabel="frames since the last real one", ylabel=ERRORS[game])
         panel.set_ylim(bottom=0)
