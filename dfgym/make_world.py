@@ -143,7 +143,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
-    if "drawn_error" in found["drift"]["dream"]:
+    if "drawn_error" in found.get("drift", {}).get("dream", {}):
         dream, real = (found["drift"][game]["drawn_error"] for game in ("dream", "real"))
         kept["picture_error"] = {
             "frames": found["drift"]["block"] * len(dream),
