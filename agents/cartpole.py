@@ -75,6 +75,13 @@ def advance(state: State, action: int) -> State:
     )
 
 
+def check_shares(**shares: float) -> None:
+    """Refuse a share outside [0, 1]; raises ValueError."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} {share!r} must lie in [0, 1]")
+
+
 class CartPolePolicy:
     """Balances CartPole's pole by linear feedback on what it sees in the last three frames.
 
@@ -91,9 +98,7 @@ class CartPolePolicy:
         seed: int | np.random.SeedSequence = 0,
         dawdle: float = 0.0,
     ) -> None:
-        for name, share in (("epsilon", epsilon), ("dawdle", dawdle)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} {share!r} must lie in [0, 1]")
+        check_shares(epsilon=epsilon, dawdle=dawdle)
         self.epsilon, self.dawdle = epsilon, dawdle
         self.random = np.random.default_rng(seed)
         self.reset()

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dfgym.agents.cartpole import CartPolePolicy
+from dfgym.agents.cartpole import CartPolePolicy, check_shares
 
 # MinAtar's colours, told apart by their red channel alone.
 EMPTY, PADDLE, BALL, TRAIL, BRICK = 0, 22, 84, 208, 193
@@ -39,9 +39,7 @@ class BreakoutPolicy:
         seed: int | np.random.SeedSequence = 0,
         dawdle: float = 0.0,
     ) -> None:
-        for name, share in (("epsilon", epsilon), ("dawdle", dawdle)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} {share!r} must lie in [0, 1]")
+        check_shares(epsilon=epsilon, dawdle=dawdle)
         self.epsilon, self.dawdle = epsilon, dawdle
         self.random = np.random.default_rng(seed)
         self.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -39,6 +40,21 @@ def write_atomic(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     write_atomic(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def plain(value: Any) -> Any:
+    """Bring values to what JSON takes: numbers to four digits, None where they are not finite."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [plain(item) for item in value]
+        case float() | np.floating():
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        case np.integer():
+            return int(value)
+        case _:
+            return value
 
 
 def read_capped(path: Path, cap: int, error: type[DfgymError]) -> bytes:

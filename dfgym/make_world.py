@@ -19,7 +19,7 @@ import tyro
 from dfgym.data.record import record
 from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.evaluation.run import evaluate
-from dfgym.files import write_json
+from dfgym.files import plain, write_json
 from dfgym.train.config import TrainConfig, to_plain
 from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
@@ -164,19 +164,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "real_trained_in_real": real["in_real"],
             "random_in_real": chance["real"]["mean"],
         }
-    return _rounded(kept)
-
-
-def _rounded(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _rounded(item) for key, item in value.items()}
-        case list():
-            return [_rounded(item) for item in value]
-        case float():
-            return float(f"{value:.4g}")
-        case _:
-            return value
+    return dict(plain(kept))
 
 
 class _Clock:

@@ -33,6 +33,8 @@ def test_its_numbers_are_what_dfgym_worlds_prints(capsys: pytest.CaptureFixture[
     times = moved["dream_trained_in_real"]["mean"] / moved["random_in_real"]
     assert f"reaches {100 * moved['ratio']:.0f} % of" in README
     assert f"and {times:.0f} times random play" in README
+    younger = shelf.card("cartpole-pixels-v0").measured["transfer"]
+    assert f"reaches {100 * younger['ratio']:.0f} % of" in README.replace("\n", " ")
 
 
 def test_its_file_tree_and_links_exist() -> None:

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from dfgym.errors import ConfigError, DataError
+from dfgym.files import plain
 from dfgym.study import dreams, games
 from dfgym.study.command import ROWS, Config, study
 from dfgym.study.d06 import jumps
 from dfgym.study.dreams import How
-from dfgym.study.findings import plain
 from dfgym.study.games import QUICK
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.reaction import react
@@ -114,7 +114,8 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
     lab = Lab(done[1] / "quick", QUICK)
     world = lab.world("breakout", "diffusion forcing")
     window = world.card.model.window
-    frames, actions, key = dreams.context(world, window, np.random.default_rng(0))
+    frames, actions = dreams.context(world, np.random.default_rng(0), window)
+    key = 5
     dynamics = dreams.Dynamics(world, 1)
     dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
     stepped = dynamics.step(np.array([1])).frames

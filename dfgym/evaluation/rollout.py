@@ -5,7 +5,7 @@ Legend: b rows side by side, t frames of an episode, h w a frame of the model's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,7 @@ from dfgym.data.source import Source, open_source
 from dfgym.errors import MissingPackageError
 
 if TYPE_CHECKING:
+    from dfgym.world.bundle import World
     from dfgym.world.card import Card
     from dfgym.world.dynamics import Dynamics
 
@@ -67,21 +68,29 @@ class Policy(Protocol):
         ...
 
 
-class Dream:
-    """The learned game: every episode begins with the first frame of a held-out real one."""
+Begin = Callable[["World", np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""Draws what an episode begins with: real frames and the actions between them."""
 
-    def __init__(self, dynamics: Dynamics, seed: int = 0) -> None:
-        self.dynamics = dynamics
+
+def first_frame(world: World, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The first frame of a held-out episode."""
+    frames, actions = world.starts.episode(int(generator.integers(len(world.starts))))
+    return frames[:1], actions[:0]
+
+
+class Dream:
+    """The learned game; every episode begins as `begin` draws it."""
+
+    def __init__(self, dynamics: Dynamics, seed: int = 0, begin: Begin = first_frame) -> None:
+        self.dynamics, self.begin = dynamics, begin
         self.num_rows = dynamics.num_rows
         self._random = [np.random.default_rng(s) for s in _seeds(seed, self.num_rows)]
 
     def reset(self, rows: np.ndarray) -> None:
         """Begin the next episode in these rows."""
-        starts = self.dynamics.world.starts
         contexts, seeds = [], []
         for row in rows:
-            frames, actions = starts.episode(int(self._random[row].integers(len(starts))))
-            contexts.append((frames[:1], actions[:0]))
+            contexts.append(self.begin(self.dynamics.world, self._random[row]))
             seeds.append(self._random[row].integers(2**63))
         self.dynamics.reset(rows, np.array(seeds, np.int64), contexts)
 

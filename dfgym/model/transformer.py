@@ -183,17 +183,9 @@ class Transformer(nn.Module):
             x = block(x, self.modulations(block, condition), t, turn, mask[:, None])
         return x
 
-    def forward(
-        self,
-        frames: Tensor,
-        tau: Tensor,
-        actions: Tensor,
-        time: Tensor,
-        mask: Tensor,
-        jump: Tensor,
-    ) -> Output:
+    def forward(self, frames: Tensor, *told: Tensor) -> Output:
         """What is said of every frame of whole sequences; arguments as for `see`."""
-        x = self.see(frames, tau, actions, time, mask, jump)
+        x = self.see(frames, *told)
         parts = (*self.picture(x), *self.outcome(x))
         return Output(*(part.unflatten(0, (-1, frames.shape[1])) for part in parts))
 

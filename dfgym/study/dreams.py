@@ -27,11 +27,11 @@ from dfgym.diffusion.rollout import Pass, roll
 from dfgym.diffusion.schedules import Schedule, parse
 from dfgym.diffusion.targets import to_clean
 from dfgym.evaluation import rollout
-from dfgym.evaluation.rollout import Episode
+from dfgym.evaluation.rollout import Dream, Episode
 from dfgym.frames import Codec
 from dfgym.model import Transformer, build
 from dfgym.world.bundle import World
-from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.dynamics import Dynamics
 
 
 class Player(Protocol):
@@ -81,32 +81,10 @@ class How(NamedTuple):
         return ",".join(told) or "usual"
 
 
-class Begun:
-    """A dream whose episodes begin with `known` real frames; the last of them is drawn first."""
-
-    def __init__(self, dynamics: Dynamics, seed: int, known: int) -> None:
-        self.dynamics, self.known, self.num_rows = dynamics, known, dynamics.num_rows
-        self._random = _generators(seed, self.num_rows)
-
-    def reset(self, rows: np.ndarray) -> None:
-        """Begin the next episode in these rows."""
-        drawn = [context(self.dynamics.world, self.known, self._random[row]) for row in rows]
-        contexts = [(frames, actions) for frames, actions, _ in drawn]
-        self.dynamics.reset(rows, np.array([seed for _, _, seed in drawn]), contexts)
-
-    def frames(self) -> np.ndarray:
-        """The current frames."""
-        return self.dynamics.frames()
-
-    def step(self, actions: np.ndarray) -> Transition:
-        """Step every row."""
-        return self.dynamics.step(actions)
-
-
 def context(
-    world: World, known: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """The first frames of a held-out episode that goes on, their actions, and a seed.
+    world: World, generator: np.random.Generator, known: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first frames of a held-out episode that goes on, and the actions between them.
 
     For `GOES_ON` frames at least, if one is as long: games that are lost already, as most of random
     players soon are, show little.
@@ -114,7 +92,7 @@ def context(
     lengths = np.diff(world.starts.offsets)
     long = np.flatnonzero(lengths >= min(known + GOES_ON, lengths.max()))
     frames, actions = world.starts.episode(int(generator.choice(long)))
-    return frames[:known], actions[: known - 1], int(generator.integers(2**63))
+    return frames[:known], actions[: known - 1]
 
 
 def play(world: World, how: How, rows: int, horizon: int, seed: int) -> list[Episode]:
@@ -131,7 +109,8 @@ def play(world: World, how: How, rows: int, horizon: int, seed: int) -> list[Epi
         sampler: dict[str, Any] = {"context_mode": how.mode}
         sampler |= {"denoising_steps": how.steps} if how.steps else {}
         sampler |= {"context_noise": how.noise} if how.mode not in ("clean", "kept") else {}
-        game = Begun(Dynamics(world, rows, **sampler), seed, known)
+        begin = functools.partial(context, known=known)
+        game = Dream(Dynamics(world, rows, **sampler), seed, begin)
         return rollout.roll(game, players, rows * horizon, horizon)
     return _play_blocks(world, how, players, horizon, seed)
 
@@ -219,7 +198,8 @@ class _Row:
     """One row of a dream in blocks: its episode so far."""
 
     def __init__(self, world: World, known: int, generator: np.random.Generator) -> None:
-        frames, actions, self.key = context(world, known, generator)
+        frames, actions = context(world, generator, known)
+        self.key = int(generator.integers(2**63))
         self.past = list(frames)  # what the model may see
         self.led = [world.card.actions.n, *map(int, actions)]
         self.frames, self.actions = [frames[-1]], list[int]()  # of the episode

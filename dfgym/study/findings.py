@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dfgym.files import write_atomic, write_json
+from dfgym.files import plain, write_atomic, write_json
 from dfgym.study.games import DENSE, ERRORS, SPARSE
 from dfgym.study.lab import Curve, Lab
 
@@ -63,8 +63,8 @@ def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
     rows = sorted(folder.glob("*.json"), key=lambda path: order(path.stem))
     head = (
         "# The deck's claims, tried\n\n"
-        "Written by `dfgym study --all`; every figure and number below is of that command. Same\n"
-        "network, same data and same number of training steps for every method, unless a row says\n"
+        "Written by `dfgym study`, each row by the command below it. Same network, same data and\n"
+        "same number of training steps for every method, unless a row says\n"
         "otherwise; means over three evaluation seeds, brackets are 95 % bootstrap intervals.\n"
     )
     page = "\n\n".join([head, *(_section(folder, path.stem) for path in rows)])
@@ -82,21 +82,6 @@ def _section(folder: Path, row: str) -> str:
 def order(row: str) -> tuple[int, str]:
     """Rows in the deck's order, then the others by name."""
     return (int(row[1:]), "") if row[1:].isdigit() else (1000, row)
-
-
-def plain(value: Any) -> Any:
-    """Numbers to four digits, NaN as None, so that it is JSON."""
-    match value:
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple() | np.ndarray():
-            return [plain(item) for item in value]
-        case float() | np.floating():
-            return float(f"{value:.4g}") if math.isfinite(value) else None
-        case np.integer():
-            return int(value)
-        case _:
-            return value
 
 
 def about(curve: Curve) -> dict[str, Any]:

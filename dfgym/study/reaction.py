@@ -38,7 +38,10 @@ def react(world: World, how: How, rows: int = 32, seed: int = 0) -> Reaction:
     known, middle = how.known or world.card.model.window, how.new // 2
     codec = Codec(world.card.frames.palette)
     generator = np.random.default_rng(seed)
-    drawn = [dreams.context(world, known, generator) for _ in range(rows)]
+    drawn = [
+        (*dreams.context(world, generator, known), int(generator.integers(2**63)))
+        for _ in range(rows)
+    ]
     clean = codec.encode(torch.from_numpy(np.stack([frames for frames, _, _ in drawn])))
     count = world.card.actions.n
     past = torch.tensor([[count, *map(int, actions)] for _, actions, _ in drawn])
