@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +15,14 @@ import torch
 
 from dfgym.errors import ConfigError, DataError
 from dfgym.files import plain
-from dfgym.study import dreams, games
+from dfgym.study import dreams, games, survival
 from dfgym.study.command import ROWS, Config, study
 from dfgym.study.d06 import jumps
 from dfgym.study.dreams import How
 from dfgym.study.games import QUICK
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.reaction import react
+from dfgym.world.bundle import World
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +158,25 @@ def test_json_has_no_nan() -> None:
         "a": [None, 0.1235],
         "b": 3,
     }
+
+
+def test_what_survives_of_an_error(done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    """A game that repeats its last frame keeps all of an error, one that is drawn anew none."""
+    world = Lab(done[1] / "quick", QUICK).world("cartpole", "diffusion forcing")
+
+    class Fixed:
+        copies = True
+
+        def __init__(self, world: World, rows: int) -> None:
+            self.rows = rows
+
+        def reset(self, rows: np.ndarray, seeds: np.ndarray, contexts: Any) -> None:
+            self.last = np.stack([frames[-1] for frames, _ in contexts])
+
+        def step(self, actions: np.ndarray) -> Any:
+            return SimpleNamespace(frames=self.last if self.copies else 0 * self.last)
+
+    monkeypatch.setattr(survival, "Dynamics", Fixed)
+    assert survival.survival(world, 20.0) == pytest.approx(1, abs=0.02)
+    monkeypatch.setattr(Fixed, "copies", False)
+    assert survival.survival(world, 20.0) == pytest.approx(0)

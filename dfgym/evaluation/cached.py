@@ -29,6 +29,9 @@ from dfgym.world.device import pick_device
 from dfgym.world.execution import keep_in_place, prepare
 from dfgym.world.sampling import choose_sampling
 
+RUN = 3
+"""Calls of one way timed before it is the other's turn."""
+
 Way = Callable[[], tuple[Tensor, Tensor, Tensor]]
 """Makes the next frame of every row: the frame, logits of reward and of termination."""
 
@@ -43,7 +46,7 @@ def compare(
     compile: bool = False,
     precision: str = "float32",
 ) -> dict[str, float]:
-    """Make the frame after a full window in both ways, in turns, and time them.
+    """Make the frame after a full window in both ways, a few times each in turns, and time them.
 
     The past is shown clean. Nothing has left the window yet: from then on a cached key still knows
     of frames that have, and a recomputed one does not. Codec and shells are left out of both.
@@ -51,7 +54,7 @@ def compare(
     Args:
         world: whose network is a transformer.
         rows: b.
-        seconds: of each way, at least three calls.
+        seconds: of each way, at least three turns.
         device: where it runs.
         denoising_steps: the card's if None.
         compile: fuse the passes of both, see `dfgym.world.execution`.
@@ -72,7 +75,7 @@ def compare(
     unseen = passes * attention(world.card)
     both = zip(plain, (unseen, 0), strict=True)  # nor does it see into what is compiled
     counts = [flops(way) / rows + missing for way, missing in both]
-    times = np.array([[seconds_of(way) for way in (cached, recomputed)] for _ in _lasting(seconds)])
+    times = np.array([[_steady(way) for way in (cached, recomputed)] for _ in _lasting(seconds)])
     quick, slow = np.median(times, 0)
     return {
         "batch": rows,
@@ -163,6 +166,12 @@ def ways(
 
 def _sampling(world: World, denoising_steps: int | None) -> Any:
     return choose_sampling(world.card, denoising_steps, "clean", None)
+
+
+def _steady(way: Way) -> float:
+    """Seconds of a call that follows its like, as steps do: the processor's caches are warm."""
+    way()
+    return seconds_of(lambda: [way() for _ in range(RUN)]) / RUN
 
 
 def _lasting(seconds: float) -> Any:
