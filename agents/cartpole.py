@@ -11,8 +11,8 @@ WIDTH, HEIGHT, TRACK = 600, 400, 4.8
 AXLE = (HEIGHT - 107.5) / HEIGHT  # height of the pole's pivot, as a share of the frame from above
 POLE = 101  # how far the pole's red exceeds its blue; of all else drawn it does not
 LEFT, RIGHT = 0, 1
-WANDER = 3.0  # how far out a wandering player may head; the episode ends at 2.4
-PHASE = 60  # steps that it heads to one place, on average
+WANDER = 6.0  # how far out a wandering player may head; the episode ends at 2.4, and it should
+PHASE = 150  # steps that it heads to one place, on average: enough to get there
 GAINS = (0.05, 0.1, 1.0, 0.25)  # of position, speed (a second), angle, turn (a second)
 STEP = 0.02  # seconds
 # Of Gymnasium's cart and pole.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from toy_counter import counter_ids  # noqa: F401  a fixture
 
+from dfgym.data.policies import VERSION
 from dfgym.data.record import record
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError
@@ -202,3 +203,10 @@ def test_recording_is_fast(tmp_path):
     record(BREAKOUT, tmp_path / "data", 5000, {"scripted:0.1": 1}, progress=False)
     # By the processor's clock, which a loaded machine does not stretch; alone: over 20,000.
     assert 5000 / (time.process_time() - begun) > 2000
+
+
+def test_other_players_do_not_go_on_under_the_same_name(tmp_path, monkeypatch):
+    record("DFTest/Counter-v0", tmp_path / "data", 20, {"random": 1}, progress=False)
+    monkeypatch.setattr("dfgym.data.record.VERSION", VERSION + 1)
+    with pytest.raises(DataError, match=f"another recording: its players is {VERSION}, not"):
+        record("DFTest/Counter-v0", tmp_path / "data", 40, {"random": 1}, progress=False)

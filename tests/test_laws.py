@@ -62,12 +62,28 @@ def test_a_full_sequence_shares_one_level_and_sees_its_block(clean_frames: int) 
         for block in {tuple(line.nonzero().flatten().tolist()) for line in mask[row, :7, :7]}:
             levels = tau[row, list(block)]
             noisy = levels[levels < 1]
+            assert not clean_frames or not len(noisy) or (levels == 1).any(), "all can be known"
             assert noisy.unique().numel() <= 1, "one level a block"
             if len(block) == WINDOW + 1:
                 assert len(noisy) == WINDOW + 1 - clean_frames
                 assert (levels[:clean_frames] == 1).all()
     whole = [m[3, :7].sum() == WINDOW + 1 for m in mask]
     assert tau[whole, 3].unique().numel() > 5, "each block has a level of its own"
+
+
+def test_pictures_of_a_chunked_model_are_all_learned() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = force(
+        torch.randn(B, 1, 2, 2, 3, generator=generator),
+        torch.zeros(B, 1, dtype=torch.int64),
+        torch.zeros(B, 1),
+        window=WINDOW,
+        shift=1.0,
+        generator=generator,
+        law="full_sequence",
+        clean_frames=WINDOW,
+    )
+    assert (found.tau[:, 1:] < 1).all()
 
 
 def example(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +133,7 @@ def test_weights_of_known_levels() -> None:
     torch.testing.assert_close(weight(half, past, "v", "min_snr"), torch.full((1, 3), 0.25))
     torch.testing.assert_close(weight(half * 1.9, past, "x", "min_snr"), torch.full((1, 3), 5.0))
     # By hand: nothing before; then a clean frame; then one of SNR 1 after it.
-    kept = (1 - FUSED_DECAY) * 1.0
+    kept = 1.0
     later = FUSED_DECAY * kept + (1 - FUSED_DECAY) * 0.2
     by_hand = [5 * (1 - (1 - FUSED_DECAY * s) * 0.8) for s in (0.0, kept, later)]
     fused = weight(half, past, "x", "fused_snr")

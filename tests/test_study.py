@@ -34,8 +34,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def curve(error: list[float], rows: list[tuple[float, float]] | None = None) -> Curve:
-    values = np.array(error)
-    return Curve(values, values * np.nan, np.array(rows or [(values.sum(), len(values))]), 0.0, 1.0)
+    values, sums = np.array(error), np.array(rows or [(sum(error), len(error))])
+    return Curve(values, values * np.nan, np.ones(len(values)), sums, 0.0, 1.0)
 
 
 def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Path]) -> None:
@@ -88,11 +88,25 @@ def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -
         Lab(done[1] / "quick", other).world("breakout", "diffusion forcing")
 
 
+def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> None:
+    lab = Lab(done[1] / "quick", QUICK)
+    path = done[1] / "quick" / "breakout" / "data" / "episodes.jsonl"
+    kept = path.read_text()
+    path.write_text(kept.replace('"seed": ', '"seed": 1', 1))
+    with pytest.raises(DataError, match="was trained on other data"):
+        lab.world("breakout", "diffusion forcing")
+    path.write_text(kept)
+    lab.world("breakout", "diffusion forcing")
+
+
 def test_means_and_doubling_of_known_curves() -> None:
-    grows = curve([1.0] * 10 + [3.0] * 30)
-    # 8 steps that err twice as much on average: the first 4 of them may still err 1.
-    assert grows.doubles() == 7 and curve([1.0, 2.0] * 20).doubles() is None
-    assert grows.at(10) == 1 and grows.at(40) == 3 and math.isnan(curve([math.nan]).at(1))
+    grows = curve([1.0] * 100 + [3.0] * 100)
+    # 64 steps that err more than twice as much on average: 31 of them may still err 1.
+    assert grows.doubles() == 100 - 31 and curve([1.0, 2.0] * 80).doubles() is None
+    assert curve([0.0] * 100 + [3.0] * 100).doubles() is None, "no error to double"
+    assert grows.at(10) == 1 and grows.at(200) == 3 and math.isnan(curve([math.nan]).at(1))
+    sparse = dataclasses.replace(curve([1.0, math.nan, 4.0]), weight=np.array([1.0, 0.0, 2.0]))
+    assert sparse.at(3, 3) == 3 and sparse.at(2, 2) == 1
     rows = curve([0.0], [(1.0, 4), (3.0, 4)])
     assert rows.mean == 0.5 and rows.interval == (0.25, 0.75)
 

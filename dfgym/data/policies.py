@@ -10,6 +10,8 @@ import numpy as np
 from dfgym.data.source import Source
 from dfgym.errors import ConfigError
 
+VERSION = 2
+"""Of all players here and in `agents`: raise it when one plays otherwise than before."""
 HOLD = 0.8  # probability that sticky-random repeats its last action: 5 steps on average
 FORMS = "random, sticky-random, scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file>"
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dfgym.data.policies import Player, make_policy
+from dfgym.data.policies import VERSION, Player, make_policy
 from dfgym.data.source import Source, open_source
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError
@@ -71,6 +71,7 @@ def record(
             "actions": source.num_actions,
             "meanings": source.meanings,
             "policies": shares,
+            "players": VERSION,  # so that no other player goes on under the same name
             "seed": seed,
             "max_episode_steps": max_episode_steps,
         }

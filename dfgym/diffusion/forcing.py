@@ -15,7 +15,9 @@ algorithm 1.)
 | `full_sequence` | clean; for reward and end only | one level for a block | its whole block |
 
 A block of `full_sequence` is `window + 1` frames long and begins anywhere in a sequence; its first
-`clean_frames` are clean and not learned (the chunked model of video generators; 0: none).
+`clean_frames` are clean and not learned (the chunked model of video generators; 0: none). Nor is
+what is left of a block whose clean frames a sequence's or episode's border has cut off, since it
+cannot be known; only pictures, frames that have no other of their episode beside them, are.
 
 Legend: b batch, t frames, h w c a frame.
 """
@@ -101,10 +103,14 @@ def force(
         place = torch.arange(t) + torch.randint(window + 1, (b, 1), generator=generator)
         block = place // (window + 1)
         tau = tau.gather(1, block)
-        tau[place % (window + 1) < clean_frames] = 1
-        block = block.to(segment.device)
-        together = (block[:, :, None] == block[:, None]) & (segment[:, :, None] == segment[:, None])
-        mask[:, t:] = torch.cat((torch.zeros_like(together), together), 2)
+        same = (segment[:, :, None] == segment[:, None]).cpu()
+        together = same & (block[:, :, None] == block[:, None])
+        if clean_frames:
+            film = same.sum(2) > 1
+            tau[film & (place % (window + 1) < clean_frames)] = 1
+            known = (together & (tau == 1)[:, None]).any(2)
+            tau[film & ~known] = 1
+        mask[:, t:] = torch.cat((torch.zeros_like(together), together), 2).to(mask)
     twice = clean.repeat(1, 2, 1, 1, 1)
     noise = torch.randn(twice.shape, generator=generator).to(clean.device)
     jump = torch.zeros_like(actions, device="cpu")

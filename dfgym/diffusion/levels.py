@@ -32,7 +32,7 @@ def target_levels(shape: tuple[int, ...], shift: float, generator: Generator) ->
 def context_levels(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Draw one independent level for each frame as its successors see it.
 
-    Three fifths are clean, three tenths slightly noisy (so that every context mode is in
+    Three fifths are clean, three tenths slightly noisy (so that a context that is noised is in
     distribution), a tenth anywhere down to pure noise (a forgotten frame: partial masking, Chen et
     al. 2024, section 3.1).
     """

@@ -79,11 +79,11 @@ def weight(tau: Tensor, past: Tensor, target: str, scheme: str) -> Tensor:
         return 0.9 * tau + 0.1
     share = _clipped_snr(tau)
     if scheme == "fused_snr":
-        gone = torch.zeros_like(tau[:, 0])
-        before = []
-        for level in past.unbind(1):
+        seen = _clipped_snr(past)
+        gone, before = seen[:, 0], [torch.zeros_like(seen[:, 0])]
+        for level in seen[:, 1:].unbind(1):
             before.append(gone)
-            gone = FUSED_DECAY * gone + (1 - FUSED_DECAY) * _clipped_snr(level)
+            gone = FUSED_DECAY * gone + (1 - FUSED_DECAY) * level
         share = 1 - (1 - FUSED_DECAY * torch.stack(before, 1)) * (1 - share)
     # From the clean frame's space to the target's: by the square of d clean / d target.
     match target:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from dfgym.study.dreams import How
-from dfgym.study.findings import lines
+from dfgym.study.findings import apart, lines
 from dfgym.study.games import ERRORS, WHOLE
 from dfgym.study.lab import Curve, Lab
 from dfgym.study.laws import OURS, TEACHER
@@ -33,8 +31,16 @@ def sweep(lab: Lab, game: str, model: str, mode: str) -> dict[float, Curve]:
 
 
 def best(swept: dict[float, Curve]) -> float:
-    """The context noise of the least mean error."""
-    return min(swept, key=lambda noise: swept[noise].mean)
+    """The context noise above 0 of the least mean error."""
+    return min((noise for noise in swept if noise), key=lambda noise: swept[noise].mean)
+
+
+def against_clean(swept: dict[float, Curve]) -> str:
+    """How the best noise does against the clean context, in words."""
+    clean, rival = swept[0.0], swept[best(swept)]
+    if not apart(clean, rival):
+        return "not told apart from"
+    return "better than" if rival.mean < clean.mean else "worse than"
 
 
 def against_noise(
@@ -49,8 +55,3 @@ def against_noise(
             groups[f"{game}, {model}"] = ([0.0, *noises(lab)], named)
             labels[f"{game}, {model}"] = ERRORS[game]
     return lines(groups, title, "context noise", labels)
-
-
-def detail(curve: Curve) -> float:
-    """Mean fine detail over the horizon; NaN without any."""
-    return float(np.nanmean(curve.detail)) if np.isfinite(curve.detail).any() else math.nan

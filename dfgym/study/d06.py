@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from dfgym.diffusion.interactive import cost, delays
 from dfgym.frames import Codec
 from dfgym.study import dreams
-from dfgym.study.findings import Finding, about, over_horizon
+from dfgym.study.findings import Finding, about, over_horizon, said, table
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.laws import OURS, blocks
 from dfgym.world.bundle import World
@@ -20,13 +21,18 @@ from dfgym.world.dynamics import Dynamics
 
 GAMES = ("breakout",)
 REPEATS = 5
+HEADER = (
+    *("game", "chunks", "error", "mean episode", "error up to frame 8, 64, the last"),
+    *("frames before one obeys (mean, most)", "passes a frame", "frames computed a frame"),
+    *("ms a frame, alone", "error at borders, inside"),
+)
 
 
 def run(lab: Lab, games: Sequence[str]) -> Finding:
     """Error, delay, cost and jumps of chunks that know k frames, beside ours."""
     numbers: dict[str, Any] = {}
     found: dict[str, dict[str, Curve]] = {}
-    told = []
+    told, borders = [], []
     for game in games:
         f = lab.config(game, OURS).model.window + 1
         numbers[game], found[game] = {}, {}
@@ -47,7 +53,10 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
                 "inside": inside,
             }
             found[game][f"k = {k}"] = curve
-            told.append(_row(game, f"k = {k}", numbers[game][f"k={k}"]))
+            if border is not None and inside is not None:
+                more = "more" if border > inside else "less"
+                borders.append(f"In {game} chunks of k = {k} err {more} at borders than inside.")
+            told.append(_row(game, f"k = {k}", curve, numbers[game][f"k={k}"]))
         curve = lab.curve(game, OURS)
         world = lab.world(game, OURS)
         spent = cost(dreams.matrix(world, dreams.How(), f - 1))
@@ -61,15 +70,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             "inside": None,
         }
         found[game]["ours"] = curve
-        told.append(_row(game, "diffusion forcing", numbers[game]["ours"]))
-    table = "\n".join(
-        [
-            "| game | chunks | error | frames before one obeys (mean, most) | passes a frame | "
-            "frames computed a frame | ms a frame, alone | error at borders, inside |",
-            "|---|---|---|---|---|---|---|---|",
-            *told,
-        ]
-    )
+        told.append(_row(game, "diffusion forcing", curve, numbers[game]["ours"]))
+    sizes = " and ".join(f"{lab.config(g, OURS).model.window + 1} in {g}" for g in games)
     return Finding(
         "D6",
         "chunks of full-sequence diffusion",
@@ -80,7 +82,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "it is made, so the error holds what late reaction costs the picture, not what it costs "
         "the player. Ours is stepped through its cache, commit included. Milliseconds are of one "
         f"environment, median of {REPEATS}, on the machine and beside the load of that run: "
-        f"compare them with each other only.\n\n{table}",
+        f"compare them with each other only. f is {sizes}. {' '.join(borders)}\n\n"
+        + table(HEADER, told),
         over_horizon(found, "chunks"),
     )
 
@@ -91,10 +94,11 @@ def jumps(curve: Curve, new: int) -> tuple[float | None, float | None]:
     Episodes begin with a chunk, so the border's frames are each `new`-th.
     """
     place = np.arange(len(curve.error)) % new
-    known = np.isfinite(curve.error)
-    parts = [curve.error[known & (place == 0)], curve.error[known & (place > 0)]]
-    border, inside = (float(part.mean()) if len(part) else None for part in parts)
-    return border, inside
+    means = []
+    for part in (place == 0, place > 0):
+        mean = curve.over(np.where(part, curve.error, np.nan), 0, len(part))
+        means.append(None if math.isnan(mean) else mean)
+    return means[0], means[1]
 
 
 @torch.inference_mode()
@@ -121,13 +125,15 @@ def milliseconds(world: World, how: dreams.How, known: int) -> float:
     return float(1000 * np.median(times))
 
 
-def _row(game: str, name: str, numbers: dict[str, Any]) -> str:
-    low, high = numbers["interval"]
+def _row(game: str, name: str, curve: Curve, numbers: dict[str, Any]) -> list[str]:
     late, border, inside = (numbers[key] for key in ("frames_before_one_obeys", "border", "inside"))
-    jump = "-" if border is None or inside is None else f"{border:.3g}, {inside:.3g}"
-    return (
-        f"| {game} | {name} | {numbers['error']:.3g} [{low:.3g}, {high:.3g}] | "
-        f"{late['mean']:.1f}, {late['most']} | {numbers['passes_a_frame']:.1f} | "
-        f"{numbers['frames_computed_a_frame']:.1f} | {numbers['milliseconds_a_frame']:.1f} | "
-        f"{jump} |"
-    )
+    last = len(curve.error)
+    path = [curve.at(min(step, last), step) for step in (8, 64)] + [curve.at(last, last // 4)]
+    counts = ("passes_a_frame", "frames_computed_a_frame", "milliseconds_a_frame")
+    return [
+        *(game, name, said(curve), f"{curve.length:.0f}"),
+        ", ".join(f"{error:.3g}" for error in path),
+        f"{late['mean']:.1f}, {late['most']}",
+        *(f"{numbers[key]:.1f}" for key in counts),
+        "-" if border is None or inside is None else f"{border:.3g}, {inside:.3g}",
+    ]

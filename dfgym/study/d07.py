@@ -41,8 +41,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "the action.",
         numbers,
         "Share of 32 blocks in which any frame from the changed action on differs from the block "
-        f"that was planned, same noise. {told} Where it is 0 % the frames were finished, or "
-        "bound by a finished later one, before the action was given; an action at a wall changes "
-        "nothing in the real game either.",
+        f"that was planned, same noise. {told} Where it is 0 % that follows from the matrix: when "
+        "the player has seen the frame before the change, the whole block is finished. An action "
+        "at a wall changes nothing in the real game either.",
         bars(shares, "effect of a change in mid-block", "share of blocks that differ"),
     )

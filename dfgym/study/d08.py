@@ -33,7 +33,9 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "it is teacher forcing and diffusion in one: each frame has a noise level of its own, and "
         "noise is partial masking.",
         {game: {name: about(c) for name, c in named.items()} for game, named in both.items()},
-        f"The laws differ in the levels alone (`dfgym train --law`). {compare(found)} A past "
-        f"that is partly masked, by noise that the model is told of: {told}",
+        "The laws (`dfgym train --law`): teacher forcing differs from diffusion forcing in the "
+        "levels of the past alone. Full sequence also lets every frame of a block see the whole "
+        f"block, learns its unknown frames only, and is dreamed block by block. {compare(found)} A "
+        f"past that is partly masked, by noise that the model is told of: {told}",
         over_horizon(both, "three laws"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dfgym.study.contexts import MODELS, against_noise, best, sweep
+from dfgym.study.contexts import MODELS, against_clean, against_noise, best, sweep
 from dfgym.study.findings import Finding, about, said
 from dfgym.study.lab import Lab
 
@@ -21,9 +21,10 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         for model, swept in by_model.items():
             level = best(swept)
             told.append(
-                f"In {game} the {model} model errs {said(swept[0.0])} with a clean context and "
-                f"{said(swept[level])} at its best, told a noise of {level:g}; told the most, "
-                f"{max(swept):g}, it errs {said(swept[max(swept)])}."
+                f"In {game} the {model} model errs {said(swept[0.0])} with a clean context; told "
+                f"a noise of {level:g}, which suits it best, {said(swept[level])}, "
+                f"{against_clean(swept)} that; told the most, {max(swept):g}, "
+                f"{said(swept[max(swept)])}."
             )
     return Finding(
         "D11",

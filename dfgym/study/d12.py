@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.study.contexts import MODELS, detail, noises, sweep
+from dfgym.study.contexts import MODELS, noises, sweep
 from dfgym.study.findings import Finding, about, lines, said
 from dfgym.study.games import ERRORS
 from dfgym.study.lab import Lab
@@ -29,7 +29,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
                 f"In {game} the {model} model errs {said(swept[0.0])} clean and "
                 f"{said(swept[most])} at a noise of {most:g}"
             )
-            details = {noise: detail(curve) for noise, curve in swept.items()}
+            details = {noise: curve.sharpness for noise, curve in swept.items()}
             if not math.isnan(details[0.0]):
                 text += (
                     f"; of the real picture's fine detail it keeps {details[0.0]:.0%} clean and "
@@ -39,7 +39,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         named = {model: list(swept.values()) for model, swept in by_model.items()}
         groups[f"{game}, error"] = ([0.0, *noises(lab)], named)
         labels[f"{game}, error"] = ERRORS[game]
-        sharp = {model: [detail(c) for c in swept.values()] for model, swept in by_model.items()}
+        sharp = {model: [c.sharpness for c in swept.values()] for model, swept in by_model.items()}
         if not np.isnan(list(sharp.values())).all():
             groups[f"{game}, fine detail"] = ([0.0, *noises(lab)], sharp)
             labels[f"{game}, fine detail"] = "share of the real picture's"

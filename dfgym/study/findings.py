@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 
 from dfgym.files import plain, write_atomic, write_json
 from dfgym.study.games import DENSE, ERRORS, SPARSE
-from dfgym.study.lab import Curve, Lab
+from dfgym.study.lab import BEGINNING, LASTING, Curve, Lab
 
 PAGE = "README.md"
 
@@ -29,6 +28,7 @@ class Finding:
         row: `D3` to `D14`, or `steps`.
         title: a few words.
         claim: what the deck says.
+        source: who claims it, if not the deck.
         numbers: all that was measured, plain values.
         text: one paragraph, made from the numbers.
         figure: the picture.
@@ -40,6 +40,7 @@ class Finding:
     numbers: dict[str, Any]
     text: str
     figure: Figure
+    source: str = "The deck"
 
 
 def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
@@ -51,6 +52,7 @@ def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
         {
             "row": finding.row,
             "title": finding.title,
+            "source": finding.source,
             "claim": finding.claim,
             "command": command,
             "scale": {"rows": lab.scale.rows, "horizon": lab.scale.horizon}
@@ -61,20 +63,46 @@ def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
     )
     write_atomic(folder / f"{finding.row}.md", (_section(folder, finding.row) + "\n").encode())
     rows = sorted(folder.glob("*.json"), key=lambda path: order(path.stem))
-    head = (
-        "# The deck's claims, tried\n\n"
-        "Written by `dfgym study`, each row by the command below it. Same network, same data and\n"
-        "same number of training steps for every method, unless a row says\n"
-        "otherwise; means over three evaluation seeds, brackets are 95 % bootstrap intervals.\n"
-    )
-    page = "\n\n".join([head, *(_section(folder, path.stem) for path in rows)])
+    page = "\n\n".join([_head(lab), *(_section(folder, path.stem) for path in rows)])
     write_atomic(folder / PAGE, (page + "\n").encode())
+
+
+def _head(lab: Lab) -> str:
+    scale = lab.scale
+    dreams = " and ".join(f"{n * len(scale.seeds)} dreams of {g}" for g, n in scale.rows.items())
+    return f"""# The deck's claims, tried
+
+"The deck" is the talk *Video Generation Models as World Simulators* (8 January 2025). Each row is
+written by the command below it: `dfgym study` trains what is missing, small networks all alike,
+on the same data and for as many steps unless the row says otherwise, and measures {dreams},
+each {scale.horizon} frames long (the *horizon*) and played by a scripted player, who begins anew
+from real frames where one ends. Each method was trained once: the brackets (95 %, bootstrap over
+dreams) do not hold what another training would change.
+
+- **Error** in breakout: the share of transitions that the real game's rules cannot explain (0.025
+  is 25 in 1,000). In cartpole: how far frames are, in grey levels of 255 (root mean square), from
+  what the real game draws for the cart and pole that are read off them; real frames have 0.3.
+- **Doubled**: the first frame from which on {LASTING} err, on average, twice as much as the first
+  {BEGINNING}.
+- **Mean episode**: frames until a dream ends or the horizon is reached.
+- **Sticky actions**: transitions in which only a repeated last action explains the frame, which is
+  breakout's chance.
+- **Law**: which noise levels a model is trained at. **Commit**: the pass that keeps a finished
+  frame's keys and values for those to come. **Obey**: to be made after its action is known.
+- **Ours**, diffusion forcing: every frame is trained at a noise level of its own."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _section(folder: Path, row: str) -> str:
     found = json.loads((folder / f"{row}.json").read_text())
     return (
-        f"## {row}: {found['title']}\n\n*The deck:* {found['claim']}\n\n{found['text']}\n\n"
+        f"## {row}: {found['title']}\n\n*{found['source']}:* {found['claim']}\n\n"
+        f"{found['text']}\n\n"
         f"![{found['title']}]({row}.png)\n\n`{found['command']}` ([numbers]({row}.json))"
     )
 
@@ -92,13 +120,12 @@ def about(curve: Curve) -> dict[str, Any]:
         "error": curve.mean,
         "interval": curve.interval,
         "first": curve.error[0],
+        "begins": curve.begins,
         "last": curve.at(last, max(8, last // 8)),
         "doubles_after": curve.doubles(),
         "at": {str(step): curve.at(step, _around(step)) for step in steps},
-        "detail_first": curve.detail[0],
-        "detail_last": float(np.nanmean(curve.detail[last // 2 :]))
-        if np.isfinite(curve.detail[last // 2 :]).any()
-        else math.nan,
+        "detail": curve.sharpness,
+        "detail_last": curve.over(curve.detail, last // 2, last),
         "sticky_share": curve.sticky,
         "episode": curve.length,
     }
@@ -111,9 +138,15 @@ def said(curve: Curve) -> str:
 
 
 def doubled(curve: Curve) -> str:
-    """When a curve's error has doubled, in words; `-` where the first frame has none to double."""
+    """When a curve's error has doubled, in words; `-` where there is none to double."""
     after = curve.doubles()
-    return "-" if curve.error[0] == 0 else "never" if after is None else f"after {after} frames"
+    return "-" if curve.begins == 0 else "never" if after is None else f"after {after} frames"
+
+
+def apart(first: Curve, second: Curve) -> bool:
+    """Whether the intervals of two mean errors leave a gap."""
+    low, high = sorted((first, second), key=lambda curve: curve.mean)
+    return low.interval[1] < high.interval[0]
 
 
 def _panels(count: int) -> tuple[Figure, Sequence[Any]]:

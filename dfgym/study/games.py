@@ -111,11 +111,13 @@ class Judged:
 
     Attributes:
         error: see `ERRORS`.
+        weight: how many transitions each verdict stands for, above 0; the same in every episode.
         detail: the picture's fine detail as a share of the real one's; NaN where not asked for.
         sticky: whether only a sticky action explains the transition; NaN for games without.
     """
 
     error: np.ndarray
+    weight: np.ndarray
     detail: np.ndarray
     sticky: np.ndarray
 
@@ -125,10 +127,11 @@ def judge(game: str, episode: Episode) -> Judged:
     nothing = np.full(len(episode), np.nan)
     if game == "breakout":
         verdicts = referee.judge_one(episode)
-        return Judged((~verdicts.legal).astype(float), nothing, verdicts.sticky.astype(float))
+        illegal, sticky = (~verdicts.legal).astype(float), verdicts.sticky.astype(float)
+        return Judged(illegal, np.ones(len(episode)), nothing, sticky)
     age = np.arange(1, len(episode) + 1)
     chosen = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
     error, detail = nothing.copy(), nothing.copy()
     seen = cartpole.judge_pictures(episode.frames[1:][chosen])
     error[chosen], detail[chosen] = seen.drawn, seen.sharpness
-    return Judged(error, detail, nothing)
+    return Judged(error, np.where(age <= DENSE, 1.0, SPARSE), detail, nothing)

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dfgym.files import write_json
 from dfgym.study import dreams, games
 from dfgym.study.dreams import How
 from dfgym.study.games import Scale
-from dfgym.train.checkpoint import FILE, averaged_weights, read_checkpoint
+from dfgym.train.checkpoint import FILE, averaged_weights, check_data, read_checkpoint
 from dfgym.train.config import TrainConfig, from_settings, settings
 from dfgym.train.loop import train
 from dfgym.train.pack import draft_card, held_out_starts
@@ -41,8 +42,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "shortcut": {"model": {"shortcut": 16}},
 }
 """What each model is told beyond the study's usual training; `chunked K` besides."""
-FORMAT = 1
+FORMAT = 2
 """Of measurements; a change of what they mean makes a new one."""
+BEGINNING, LASTING = 16, 64
+"""Steps whose mean error is that of a beginning, and that must err twice as much to count."""
 
 
 def chunked(known: int) -> str:
@@ -57,14 +60,16 @@ class Curve:
     Attributes:
         error: float `(horizon,)`, mean after so many steps (index 0: one); NaN where unknown.
         detail: likewise, see `games.Judged`.
-        rows: `(seeds * rows, 2)`: each row's sum of errors and how many were judged, over the
-            second half of the horizon (its episodes end and begin anew, so of all that it played).
+        weight: `(horizon,)`, how many transitions each of them stands for.
+        rows: `(seeds * rows, 2)`: of each row all errors, weighted and summed, and the sum of
+            their weights.
         sticky: share of the transitions that only a sticky action explains; NaN without any.
         length: mean episode.
     """
 
     error: np.ndarray
     detail: np.ndarray
+    weight: np.ndarray
     rows: np.ndarray
     sticky: float
     length: float
@@ -84,17 +89,31 @@ class Curve:
 
     def at(self, step: int, width: int = 8) -> float:
         """Mean error of the `width` steps that end with this one."""
-        part = self.error[max(0, step - width) : step]
-        return float(np.nanmean(part)) if np.isfinite(part).any() else float("nan")
+        return self.over(self.error, max(0, step - width), step)
 
-    def doubles(self, width: int = 8) -> int | None:
-        """The first step from which on `width` steps err, on average, twice as much as the first.
+    @property
+    def sharpness(self) -> float:
+        """Mean detail over the horizon; NaN without any."""
+        return self.over(self.detail, 0, len(self.detail))
 
-        None if that never happens within the horizon.
+    def over(self, values: np.ndarray, first: int, end: int) -> float:
+        """Weighted mean of `error` or `detail` from a step to before another; NaN without any."""
+        part, weight = values[first:end], self.weight[first:end]
+        known = np.isfinite(part)
+        return float(np.average(part[known], weights=weight[known])) if known.any() else math.nan
+
+    @property
+    def begins(self) -> float:
+        """Mean error of the first `BEGINNING` steps: a single one would be a handful of frames."""
+        return self.at(BEGINNING, BEGINNING)
+
+    def doubles(self) -> int | None:
+        """The first step from which on `LASTING` steps err, on average, twice what `begins` says.
+
+        None if that never happens within the horizon, or there is no error to double.
         """
-        for step in range(1, len(self.error)):
-            part = self.error[step : step + width]
-            if np.isfinite(part).any() and np.nanmean(part) > 2 * self.error[0]:
+        for step in range(1, len(self.error) - LASTING + 1):
+            if self.over(self.error, step, step + LASTING) > 2 * self.begins > 0:
                 return step
         return None
 
@@ -175,17 +194,19 @@ class Lab:
             for episode in dreams.play(world, how, rows, horizon, seed):
                 judged = games.judge(game, episode)
                 for part, values in enumerate((judged.error, judged.detail)):
-                    known = np.isfinite(values)
-                    totals[part, 0, : len(values)] += np.where(known, values, 0)
-                    totals[part, 1, : len(values)] += known
-                known = np.isfinite(judged.error)
-                by_row[index, episode.row] += judged.error[known].sum(), known.sum()
+                    weights = np.where(np.isfinite(values), judged.weight, 0)
+                    errors = weights * np.nan_to_num(values)
+                    totals[part, 0, : len(values)] += errors
+                    totals[part, 1, : len(values)] += weights
+                    if not part:
+                        by_row[index, episode.row] += errors.sum(), weights.sum()
                 sticky.append(judged.sticky)
                 lengths.append(len(episode))
         stuck = np.concatenate(sticky)
         return {
             "error": _means(totals[0]),
             "detail": _means(totals[1]),
+            "weight": totals[0, 1].tolist(),
             "rows": by_row.reshape(-1, 2).tolist(),
             "sticky": None if np.isnan(stuck).all() else float(np.nanmean(stuck)),
             "length": float(np.mean(lengths)),
@@ -196,12 +217,13 @@ def _is_trained(config: TrainConfig) -> bool:
     """Whether a model is there, whole.
 
     Raises:
-        DataError: it was trained by another version of the study, so it is not the one asked for.
+        DataError: it was trained by another version of the study, or on other data, so it is not
+            the one asked for.
     """
     if not (config.out / FILE).is_file():
         return False
     _, step, saved = read_checkpoint(config.out)
-    saved.pop("recorded", None)
+    recorded = saved.pop("recorded", None)
     try:
         same = settings(from_settings(saved, config.out)) == settings(config)
     except ValueError:
@@ -211,6 +233,7 @@ def _is_trained(config: TrainConfig) -> bool:
             f"{config.out} holds a study model of another version (its settings differ): remove "
             "that folder to train it anew, or choose another --runs"
         )
+    check_data(config.out, recorded, [EpisodeStore.open(path) for path in config.data])
     return step == config.image_steps + config.steps
 
 
@@ -239,6 +262,7 @@ def _curve(found: dict[str, Any]) -> Curve:
     return Curve(
         numbers(found["error"]),
         numbers(found["detail"]),
+        np.array(found["weight"]),
         np.array(found["rows"]),
         sticky,
         found["length"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfgym.study.dreams import How
-from dfgym.study.findings import doubled, said
+from dfgym.study.findings import apart, doubled, said
 from dfgym.study.lab import Curve, Lab, chunked
 
 TEACHER, FULL, OURS = "teacher forcing", "full sequence", "diffusion forcing"
@@ -43,8 +43,8 @@ def compare(found: dict[str, dict[str, Curve]]) -> str:
         parts = []
         for name, curve in ranked:
             parts.append(
-                f"{name} {said(curve)} ({curve.error[0]:.3g} in the first frame, doubled: "
-                f"{doubled(curve)})"
+                f"{name} {said(curve)} ({curve.begins:.3g} at the beginning, doubled: "
+                f"{doubled(curve)}, mean episode {curve.length:.0f})"
             )
         told.append(f"In {game} the mean error over the horizon is: " + "; ".join(parts) + ".")
     return " ".join(told)
@@ -56,8 +56,7 @@ def verdict(found: dict[str, dict[str, Curve]], rival: str) -> str:
     for game, named in found.items():
         other, ours = named[rival], named[OURS]
         more = "more" if other.mean > ours.mean else "less"
-        low, high = sorted((other, ours), key=lambda curve: curve.mean)
-        near = "" if low.interval[1] < high.interval[0] else " (the intervals overlap)"
+        near = "" if apart(other, ours) else " (the intervals overlap)"
         told.append(f"in {game} {rival} errs {more} than diffusion forcing{near}")
     text = "; ".join(told)
     return text[0].upper() + text[1:] + "."

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from dfgym.agents.cartpole import look
 from dfgym.evaluation.drift import drift
+from dfgym.evaluation.rollout import is_cartpole
 from dfgym.files import write_json
-from dfgym.study.findings import Finding, lines
+from dfgym.study.findings import Finding, lines, table
 from dfgym.study.games import RECIPES
-from dfgym.study.lab import Lab
+from dfgym.study.lab import FORMAT, Lab
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
 GAMES = ("breakout", "cartpole")
 ROWS = 4
-HELD = 5
+HELD = 10
 """Steps that each action is held for, until its effect must show."""
 BAND = 4.0
 """How many deviations of the real game's blocks the dream's may be off."""
 MEASURES = ("brightness", "detail", "change")
+JUDGED = {
+    "breakout": ("illegal_per_1000", "illegal in 1,000"),
+    "cartpole": ("drawn_error", "picture error"),
+}
+EFFECT = {
+    "breakout": "led to another frame",
+    "cartpole": "moved the cart to the side it pushes to",
+}
+HEADER = ("game", "measure", "real game", "dream", "its last block", "blocks inside the real band")
 
 
 def run(lab: Lab, games: Sequence[str]) -> Finding:
@@ -42,43 +55,38 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             blocks,
             {name: found[name]["detail"] for name in ("dream", "real")},
         )
-        for name, share in within.items():
+        names = {name: name for name in MEASURES} | dict([JUDGED[game]])
+        for name, said in names.items():
             dream, real = found["dream"][name], found["real"][name]
-            rows.append(
-                f"| {game} | {name} | {share:.0%} | {np.mean(dream) / np.mean(real):.3g} | "
-                f"{dream[-1] / dream[0]:.3g} |"
-            )
+            means = (f"{value:.3g}" for value in (np.mean(real), np.mean(dream), dream[-1]))
+            rows.append([game, said, *means, f"{within[name]:.0%}" if name in within else "-"])
         told.append(
             f"In {world.card.name}, at the end, another action, held for {HELD} steps from the "
-            f"same state and noise, led to another frame in {obeyed:.0%} of the cases."
+            f"same state and noise, {EFFECT[game]} in {obeyed:.0%} of the cases."
         )
-    table = "\n".join(
-        [
-            "| game | measure | blocks inside the real band | dream over real | last block over "
-            "first |",
-            "|---|---|---|---|---|",
-            *rows,
-        ]
-    )
     return Finding(
         "long",
         f"{lab.scale.long:,} frames",
-        "(D2) a video model becomes a simulator when its generation is long.",
+        "a video model becomes a simulator when its generation is long.",
         numbers,
         f"{ROWS} dreams are played on without a limit by the scripted player; a game that ends "
         "begins anew. Each run is cut into blocks, of which brightness, fine detail and the share "
         "of changed pixels are taken. The band is that of the real game's blocks, "
-        f"{BAND:g} deviations wide to either side: as narrow as its player is steady. "
-        f"{' '.join(told)}\n\n{table}",
+        f"{BAND:g} deviations wide to either side, so as narrow as its player is steady. "
+        f"{' '.join(told)}\n\n{table(HEADER, rows)}",
         lines(groups, f"{lab.scale.long:,} frames", "frames", "mean difference of neighbours"),
+        source="The deck, D2",
     )
 
 
 def measured(lab: Lab, game: str, world: World) -> dict[str, Any]:
     """What `drift` finds of a world, and whether actions are obeyed at the end; kept on disk."""
-    card = world.card  # not its hash, which changes with what the card tells of measurements
-    name = f"{card.files.weights[:16]}-{card.sampler.denoising_steps}-{lab.scale.long}.json"
-    path = lab.folder / game / "measured" / "long" / name
+    card = world.card
+    # Not the world's hash, which changes with what the card tells of measurements.
+    made_by = (card.files.weights, dataclasses.asdict(card.sampler))
+    told = (FORMAT, lab.scale.long, ROWS, HELD, *made_by)
+    name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    path = lab.folder / game / "measured" / "long" / f"{name}.json"
     if not path.is_file():
         made: list[Dynamics] = []
 
@@ -98,7 +106,10 @@ def inside(dream: Sequence[float], real: Sequence[float]) -> float:
 
 
 def obeys(dynamics: Dynamics) -> float:
-    """Share of rows and pairs of actions that lead to different frames from where the rows are."""
+    """Share of rows and pairs of actions that lead to different frames from where the rows are.
+
+    In CartPole they must differ as they should: pushed to the right, the cart is further there.
+    """
     rows = np.arange(dynamics.num_rows)
     state = dynamics.get_state(rows)
     frames = []
@@ -108,6 +119,12 @@ def obeys(dynamics: Dynamics) -> float:
             dynamics.step(np.full(len(rows), action))
         frames.append(dynamics.frames())
     dynamics.set_state(rows, state)
+    if is_cartpole(dynamics.world.card):
+        left, right = (
+            np.array([np.nan if (seen := look(frame)) is None else seen[0] for frame in pushed])
+            for pushed in frames
+        )
+        return float((right > left).mean())
     pairs = [
         (first != second).any((1, 2, 3))
         for i, first in enumerate(frames)

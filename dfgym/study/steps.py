@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dfgym.study.dreams import How
-from dfgym.study.findings import Finding, about, lines
+from dfgym.study.findings import Finding, about, apart, lines, table
 from dfgym.study.games import ERRORS, WHOLE
-from dfgym.study.lab import Lab
+from dfgym.study.lab import Curve, Lab
 from dfgym.study.laws import OURS
 
 GAMES = ("breakout", "cartpole")
@@ -20,7 +20,7 @@ NAMES = {
 def run(lab: Lab, games: Sequence[str]) -> Finding:
     """The same dream in 1, 2, 4, 8 and 16 denoising steps."""
     counts = (1, 2, 4, 8, 16) if lab.scale == WHOLE else (1, 2)
-    numbers, groups, rows = {}, {}, []
+    numbers, groups, rows, told = {}, {}, [], []
     for game in games:
         found = {
             name: {steps: lab.curve(game, model, How(steps=steps)) for steps in counts}
@@ -34,26 +34,35 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             {name: list(by.values()) for name, by in found.items()},
         )
         for name, by in found.items():
-            values = " | ".join(f"{c.mean:.3g}" for c in by.values())
-            stuck = " | ".join(f"{c.sticky:.2%}" for c in by.values())
-            rows.append(f"| {game} | {name} | error | {values} |")
+            rows.append([game, name, "error", *(f"{c.mean:.3g}" for c in by.values())])
             if game == "breakout":
-                rows.append(f"| {game} | {name} | sticky actions | {stuck} |")
-    table = "\n".join(
-        [
-            f"| game | network says | denoising steps: | {' | '.join(map(str, counts))} |",
-            "|---|---|---|" + "---|" * len(counts),
-            *rows,
-        ]
-    )
+                sticky = (f"{c.sticky:.2%}" for c in by.values())
+                rows.append([game, name, "sticky actions", *sticky])
+        plain = found.pop("x")
+        told.append(f"In {game}, against plain x: {_verdicts(plain, found)}.")
+    header = ["game", "network says", "denoising steps", *map(str, counts)]
     return Finding(
         "steps",
         "few denoising steps",
-        "(Dreamer 4) a network that is also told its step size makes 1, 2 and 4 steps as good as "
-        "many; x beats v at few steps.",
+        "a network that is also told its step size makes 1, 2 and 4 steps as good as many; x beats "
+        "v at few steps.",
         numbers,
-        "Where the outcome is chance the noise must decide it; a single step without shortcut "
-        "gives the mean of all outcomes, rounded, so the rare one is lost: see the share of "
-        f"Breakout's transitions that only a sticky action explains.\n\n{table}",
+        f"{' '.join(told)} One step rounds the mean of all outcomes, or has to decide them from "
+        "the noise alone: see Breakout's sticky actions, which are its chance.\n\n"
+        + table(header, rows),
         lines(groups, "few steps", "denoising steps", ERRORS, log_x=True),
+        source="Dreamer 4",
     )
+
+
+def _verdicts(plain: dict[int, Curve], others: dict[str, dict[int, Curve]]) -> str:
+    """Where others err more or less than a plain network, as far as intervals tell, in words."""
+    told = []
+    for name, by in others.items():
+        differ = {steps: c for steps, c in by.items() if apart(c, plain[steps])}
+        parts = [
+            f"{'more' if c.mean > plain[steps].mean else 'less'} at {steps}"
+            for steps, c in differ.items()
+        ]
+        told.append(f"{name} errs {', '.join(parts) if parts else 'alike at any number of steps'}")
+    return "; ".join(told)
