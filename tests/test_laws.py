@@ -23,6 +23,8 @@ from dfgym.world import card as card_module
 from dfgym.world.card import Frames, Model
 
 WINDOW, B, T = 3, 40, 12
+FIRST = (torch.arange(5) == 0).expand(3, 5)
+"""Where rows of five frames begin, as `targets.weight` asks."""
 
 
 def forced(law: str, clean_frames: int = 0, seed: int = 0) -> Forced:
@@ -120,30 +122,40 @@ def test_a_clean_error_counts_the_same_in_every_space(target: str, scheme: str) 
     for space in ("x", target):
         said, true = (goal(frames, noisy, tau, space) for frames in (wrong, clean))
         squared = (said - true).square().sum((2, 3, 4))
-        errors[space] = squared * weight(tau, past, space, scheme)
+        errors[space] = squared * weight(tau, past, FIRST[:3], space, scheme)
     torch.testing.assert_close(errors[target], errors["x"])
 
 
 def test_weights_of_known_levels() -> None:
     half = torch.full((1, 3), 0.5)  # where the SNR is 1
     past = torch.tensor([[1.0, 0.5, 0.0]])
-    assert weight(half, past, "v", "uniform").tolist() == [[1, 1, 1]]
-    torch.testing.assert_close(weight(half, past, "x", "ramp"), torch.full((1, 3), 0.55))
-    torch.testing.assert_close(weight(half, past, "x", "min_snr"), torch.ones(1, 3))
-    torch.testing.assert_close(weight(half, past, "v", "min_snr"), torch.full((1, 3), 0.25))
-    torch.testing.assert_close(weight(half * 1.9, past, "x", "min_snr"), torch.full((1, 3), 5.0))
+    assert weight(half, past, FIRST[:1, :3], "v", "uniform").tolist() == [[1, 1, 1]]
+    torch.testing.assert_close(
+        weight(half, past, FIRST[:1, :3], "x", "ramp"), torch.full((1, 3), 0.55)
+    )
+    torch.testing.assert_close(weight(half, past, FIRST[:1, :3], "x", "min_snr"), torch.ones(1, 3))
+    torch.testing.assert_close(
+        weight(half, past, FIRST[:1, :3], "v", "min_snr"), torch.full((1, 3), 0.25)
+    )
+    torch.testing.assert_close(
+        weight(half * 1.9, past, FIRST[:1, :3], "x", "min_snr"), torch.full((1, 3), 5.0)
+    )
+    begins = torch.tensor([[True, False, True, False]])
     # By hand: nothing before; then a clean frame; then one of SNR 1 after it.
     kept = 1.0
     later = FUSED_DECAY * kept + (1 - FUSED_DECAY) * 0.2
     by_hand = [5 * (1 - (1 - FUSED_DECAY * s) * 0.8) for s in (0.0, kept, later)]
-    fused = weight(half, past, "x", "fused_snr")
+    fused = weight(half, past, FIRST[:1, :3], "x", "fused_snr")
     torch.testing.assert_close(fused, torch.tensor([by_hand]))
+    # Another episode's frames are no past: two of two frames, each as if alone.
+    two = weight(half[:, :1].expand(1, 4), past[:, [0, 1, 0, 1]], begins, "x", "fused_snr")
+    torch.testing.assert_close(two, torch.tensor([by_hand[:2] * 2]))
 
 
 @given(st.sampled_from(WEIGHTS), st.sampled_from(TARGETS), st.floats(0, 0.999))
 def test_weights_are_finite_and_not_negative(scheme: str, target: str, level: float) -> None:
     tau = torch.full((2, 4), level)
-    found = weight(tau, torch.ones_like(tau), target, scheme)
+    found = weight(tau, torch.ones_like(tau), FIRST[:2, :4], target, scheme)
     assert found.isfinite().all() and (found >= 0).all()
 
 
@@ -196,6 +208,7 @@ def test_bad_choices_are_told() -> None:
         ({"clean_frames": 1}, "clean_frames is 1; with law 'diffusion_forcing'"),
         ({"law": "full_sequence", "clean_frames": 7}, "clean_frames is 7; .* allowed is 0 to 6"),
         ({"law": "full_sequence", "model": shortcut}, "shortcut 4; set it to 0"),
+        ({"law": "full_sequence", "weight": "fused_snr"}, "weight is 'fused_snr', .* choose"),
         ({"law": "full_sequence", "model": latent}, "is 'recurrent', which cannot; use"),
     ):
         with pytest.raises(ConfigError, match=words):

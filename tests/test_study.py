@@ -35,7 +35,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def curve(error: list[float], rows: list[tuple[float, float]] | None = None) -> Curve:
     values, sums = np.array(error), np.array(rows or [(sum(error), len(error))])
-    return Curve(values, values * np.nan, np.ones(len(values)), sums, 0.0, 1.0)
+    return Curve(values, values * np.nan, np.ones(len(values)), sums, 0.0, 0.0)
 
 
 def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Path]) -> None:
@@ -49,6 +49,16 @@ def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Pat
         section = (out / f"{row}.md").read_text().strip()
         assert section in page and found["text"] in section
     assert page.index("## D4:") < page.index("## D10:") < page.index("## steps:")
+
+
+def test_the_page_tells_of_one_scale(done: tuple[Path, Path], tmp_path: Path) -> None:
+    old = json.loads((done[0] / "D5.json").read_text())
+    del old["source"]  # as the first version wrote them
+    (tmp_path / "D5.json").write_text(json.dumps(old))
+    (tmp_path / "D6.json").write_text(json.dumps({**old, "row": "D6", "scale": {}}))
+    study(Config(row="D4", quick=True, out=tmp_path, runs=done[1]))
+    page = (tmp_path / "README.md").read_text()
+    assert "## D4:" in page and "## D5:" in page and "## D6:" not in page
 
 
 def test_what_is_measured_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def make_policy(name: str, env_id: str, source: Source) -> Policy:
     """Find a policy by its name.
 
     Args:
-        name: one of `FORMS`; epsilon is the share of random actions, dawdle that of flights in
-            which the player comes at the last moment.
+        name: one of `FORMS`; epsilon is the share of random actions, dawdle that in which
+            the player does not play well but shows what it else would not, see `agents.scripted`.
         env_id: what is played; scripted players know some games only.
         source: the environment.
 

@@ -77,7 +77,12 @@ def record(
         }
         with (
             _open(Path(out), meta) as store,
-            tqdm(total=frames, initial=store.num_frames, unit="frame", disable=not progress) as bar,
+            tqdm(
+                total=frames,
+                initial=store.num_frames,
+                unit="frame",
+                disable=not progress or store.num_frames >= frames,
+            ) as bar,
         ):
             played = dict.fromkeys(shares, 0)
             for index, episode in enumerate(store.episodes):

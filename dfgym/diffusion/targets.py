@@ -60,7 +60,7 @@ def to_clean(said: Tensor, noisy: Tensor, tau: Tensor, target: str) -> Tensor:
             return ((noisy - (1 - tau) * said) / tau.clamp(min=LEAST_SIGNAL)).clamp(-1, 1)
 
 
-def weight(tau: Tensor, past: Tensor, target: str, scheme: str) -> Tensor:
+def weight(tau: Tensor, past: Tensor, begins: Tensor, target: str, scheme: str) -> Tensor:
     """How much a squared error in the target's own space counts, `(b, t)`.
 
     `uniform`: 1. `ramp`: `0.9 tau + 0.1` (Hafner et al. 2025, section 3.2). `min_snr`: an error of
@@ -70,6 +70,7 @@ def weight(tau: Tensor, past: Tensor, target: str, scheme: str) -> Tensor:
     Args:
         tau: `(b, t)`, levels of the frames, below 1.
         past: `(b, t)`, the levels at which later frames see them.
+        begins: `(b, t)` bool, frames with none before them; the first of each row are.
         target: one of `TARGETS`.
         scheme: one of `WEIGHTS`.
     """
@@ -79,11 +80,10 @@ def weight(tau: Tensor, past: Tensor, target: str, scheme: str) -> Tensor:
         return 0.9 * tau + 0.1
     share = _clipped_snr(tau)
     if scheme == "fused_snr":
-        seen = _clipped_snr(past)
-        gone, before = seen[:, 0], [torch.zeros_like(seen[:, 0])]
-        for level in seen[:, 1:].unbind(1):
-            before.append(gone)
-            gone = FUSED_DECAY * gone + (1 - FUSED_DECAY) * level
+        gone, before = torch.zeros_like(tau[:, 0]), []
+        for level, first in zip(_clipped_snr(past).unbind(1), begins.unbind(1), strict=True):
+            before.append(gone.masked_fill(first, 0))
+            gone = torch.where(first, level, FUSED_DECAY * gone + (1 - FUSED_DECAY) * level)
         share = 1 - (1 - FUSED_DECAY * torch.stack(before, 1)) * (1 - share)
     # From the clean frame's space to the target's: by the square of d clean / d target.
     match target:

@@ -61,9 +61,9 @@ def compare(
         precision: of the matrix products of both.
 
     Returns:
-        `batch`; `largest_difference` of frames, rewards and terminations; `cached_ms` and
-        `recomputed_ms` of a step, medians; `ratio` of the latter to the former;
-        `cached_operations` and `recomputed_operations` of a frame.
+        `batch`; `frames_seen`, the window's and the new one; `largest_difference` of frames,
+        rewards and terminations; `cached_ms` and `recomputed_ms` of a step, medians; `ratio` of
+        the latter to the former; `cached_operations` and `recomputed_operations` of a frame.
     """
     check_seconds(seconds)
     plain = ways(world, rows, device, denoising_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -55,16 +56,22 @@ def leave(finding: Finding, lab: Lab, command: str, folder: Path) -> None:
             "source": finding.source,
             "claim": finding.claim,
             "command": command,
-            "scale": {"rows": lab.scale.rows, "horizon": lab.scale.horizon}
-            | {"seeds": list(lab.scale.seeds), "settings": lab.scale.settings},
+            "scale": _scale(lab),
             "text": finding.text,
             "numbers": plain(finding.numbers),
         },
     )
     write_atomic(folder / f"{finding.row}.md", (_section(folder, finding.row) + "\n").encode())
-    rows = sorted(folder.glob("*.json"), key=lambda path: order(path.stem))
-    page = "\n\n".join([_head(lab), *(_section(folder, path.stem) for path in rows)])
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    # Not those that another scale has left there.
+    rows = sorted((row for row in found if found[row]["scale"] == _scale(lab)), key=order)
+    page = "\n\n".join([_head(lab), *(_section(folder, row) for row in rows)])
     write_atomic(folder / PAGE, (page + "\n").encode())
+
+
+def _scale(lab: Lab) -> dict[str, Any]:
+    scale = dataclasses.asdict(lab.scale)
+    return {**scale, "seeds": list(lab.scale.seeds)}
 
 
 def _head(lab: Lab) -> str:
@@ -84,7 +91,7 @@ dreams) do not hold what another training would change.
   what the real game draws for the cart and pole that are read off them; real frames have 0.3.
 - **Doubled**: the first frame from which on {LASTING} err, on average, twice as much as the first
   {BEGINNING}.
-- **Mean episode**: frames until a dream ends or the horizon is reached.
+- **Ends**: how many dreams end in 1,000 frames, by the model's own word.
 - **Sticky actions**: transitions in which only a repeated last action explains the frame, which is
   breakout's chance.
 - **Law**: which noise levels a model is trained at. **Commit**: the pass that keeps a finished
@@ -101,7 +108,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _section(folder: Path, row: str) -> str:
     found = json.loads((folder / f"{row}.json").read_text())
     return (
-        f"## {row}: {found['title']}\n\n*{found['source']}:* {found['claim']}\n\n"
+        f"## {row}: {found['title']}\n\n*{found.get('source', 'The deck')}:* {found['claim']}\n\n"
         f"{found['text']}\n\n"
         f"![{found['title']}]({row}.png)\n\n`{found['command']}` ([numbers]({row}.json))"
     )
@@ -127,7 +134,7 @@ def about(curve: Curve) -> dict[str, Any]:
         "detail": curve.sharpness,
         "detail_last": curve.over(curve.detail, last // 2, last),
         "sticky_share": curve.sticky,
-        "episode": curve.length,
+        "ends_in_1000": curve.ends,
     }
 
 

@@ -42,8 +42,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "shortcut": {"model": {"shortcut": 16}},
 }
 """What each model is told beyond the study's usual training; `chunked K` besides."""
-FORMAT = 2
-"""Of measurements; a change of what they mean makes a new one."""
+FORMAT = 3
+"""Of models and measurements; raise it when the same settings come to mean something else."""
 BEGINNING, LASTING = 16, 64
 """Steps whose mean error is that of a beginning, and that must err twice as much to count."""
 
@@ -64,7 +64,7 @@ class Curve:
         rows: `(seeds * rows, 2)`: of each row all errors, weighted and summed, and the sum of
             their weights.
         sticky: share of the transitions that only a sticky action explains; NaN without any.
-        length: mean episode.
+        ends: dreams that ended, in 1,000 frames.
     """
 
     error: np.ndarray
@@ -72,7 +72,7 @@ class Curve:
     weight: np.ndarray
     rows: np.ndarray
     sticky: float
-    length: float
+    ends: float
 
     @property
     def mean(self) -> float:
@@ -142,7 +142,7 @@ class Lab:
             told["steps"] = base.steps + base.image_steps - told["image_steps"]
         told["model"] = dataclasses.replace(base.model, **told.get("model", {}))
         where = self.folder / game
-        out = where / model.replace(" ", "-")
+        out = where / f"models-{FORMAT}" / model.replace(" ", "-")
         return dataclasses.replace(
             base, **told, data=(where / "data",), out=out, device=self.device
         )
@@ -161,8 +161,8 @@ class Lab:
             DataError: what is there was trained by another version, or is damaged.
         """
         config = self.config(game, model)
+        self.data(game)
         if not _is_trained(config):
-            self.data(game)
             print(f"== {game}: {model}")
             train(config)
         return _world(config)
@@ -175,6 +175,7 @@ class Lab:
         told = {
             "format": FORMAT,
             "model": world.hash,
+            "sampler": dataclasses.asdict(world.card.sampler),
             "rows": self.scale.rows[game],
             "horizon": self.scale.horizon,
             "seeds": list(self.scale.seeds),
@@ -189,7 +190,7 @@ class Lab:
         horizon, rows = self.scale.horizon, self.scale.rows[game]
         totals = np.zeros((2, 2, horizon))  # error and detail: sum, count
         by_row = np.zeros((len(self.scale.seeds), rows, 2))
-        sticky, lengths = [], []
+        sticky, ends = [], 0
         for index, seed in enumerate(tqdm(self.scale.seeds, desc=name, unit="seed")):
             for episode in dreams.play(world, how, rows, horizon, seed):
                 judged = games.judge(game, episode)
@@ -201,7 +202,7 @@ class Lab:
                     if not part:
                         by_row[index, episode.row] += errors.sum(), weights.sum()
                 sticky.append(judged.sticky)
-                lengths.append(len(episode))
+                ends += int(episode.terminated.any())
         stuck = np.concatenate(sticky)
         return {
             "error": _means(totals[0]),
@@ -209,7 +210,7 @@ class Lab:
             "weight": totals[0, 1].tolist(),
             "rows": by_row.reshape(-1, 2).tolist(),
             "sticky": None if np.isnan(stuck).all() else float(np.nanmean(stuck)),
-            "length": float(np.mean(lengths)),
+            "ends": 1000 * ends / (len(self.scale.seeds) * rows * horizon),
         }
 
 
@@ -265,5 +266,5 @@ def _curve(found: dict[str, Any]) -> Curve:
         np.array(found["weight"]),
         np.array(found["rows"]),
         sticky,
-        found["length"],
+        found["ends"],
     )

@@ -44,7 +44,7 @@ def compare(found: dict[str, dict[str, Curve]]) -> str:
         for name, curve in ranked:
             parts.append(
                 f"{name} {said(curve)} ({curve.begins:.3g} at the beginning, doubled: "
-                f"{doubled(curve)}, mean episode {curve.length:.0f})"
+                f"{doubled(curve)}, {curve.ends:.2g} ends in 1,000 frames)"
             )
         told.append(f"In {game} the mean error over the horizon is: " + "; ".join(parts) + ".")
     return " ".join(told)
@@ -55,8 +55,10 @@ def verdict(found: dict[str, dict[str, Curve]], rival: str) -> str:
     told = []
     for game, named in found.items():
         other, ours = named[rival], named[OURS]
-        more = "more" if other.mean > ours.mean else "less"
-        near = "" if apart(other, ours) else " (the intervals overlap)"
-        told.append(f"in {game} {rival} errs {more} than diffusion forcing{near}")
+        if apart(other, ours):
+            more = "more" if other.mean > ours.mean else "less"
+            told.append(f"in {game} {rival} errs {more} than diffusion forcing")
+        else:
+            told.append(f"in {game} {rival} and diffusion forcing are not told apart")
     text = "; ".join(told)
     return text[0].upper() + text[1:] + "."

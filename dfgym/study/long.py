@@ -34,7 +34,7 @@ JUDGED = {
 }
 EFFECT = {
     "breakout": "led to another frame",
-    "cartpole": "moved the cart to the side it pushes to",
+    "cartpole": "left the cart further to the side it pushes to",
 }
 HEADER = ("game", "measure", "real game", "dream", "its last block", "blocks inside the real band")
 
@@ -62,7 +62,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             rows.append([game, said, *means, f"{within[name]:.0%}" if name in within else "-"])
         told.append(
             f"In {world.card.name}, at the end, another action, held for {HELD} steps from the "
-            f"same state and noise, {EFFECT[game]} in {obeyed:.0%} of the cases."
+            f"same state and noise, {EFFECT[game]} in {obeyed:.0%} of the cases, {ROWS} dreams."
         )
     return Finding(
         "long",
@@ -83,7 +83,7 @@ def measured(lab: Lab, game: str, world: World) -> dict[str, Any]:
     """What `drift` finds of a world, and whether actions are obeyed at the end; kept on disk."""
     card = world.card
     # Not the world's hash, which changes with what the card tells of measurements.
-    made_by = (card.files.weights, dataclasses.asdict(card.sampler))
+    made_by = (card.files.weights, card.files.starts, dataclasses.asdict(card.sampler))
     told = (FORMAT, lab.scale.long, ROWS, HELD, *made_by)
     name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
     path = lab.folder / game / "measured" / "long" / f"{name}.json"

@@ -137,6 +137,11 @@ class TrainConfig:
                 f"law is 'full_sequence', whose frames see later ones, and model.kind is "
                 f"{self.model.kind!r}, which cannot; use 'transformer'"
             )
+        if self.weight == "fused_snr" and self.law == "full_sequence":
+            raise ConfigError(
+                "weight is 'fused_snr', which counts the past's levels, and with law "
+                "'full_sequence' frames see none; choose another"
+            )
         if self.model.shortcut and self.law == "full_sequence":
             raise ConfigError(
                 "law is 'full_sequence', whose frames share a level, and model.shortcut "

@@ -107,7 +107,7 @@ def losses(
         goal(clean, forced.frames[:, t:], tau, target),
         categorical=categorical,
     )
-    counted = weight(tau, past, target, scheme) * counts
+    counted = weight(tau, past, ~valid, target, scheme) * counts
     frame = (frame * counted).sum() / counts.sum().clamp(min=1)
     share = (valid & (past >= 0.7)).float()
     share = share / share.sum().clamp(min=1)
