@@ -85,7 +85,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "it is made, so the error holds what late reaction costs the picture, not what it costs "
         "the player. Ours is stepped through its cache, commit included. Milliseconds are of one "
         f"environment, median of {REPEATS}, on the machine and beside the load of that run: "
-        f"compare them with each other only. f is {sizes}.\n\n" + table(HEADER, told),
+        f"compare them with each other only. f is {sizes}; where no dream lasts so long stands "
+        f"`-`.\n\n{table(HEADER, told)}",
         over_horizon(found, "chunks"),
     )
 
@@ -134,7 +135,7 @@ def _row(game: str, name: str, curve: Curve, numbers: dict[str, Any]) -> list[st
     counts = ("passes_a_frame", "frames_computed_a_frame", "milliseconds_a_frame")
     return [
         *(game, name, said(curve), f"{curve.ends:.2g}"),
-        ", ".join(f"{error:.3g}" for error in path),
+        ", ".join("-" if math.isnan(error) else f"{error:.3g}" for error in path),
         f"{late['mean']:.1f}, {late['most']}",
         *(f"{numbers[key]:.1f}" for key in counts),
         "-" if border is None or inside is None else f"{border:.3g}, {inside:.3g}",

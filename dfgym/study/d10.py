@@ -13,7 +13,7 @@ from dfgym.study.lab import Curve, Lab
 from dfgym.study.laws import OURS
 from dfgym.study.reaction import react
 
-GAMES = ("breakout", "cartpole")
+GAMES = ("breakout",)
 HEADER = (
     *("game", "schedule", "error", "ends in 1,000", "passes a frame", "frames computed a frame"),
     *("frames before one can obey", "a frame after a change in mid-block differs"),
