@@ -88,7 +88,8 @@ dreams) do not hold what another training would change.
 
 - **Error** in breakout: the share of transitions that the real game's rules cannot explain (0.025
   is 25 in 1,000). In cartpole: how far frames are, in grey levels of 255 (root mean square), from
-  what the real game draws for the cart and pole that are read off them; real frames have 0.3.
+  what the real game draws for the cart and pole that are read off them (of real frames, which the
+  reading alone gets wrong, row `long` tells it).
 - **Doubled**: the first frame from which on {LASTING} err, on average, twice as much as the first
   {BEGINNING}.
 - **Ends**: how many dreams end in 1,000 frames, by the model's own word.
