@@ -143,6 +143,13 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
+    if "motion" in found:
+        at = found["motion"]["horizons"].index(10)
+        kept["motion_after_10"] = {
+            f"{name}_{key}": found["motion"][name][key][at]
+            for name in ("position", "angle")
+            for key in ("moved", "error", "share")
+        }
     if "drawn_error" in found.get("drift", {}).get("dream", {}):
         dream, real = (found["drift"][game]["drawn_error"] for game in ("dream", "real"))
         kept["picture_error"] = {

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dfgym import model
+from dfgym.model.transformer import Output
 from dfgym.world import bundle
 from dfgym.world.card import (
     Actions,
@@ -60,6 +61,11 @@ def toy_weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
         state = model.build(card).state_dict()
         return {name: value + 0.2 * torch.randn_like(value) for name, value in state.items()}
+
+
+def tensors(output: Output) -> tuple[torch.Tensor, ...]:
+    """Return all that a network says: scores, odds, reward and termination."""
+    return (*output.picture[:2], output.reward, output.termination)
 
 
 def toy_starts(card: Card, episodes: int = 4, frames: int = 12, seed: int = 0) -> bundle.Starts:

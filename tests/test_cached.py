@@ -17,7 +17,7 @@ from torch import Tensor
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.forcing import visibility
-from dfgym.model import Transformer
+from dfgym.model import Picture, Transformer
 from dfgym.model.transformer import Output
 from dfgym.world.bundle import World
 from dfgym.world.card import Model
@@ -108,7 +108,9 @@ def recompute(run: Dynamics, past: Past, level: int, x: Tensor, tau: float, acti
     else:  # all frames from the reset on, each as context and as target
         parts = [torch.cat((part, part), 1) for part in parts]
     whole = run._network(*parts, mask, torch.zeros_like(parts[2]))
-    return Output(*(part[0, -1] for part in whole))
+    (scores, odds, categorical), *outcome = whole
+    picture = Picture(scores[0, -1], odds[0, -1], categorical)
+    return Output(picture, *(part[0, -1] for part in outcome))
 
 
 @pytest.mark.parametrize("kind", WORLDS)
@@ -157,7 +159,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
         past, action = pasts[row], turn.actions[row]
         for (frames, tokens), tau, level in zip(passes, run._levels, run._plan.reads, strict=False):
             said = recompute(run, past, level, frames[row], tau, action)
-            close(run._network.picture(tokens)[1][row], said.estimate)
+            close(run._network.picture(tokens).estimate[row], said.picture.estimate)
         clean = run._codec.encode(torch.from_numpy(made.frames))
         if not run._plan.kept:  # the last commit pass tells reward and end
             assert len(passes) == STEPS + len(run._plan.levels)

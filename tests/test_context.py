@@ -27,6 +27,7 @@ from dfgym.diffusion.context import (
 )
 from dfgym.diffusion.levels import denoising_levels, shifted
 from dfgym.errors import ConfigError
+from dfgym.model import Picture
 from dfgym.world import dynamics as module
 from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Frames
@@ -152,8 +153,8 @@ class Exact:
         weights = torch.from_numpy(self.cache[key]).float()
         return torch.einsum("bthwc,t->bhwc", shown[:, order], weights)
 
-    def picture(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
-        return estimate, estimate
+    def picture(self, estimate: Tensor) -> Picture:
+        return Picture(estimate[:, None], torch.zeros(len(estimate), 1), categorical=False)
 
     def outcome(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(estimate), 2), torch.full((len(estimate),), -50.0)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from conftest import toy_card, toy_weights
+from conftest import tensors, toy_card, toy_weights
 from torch import Tensor
 
 from dfgym import model
@@ -71,8 +71,8 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
             tokens = network.step(
                 noisy[:, now], network.told(tau, i), actions[:, now], place, rings[level]
             )
-            cached = (*network.picture(tokens), *network.outcome(tokens))
-            for whole, one in zip(seen, cached, strict=True):
+            cached = (*network.picture(tokens)[:2], *network.outcome(tokens))
+            for whole, one in zip(tensors(seen), cached, strict=True):
                 torch.testing.assert_close(whole[:, -1], one, rtol=0, atol=3e-5)
         for (_, told_tau), ring, frames in zip(plan.levels, rings, shown, strict=True):
             network.step(frames[:, now], network.told(told_tau), actions[:, now], place, ring)
@@ -83,10 +83,10 @@ def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Tr
     frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
     actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
     jump = torch.zeros_like(time)
-    before = network(frames, tau, actions, time, full(t), jump).scores
+    before = network(frames, tau, actions, time, full(t), jump).picture.scores
     changed = frames.clone()
     changed[:, 5] += 1
-    after = network(changed, tau, actions, time, full(t), jump).scores
+    after = network(changed, tau, actions, time, full(t), jump).picture.scores
     assert torch.equal(before[:, :5], after[:, :5])
     assert not torch.equal(before[:, 5], after[:, 5]) and not torch.equal(before[:, 6], after[:, 6])
 
@@ -128,14 +128,14 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
         for copy in (t + now, now):  # the target, then the commit
             told = network.told(float(forced.tau[0, copy]), int(forced.jump[0, copy]))
             tokens = network.step(forced.frames[:, copy], told, actions[:, now], place, rings)
-            scores, _ = network.picture(tokens)
-            torch.testing.assert_close(whole.scores[:, copy], scores, rtol=0, atol=3e-5)
+            scores = network.picture(tokens).scores
+            torch.testing.assert_close(whole.picture.scores[:, copy], scores, rtol=0, atol=3e-5)
 
 
 def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
     frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
     actions, time, jump = torch.tensor([[3, 1]]), torch.arange(2)[None], torch.tensor([[0, 1]])
-    base = network(frames, tau, actions, time, full(2), jump).estimate[:, 1]
+    base = network(frames, tau, actions, time, full(2), jump).picture.estimate[:, 1]
     for other in (
         network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2), jump),
         network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2), jump),
@@ -143,7 +143,7 @@ def test_every_frame_has_its_own_level_and_its_action_matters(network: Transform
         network(frames, tau, actions, time, full(2), jump + 1),
         network(frames, tau, actions, time, full(2), jump * 0),
     ):
-        assert (other.estimate[:, 1] - base).abs().max() > 1e-3
+        assert (other.picture.estimate[:, 1] - base).abs().max() > 1e-3
 
 
 def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transformer) -> None:

@@ -76,6 +76,8 @@ def force(
     shift: float,
     generator: Generator,
     law: str = "diffusion_forcing",
+    noise_share: float = 0.1,
+    clean_share: float = 0.0,
     clean_frames: int = 0,
     shortcut: int = 0,
     jumping: int = 0,
@@ -90,12 +92,15 @@ def force(
         shift: how far target levels lean to noise, see `levels.shifted`.
         generator: of the CPU; its draws are the same on every device.
         law: one of `LAWS`.
+        noise_share: of the target copies, see `levels.target_levels`.
+        clean_share: of the sequences, see `levels.context_levels`.
         clean_frames: of each block of `full_sequence`.
         shortcut: finest number of denoising steps, see `diffusion.shortcut`.
         jumping: in so many rows, the first, every target copy is one to jump from.
     """
     b, t = actions.shape
-    past, tau = context_levels((b, t), generator), target_levels((b, t), shift, generator)
+    past = context_levels((b, t), generator, clean_share)
+    tau = target_levels((b, t), shift, generator, noise_share)
     mask = visibility(segment, window)
     if law != "diffusion_forcing":
         past = torch.ones_like(past)

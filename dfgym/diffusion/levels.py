@@ -20,22 +20,39 @@ def denoising_levels(steps: int, shift: float) -> list[float]:
     return shifted(torch.arange(steps, dtype=torch.float64) / steps, shift).tolist()
 
 
-def target_levels(shape: tuple[int, ...], shift: float, generator: Generator) -> Tensor:
+def target_levels(
+    shape: tuple[int, ...], shift: float, generator: Generator, noise_share: float = 0.1
+) -> Tensor:
     """Draw one independent level for each frame to be denoised, spread as the sampler visits them.
 
-    A tenth of the frames is pure noise, since every sampled frame begins there.
+    Args:
+        shape: of the levels.
+        shift: see `shifted`.
+        generator: of the CPU.
+        noise_share: share of frames that are pure noise, where every sampled frame begins.
     """
     tau = shifted(torch.rand(shape, generator=generator), shift)
-    return tau * (torch.rand(shape, generator=generator) >= 0.1)
+    return tau * (torch.rand(shape, generator=generator) >= noise_share)
 
 
-def context_levels(shape: tuple[int, ...], generator: Generator) -> Tensor:
+def context_levels(
+    shape: tuple[int, int], generator: Generator, clean_share: float = 0.0
+) -> Tensor:
     """Draw one independent level for each frame as its successors see it.
 
     Three fifths are clean, three tenths slightly noisy (so that a context that is noised is in
     distribution), a tenth anywhere down to pure noise (a forgotten frame: partial masking, Chen et
-    al. 2024, section 3.1).
+    al. 2024, section 3.1). Windows that are clean throughout are rare then, one in 60 for 8 frames,
+    though a sampler that shows its frames as they are sees no others: hence `clean_share`.
+
+    Args:
+        shape: `(b, t)`.
+        generator: of the CPU.
+        clean_share: share of the sequences that are clean from end to end.
     """
     kind = torch.rand(shape, generator=generator)
     u = torch.rand(shape, generator=generator)
-    return torch.where(kind < 0.6, torch.ones(()), torch.where(kind < 0.9, 1 - 0.3 * u, u))
+    past = torch.where(kind < 0.6, torch.ones(()), torch.where(kind < 0.9, 1 - 0.3 * u, u))
+    if clean_share:
+        past[torch.rand(shape[0], generator=generator) < clean_share] = 1
+    return past

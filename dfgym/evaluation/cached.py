@@ -137,7 +137,7 @@ def ways(
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             tokens = step(x, told[tau], actions[:, -1], now, rings)
-            return clean(network.picture(tokens)[1], x, tau)
+            return clean(network.picture(tokens).estimate, x, tau)
 
         x, _ = sample(denoise, start, levels, straight=jump > 0)
         tokens = step(x, finished, actions[:, -1], now, rings)
@@ -156,7 +156,7 @@ def ways(
 
     def recomputed() -> tuple[Tensor, Tensor, Tensor]:
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            return clean(network.picture(whole(x, tau, jump))[1], x, tau)
+            return clean(network.picture(whole(x, tau, jump)).estimate, x, tau)
 
         x, _ = sample(denoise, start, levels, straight=jump > 0)
         return (x, *network.outcome(whole(x, 1.0, 0)))

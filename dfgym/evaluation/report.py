@@ -63,6 +63,7 @@ def page(found: dict[str, Any], film: bytes | None = None) -> str:
         "transfer": sections.transfer,
         "horizon": sections.horizon,
         "next_frame": sections.next_frame,
+        "motion": sections.motion,
         "drift": sections.drift,
         "speed": sections.speed,
     }

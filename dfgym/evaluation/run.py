@@ -14,11 +14,13 @@ from tqdm import tqdm
 from dfgym.errors import ConfigError
 from dfgym.evaluation import fidelity, gif, referee, report, speed, transfer
 from dfgym.evaluation.drift import drift
+from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import (
     Dream,
     Game,
     Real,
     is_breakout,
+    is_cartpole,
     open_real,
     players,
     roll,
@@ -85,7 +87,7 @@ def evaluate(
         "settings": _settings(loaded, sampler, quick),
         "machine": _machine(make(1)),
     }
-    with tqdm(total=6, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as bar:
+    with tqdm(total=7, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as bar:
 
         def section(name: str) -> None:
             bar.set_description(name)
@@ -104,6 +106,9 @@ def evaluate(
         found["horizon"] = fidelity.horizon(make, card, 8 if quick else 64)
         section("next frame")
         found["next_frame"] = fidelity.next_frame(make, card, 2048 // share)
+        section("motion")
+        if is_cartpole(card):
+            found["motion"] = motion(make, loaded.starts, card.model.window, 192 // share)
         section("drift")
         found["drift"] = drift(make, card, 10_000 // share)
         section("speed")

@@ -137,6 +137,35 @@ def _events(found: dict[str, Any]) -> list[str]:
     return [f"{found[what][name]:.3f}" for what in ("reward", "termination") for name in names]
 
 
+def motion(found: dict[str, Any]) -> str:
+    """Compare how far things move with how far they should."""
+    rows = [
+        [f"{name}, {words}", *(f"{value:.3g}" for value in found[name][key])]
+        for name in ("position", "angle")
+        for key, words in (
+            ("moved", "recorded change"),
+            ("error", "error of the dreamed one"),
+            ("share", "dreamed over recorded"),
+        )
+    ]
+    plots = [
+        svg.lines(
+            f"{name}, {unit}",
+            found["horizons"],
+            {"real": found[name]["moved"], "dream": found[name]["error"]},
+            "frames dreamed",
+            y_range=(0, 0),
+        )
+        for name, unit in (("position", "units of the game"), ("angle", "degrees"))
+    ]
+    return (
+        "<h2>Motion</h2><p>The dream goes on from real pasts under the recorded actions. How far "
+        "cart and pole moved in the recording (real) and how far the dream is from there (dream), "
+        f"root mean squares over {found['starts'][0]} starts.</p>{_plots(plots)}"
+        f"{_table(['frames dreamed', *map(str, found['horizons'])], rows)}"
+    )
+
+
 def drift(found: dict[str, Any]) -> str:
     """Show what the pictures of one long game look like as it goes on."""
     count = len(found["dream"]["brightness"])

@@ -11,13 +11,14 @@ from torch.overrides import TorchFunctionMode
 
 from dfgym.errors import ConfigError
 from dfgym.model.recurrent import Recurrent
-from dfgym.model.transformer import Transformer, TransformerConfig
+from dfgym.model.transformer import Picture, Transformer, TransformerConfig
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card
 
 __all__ = [
     "Network",
+    "Picture",
     "Recurrent",
     "Transformer",
     "TransformerConfig",
@@ -48,8 +49,8 @@ class Network(Protocol):
     def step(self, frames: Tensor, told: Any, actions: Tensor, now: Any, rings: Any) -> Tensor:
         """One pass over one frame a row; the last tokens. Writes the rings in place."""
 
-    def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and estimate of last tokens, both `(b, h, w, c)`."""
+    def picture(self, x: Tensor) -> Picture:
+        """What is said of frames by last tokens."""
 
     def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of reward `(b, R)` and termination `(b,)` of last tokens."""
@@ -70,6 +71,7 @@ def network_config(card: Card) -> TransformerConfig:
         patch=card.model.patch,
         window=card.model.window,
         shortcut=card.model.shortcut,
+        mixture=card.model.mixture,
     )
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.layers import Block, Convolution, Modulation, modulate
-from dfgym.model.transformer import Output, Told, Transformer, TransformerConfig
+from dfgym.model.transformer import Output, Picture, Told, Transformer, TransformerConfig, say
 
 
 class Cell(nn.Module):
@@ -73,8 +73,8 @@ class Recurrent(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dim, 0) for _ in range(config.depth))
         self.cell = Cell(config.dim)
 
-    def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and estimate, both `(n, h, w, c)`, of the last tokens `(n, y, x, d)`."""
+    def picture(self, x: Tensor) -> Picture:
+        """What is said of frames by their last tokens `(n, y, x, d)`."""
         return self.shell.picture(x)
 
     def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,9 +145,7 @@ class Recurrent(nn.Module):
         aimed = self.cell(before, torch.stack(carried, 1), target)
         after = torch.cat((torch.stack(latents, 1), aimed), 1)
         x = self.say(x, by, before.repeat(1, 2, 1, 1, 1).flatten(0, 1), after.flatten(0, 1))
-        return Output(
-            *(part.unflatten(0, (-1, n)) for part in (*self.picture(x), *self.outcome(x)))
-        )
+        return say(self.picture(x), self.outcome(x), n)
 
     def told(self, tau: float, jump: int = 0) -> Told:
         """What `step` needs to know of a level, and of the jump from there."""

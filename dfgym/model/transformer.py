@@ -31,6 +31,7 @@ class TransformerConfig:
         dim, depth, heads, patch: width, blocks, attention heads, cells a token side.
         window: how many past frames a frame attends to.
         shortcut: finest number of denoising steps whose jumps it is told, a power of two; 0: none.
+        mixture: joint outcomes that it tells apart.
     """
 
     height: int
@@ -45,6 +46,7 @@ class TransformerConfig:
     patch: int = 2
     window: int = 6
     shortcut: int = 0
+    mixture: int = 1
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
@@ -56,20 +58,65 @@ class TransformerConfig:
             raise ConfigError(f"dim is {self.dim}; it must be an even multiple of heads")
 
 
+class Picture(NamedTuple):
+    """What is said of the clean frame: a mixture of outcomes, and its mean.
+
+    Cells that a chance event changes together change together within an outcome, which is what a
+    frame's cells, each with colour probabilities of its own, cannot say (a mixture density network,
+    Bishop 1994, over whole frames).
+
+    Attributes:
+        scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else the estimate.
+        odds: `(..., m)`, the logarithm of each outcome's probability.
+        categorical: whether channels are colours.
+    """
+
+    scores: Tensor
+    odds: Tensor
+    categorical: bool
+
+    @property
+    def estimate(self) -> Tensor:
+        """The expected clean frame `(..., h, w, c)`, in [-1, 1]."""
+        if not self.categorical:
+            return self.scores.squeeze(-4)
+        share = self.odds.exp()[..., None, None, None]
+        return (self.scores.softmax(-1) * share).sum(-4) * 2 - 1
+
+    def draw(self, chance: Tensor) -> Tensor:
+        """One outcome's own expected frame `(n, h, w, c)`, drawn by its odds.
+
+        Args:
+            chance: `(n,)`, uniform in [0, 1).
+        """
+        n, m = self.odds.shape
+        if m == 1:
+            return self.estimate
+        below = self.odds.exp().cumsum(1) < chance[:, None]
+        chosen = below.sum(1).clamp(max=m - 1)
+        return self.scores[torch.arange(n, device=chosen.device), chosen].softmax(-1) * 2 - 1
+
+
 class Output(NamedTuple):
     """What one pass says of every frame.
 
     Attributes:
-        scores: `(b, t, h, w, c)`: colour logits if categorical, else the estimate itself.
-        estimate: `(b, t, h, w, c)`: the expected clean frame, in [-1, 1].
+        picture: of the clean frame, `(b, t)` in front.
         reward: `(b, t, R)` logits of the reward on arrival at the frame.
         termination: `(b, t)` logit of the episode's end at the frame.
     """
 
-    scores: Tensor
-    estimate: Tensor
+    picture: Picture
     reward: Tensor
     termination: Tensor
+
+
+def say(picture: Picture, outcome: tuple[Tensor, Tensor], t: int) -> Output:
+    """What is said of `t` frames of each sequence, from what is said of all in a row."""
+    scores, odds, reward, termination = (
+        part.unflatten(0, (-1, t)) for part in (picture.scores, picture.odds, *outcome)
+    )
+    return Output(Picture(scores, odds, picture.categorical), reward, termination)
 
 
 class Told(NamedTuple):
@@ -104,6 +151,12 @@ class Transformer(nn.Module):
             self.embed_jump = nn.Parameter(torch.zeros(config.shortcut.bit_length() - 1, d))
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.depth))
         self.out = Convolution(d, cell, zero=True)
+        if config.mixture > 1:  # what each outcome adds; hardly anything at first, so none is lost
+            self.out_apart = Convolution(d, config.mixture * cell)
+            nn.init.normal_(self.out_apart.weight, std=0.01 / math.sqrt(d))
+            self.odds = nn.Linear(d, config.mixture)
+            nn.init.zeros_(self.odds.weight)
+            nn.init.zeros_(self.odds.bias)
         self.head = Convolution(d, d)
         self.head_out = nn.Linear(d, config.rewards + 1)
         nn.init.normal_(self.embed_site, std=0.02)
@@ -140,13 +193,21 @@ class Transformer(nn.Module):
         assert isinstance(block, Block)
         return block.modulations(condition)
 
-    def picture(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and estimate, both `(n, h, w, c)`, of the last tokens `(n, y, x, d)`."""
+    def picture(self, x: Tensor) -> Picture:
+        """What is said of frames by their last tokens `(n, y, x, d)`."""
         config, p = self.config, self.config.patch
         n, y, width, _ = x.shape
-        scores = self.out(F.layer_norm(x, x.shape[-1:])).view(n, y, width, p, p, -1)
-        scores = scores.transpose(2, 3).reshape(n, config.height, config.width, -1).float()
-        return scores, scores.softmax(-1) * 2 - 1 if config.categorical else scores
+        x = F.layer_norm(x, x.shape[-1:])
+        scores = self.out(x)[:, None]
+        if config.mixture > 1:
+            apart = self.out_apart(x).unflatten(-1, (config.mixture, -1))
+            scores = scores + apart.permute(0, 3, 1, 2, 4)
+            odds = self.odds(x.mean((1, 2))).float().log_softmax(-1)
+        else:
+            odds = x.new_zeros(n, 1, dtype=torch.float32)
+        scores = scores.reshape(n, -1, y, width, p, p, config.channels).transpose(3, 4)
+        scores = scores.reshape(n, -1, config.height, config.width, config.channels).float()
+        return Picture(scores, odds, config.categorical)
 
     def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of reward `(n, R)` and termination `(n,)` of the last tokens `(n, y, x, d)`."""
@@ -186,8 +247,7 @@ class Transformer(nn.Module):
     def forward(self, frames: Tensor, *told: Tensor) -> Output:
         """What is said of every frame of whole sequences; arguments as for `see`."""
         x = self.see(frames, *told)
-        parts = (*self.picture(x), *self.outcome(x))
-        return Output(*(part.unflatten(0, (-1, frames.shape[1])) for part in parts))
+        return say(self.picture(x), self.outcome(x), frames.shape[1])
 
     def empty_rings(self, rows: int, device: torch.device | str = "cpu") -> list[Ring]:
         """Zeroed keys and values for `rows` sequences: a slot for each past frame and one's own."""

@@ -150,7 +150,7 @@ def block(
         tau = view.tau.to(x).expand(b, n)
         led = actions[min(view.row, len(actions) - 1)][:, view.frames]
         times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
-        said = network(*Forced(x, tau, led, times, mask, torch.zeros_like(led))).estimate
+        said = network(*Forced(x, tau, led, times, mask, torch.zeros_like(led))).picture.estimate
         return to_clean(said, x, tau.clamp(max=1 - 1e-3), card.model.target)
 
     steps = how.steps or card.sampler.denoising_steps

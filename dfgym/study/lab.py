@@ -40,6 +40,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixture": {"image_steps": 0, "image_share": 0.3},
     "v": {"model": {"target": "v"}},
     "shortcut": {"model": {"shortcut": 16}},
+    "outcomes": {"model": {"mixture": 8}},
 }
 """What each model is told beyond the study's usual training; `chunked K` besides."""
 FORMAT = 3

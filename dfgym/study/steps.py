@@ -12,7 +12,8 @@ from dfgym.study.laws import OURS
 
 GAMES = ("breakout", "cartpole")
 NAMES = {
-    "breakout": {OURS: "x", "shortcut": "x, shortcut"},  # colours are told as what they are: x
+    # Colours are told as what they are, x, and outcomes are told apart of colours alone.
+    "breakout": {OURS: "x", "shortcut": "x, shortcut", "outcomes": "x, 8 outcomes"},
     "cartpole": {OURS: "x", "v": "v", "shortcut": "x, shortcut"},
 }
 
@@ -48,7 +49,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "v at few steps.",
         numbers,
         f"{' '.join(told)} One step rounds the mean of all outcomes, or has to decide them from "
-        "the noise alone: see Breakout's sticky actions, which are its chance.\n\n"
+        "the noise alone, unless the network tells them apart and one is drawn (`model.mixture`): "
+        "see Breakout's sticky actions, which are its chance.\n\n"
         + table(header, rows),
         lines(groups, "few steps", "denoising steps", ERRORS, log_x=True),
         source="Dreamer 4",

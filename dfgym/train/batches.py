@@ -87,6 +87,8 @@ class Batches:
             shift=config.level_shift,
             generator=torch.Generator().manual_seed(seed),
             law=config.law,
+            noise_share=config.noise_share,
+            clean_share=config.clean_share,
             clean_frames=config.clean_frames,
             shortcut=config.model.shortcut,
             jumping=jumping,

@@ -56,6 +56,12 @@ class TrainConfig:
     """Which levels frames are learned at: each its own, or those of a method to compare with."""
     level_shift: float = 1.0
     """How far the levels that are learned lean to noise, see `diffusion.levels.shifted`."""
+    noise_share: float = 0.1
+    """Share of the frames that are learned from pure noise, where every sampled frame begins; more
+    for a world that takes few denoising steps."""
+    clean_share: float = 0.0
+    """Share of the sequences whose past is shown clean throughout, as the context mode `clean` does;
+    in the others each past frame has a level of its own."""
     clean_frames: int = 0
     """Frames of each block that `full_sequence` is given clean."""
     weight: Weight = "uniform"
@@ -122,6 +128,8 @@ class TrainConfig:
             ("cooldown", self.cooldown, 0 <= self.cooldown <= 1, "0 <= cooldown <= 1"),
             ("shortcut_from", self.shortcut_from, 0 <= self.shortcut_from <= 1, "0 to 1"),
             ("image_share", self.image_share, 0 <= self.image_share < 1, "0 <= image_share < 1"),
+            ("noise_share", self.noise_share, 0 <= self.noise_share <= 1, "0 to 1"),
+            ("clean_share", self.clean_share, 0 <= self.clean_share <= 1, "0 to 1"),
             ("seed", self.seed, 0 <= self.seed < 2**63, "0 <= seed < 2**63"),
         ):
             if not fits:

@@ -29,25 +29,24 @@ class Losses(NamedTuple):
         return self.frame + self.reward + self.termination
 
 
-def frame_loss(scores: Tensor, wanted: Tensor, *, categorical: bool) -> Tensor:
+def frame_loss(scores: Tensor, odds: Tensor, wanted: Tensor, *, categorical: bool) -> Tensor:
     """Error of what the network says of each frame, `(b, t)`.
 
     One-hot colours: the cross-entropy of every cell, summed, whose minimiser is again the expected
-    clean frame but which also punishes confident mistakes (Dieleman et al. 2022, section 3.2).
-    Otherwise the squared error, summed over the frame.
+    clean frame but which also punishes confident mistakes (Dieleman et al. 2022, section 3.2); of
+    a mixture its negative log-likelihood. Otherwise the squared error, summed over the frame.
 
     Args:
-        scores: `(b, t, h, w, c)`.
-        wanted: like `scores`, in the target's space; of colours, probabilities brought to [-1, 1].
+        scores: `(b, t, m, h, w, c)`.
+        odds: `(b, t, m)`, log-probabilities.
+        wanted: `(b, t, h, w, c)`, in the target's space; of colours, probabilities brought to
+            [-1, 1].
         categorical: whether channels are colours.
     """
     if categorical:
-        return (
-            F.cross_entropy(scores.flatten(0, 3), (wanted.flatten(0, 3) + 1) / 2, reduction="none")
-            .view(wanted.shape[:4])
-            .sum((2, 3))
-        )
-    return (scores - wanted).square().sum((2, 3, 4))
+        likely = (scores.log_softmax(-1) * ((wanted + 1) / 2)[:, :, None]).sum((3, 4, 5))
+        return -(odds + likely).logsumexp(-1)
+    return (scores[:, :, 0] - wanted).square().sum((2, 3, 4))
 
 
 def losses(
@@ -94,7 +93,7 @@ def losses(
         assert teacher is not None
         rows = Forced(*(part[:jumping] for part in forced))
         with torch.no_grad():
-            reached = bootstrap(lambda told: teacher(*told).estimate, rows, shortcut)
+            reached = bootstrap(lambda told: teacher(*told).picture.estimate, rows, shortcut)
         clean = torch.cat((reached, clean[jumping:]))
     output: Output = network(*forced)
     past, tau = forced.tau.split(t, 1)
@@ -103,7 +102,8 @@ def losses(
     counts = ((valid | pictures) & learned).float()
     tau = tau.where(learned, 0.0)
     frame = frame_loss(
-        output.scores[:, t:],
+        output.picture.scores[:, t:],
+        output.picture.odds[:, t:],
         goal(clean, forced.frames[:, t:], tau, target),
         categorical=categorical,
     )

@@ -82,7 +82,8 @@ def load_recipe(path: Path) -> Recipe:
         shown = read(Presentation, {**standard, **presented}, "shown")
         # The smallest game that all of this can be said of: a card knows what is allowed.
         side, actions = train.model.patch, 1 + max([0, *shown.keys.values()])
-        draft_card(train, Survey((side, side, 3), actions, (), (0.0,)), [], shown=shown)
+        colours = ((0, 0, 0), (255, 255, 255)) if train.model.mixture > 1 else ()
+        draft_card(train, Survey((side, side, 3), actions, colours, (0.0,)), [], shown=shown)
         return Recipe(record, train, shown)
     except (AttributeError, TypeError, ValueError) as reason:  # the errors of dfgym among them
         raise ConfigError(f"{path}: {reason}") from reason

@@ -164,6 +164,9 @@ class Model:
     shortcut: int = 0
     """Finest number of denoising steps whose jumps the network is told, a power of two; 0: it knows
     none."""
+    mixture: int = 1
+    """Joint outcomes of a frame that the network tells apart, one of which is drawn where denoising
+    ends; 1: each cell of a frame goes by its own mean."""
     target: str = "x"
     """What the network says of a frame, see `diffusion.targets`."""
     kind: str = "transformer"
@@ -178,6 +181,7 @@ class Model:
         fields.one_of("model.target", self.target, TARGETS)
         if self.shortcut and self.target != "x":
             raise WorldError(f"model.target = {self.target!r}: must be x where there is a shortcut")
+        fields.between("model.mixture", self.mixture, 1, 64)
         fields.one_of("model.shortcut", self.shortcut, (0, 2, 4, 8, 16, 32, 64, 128))
         if self.dim % (2 * self.heads):
             raise WorldError(
@@ -252,6 +256,11 @@ class Card:
         if self.frames.palette and self.model.target != "x":
             raise WorldError(
                 f"model.target = {self.model.target!r}: must be x where frames.palette has colours"
+            )
+        if self.model.mixture > 1 and not self.frames.palette:
+            raise WorldError(
+                f"model.mixture = {self.model.mixture}: must be 1 where frames.palette has no "
+                "colours to tell apart"
             )
         for key in ("data", "training", "measured"):
             fields.plain(key, getattr(self, key))

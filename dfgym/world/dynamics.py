@@ -51,7 +51,8 @@ class Transition(NamedTuple):
             conditional mean, both in units of the frame's range. The mean is the first estimate,
             made from noise alone (the posterior mean given nothing but the past; Efron 2011), so
             the square is a one-sample estimate of the predictive variance: large where the
-            outcome was chance or the model undecided. 0 by construction with one denoising step.
+            outcome was chance or the model undecided. With one denoising step and no mixture the
+            frame is its mean, and this 0.
     """
 
     frames: np.ndarray
@@ -233,23 +234,26 @@ class Dynamics:
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
         now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
-        tokens = start  # until a pass has brought some
+        tokens, picture = start, None  # until a pass has brought some
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            nonlocal tokens
+            nonlocal tokens, picture
             level = self._rings[self._plan.reads[i]]
             told = self._told[tau, self._jump]
-            said = network.picture(tokens := self._step(x, told, action, now, level))[1]
-            return to_clean(said, x, x.new_tensor(tau), card.model.target)
+            picture = network.picture(tokens := self._step(x, told, action, now, level))
+            return to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
 
         x, mean = sample(denoise, start, self._levels, straight=self._jump > 0)
+        chance = noise.uniform(seeds, time, noise.HEADS, 3).double()
+        if card.model.mixture > 1:  # what is still open where denoising ends is decided at once
+            assert picture is not None
+            x = picture.draw(chance[:, 2])
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
         if not self._plan.kept:
             tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
         reward, termination = network.outcome(tokens)
         self._time = time + 1
-        chance = noise.uniform(seeds, time, noise.HEADS, 2).double()
         ends = termination.double().sigmoid()
         below = reward.double().softmax(-1).cumsum(-1)
         bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)

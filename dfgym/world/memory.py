@@ -34,7 +34,7 @@ def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
         for tensor in ring
     )
     cells = card.frames.height * card.frames.width
-    channels = len(card.frames.palette) or 3
+    channels = (len(card.frames.palette) or 3) * model.mixture
     tokens = cells // model.patch**2 * model.dim
     attended = SLOT * (model.window + 1) * tokens if frames == 1 else 0
     return levels * rings + 4 * frames * (TOKEN * tokens + attended + CELL * cells * channels)
