@@ -143,7 +143,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
-    if "motion" in found:
+    if 10 in found.get("motion", {}).get("horizons", ()):
         at = found["motion"]["horizons"].index(10)
         kept["motion_after_10"] = {
             f"{name}_{key}": found["motion"][name][key][at]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ pytest.importorskip("pygame")
 
 from dfgym.agents.cartpole import CartPolePolicy
 from dfgym.errors import ConfigError
+from dfgym.evaluation import cartpole as judge
 from dfgym.evaluation import drift as drifts
 from dfgym.evaluation import fidelity, moments, run, sections
+from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import Episode, RandomPolicy, Real, open_real, players, roll
 from dfgym.world import bundle
 from dfgym.world.card import Actions, Card, Frames, Model, Source
@@ -106,6 +109,55 @@ def test_drawn_errors_are_each_blocks_own():
     assert bright < 60 and dark > 200
 
 
+class Replay:
+    """Dynamics that know the recording, and go on from any past at a multiple of its pace."""
+
+    def __init__(self, starts: bundle.Starts, pace: int):
+        self.frames, self.pace = starts.frames, pace
+
+    def reset(self, rows, seeds, contexts):
+        self.at = [
+            next(
+                i
+                for i in range(len(past) - 1, len(self.frames))
+                if np.array_equal(self.frames[i + 1 - len(past) : i + 1], past)
+            )
+            for past, _ in contexts
+        ]
+
+    def step(self, actions):
+        self.at = [min(i + self.pace, len(self.frames) - 1) for i in self.at]
+        return SimpleNamespace(frames=self.frames[self.at])
+
+
+@pytest.mark.parametrize("pace", [0, 1, 2])
+def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
+    """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
+    source, n = judge._open((64, 64)), 24
+    states = np.stack([np.linspace(-1, 1, n), np.linspace(-0.2, 0.2, n)], 1)
+    frames = np.stack([judge._draw(source, state) for state in states])
+    none = np.zeros(n, np.int64)
+    starts = bundle.Starts(frames, none, np.array([0, n]), none[:1])
+    found = motion(lambda rows: Replay(starts, pace), starts, window=2, count=4)
+    reached = [h for h in found["horizons"] if h <= 10]
+    assert found["horizons"] == [1, 5, 10, 20] and found["starts"][0] == 3
+    for name, step, eye in (
+        ("position", 2 / (n - 1), 0.02),
+        ("angle", np.degrees(0.4 / (n - 1)), 0.5),
+    ):
+        for i, horizon in enumerate(reached):
+            way = horizon * step
+            assert found[name]["moved"][i] == pytest.approx(way, abs=eye)
+            assert found[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
+        assert found[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
+    assert "Motion" in sections.motion(found)
+    short = bundle.Starts(frames[:2], none[:2], np.array([0, 2]), none[:1])
+    with pytest.raises(
+        ConfigError, match="no start has a past of 2 frames and one to compare with"
+    ):
+        motion(lambda rows: Replay(short, pace), short, window=2)
+
+
 def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Path, monkeypatch):
     # For time: the real game takes 2 ms to draw a frame.
     monkeypatch.setattr(fidelity, "horizon", partial(fidelity.horizon, horizons=(1, 8)))
@@ -114,6 +166,7 @@ def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Pat
     monkeypatch.setattr(run, "FILM", 50)
     found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
     assert len(found["drift"]["dream"]["drawn_error"]) == 10
+    assert found["motion"]["horizons"] == [1, 5, 10]
     assert "legal transitions" in found["absent"]
     html = (tmp_path / "evaluation.html").read_text()
     assert "difference from the real game" in html

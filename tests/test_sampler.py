@@ -118,6 +118,21 @@ def test_training_levels_are_independent_and_spread_as_documented() -> None:
         assert abs(neighbours) < 0.02
 
 
+def test_what_one_denoising_step_meets_can_be_learned_more_often() -> None:
+    """Pure noise after a clean past: all that such a sampler ever sees."""
+    generator = torch.Generator().manual_seed(0)
+    target = target_levels((4000, 16), 1.0, generator, noise_share=0.75)
+    assert abs((target == 0).double().mean() - 0.75) < 0.01
+    context = context_levels((4000, 16), generator, clean_share=0.75)
+    whole = (context == 1).all(1)
+    assert abs(whole.double().mean() - 0.75) < 0.03  # by chance 0.6 ** 16 are
+    assert abs((context[~whole] == 1).double().mean() - 0.6) < 0.02
+    usual, same = (
+        context_levels((9, 5), torch.Generator().manual_seed(1), *a) for a in ((), (0.0,))
+    )
+    assert torch.equal(usual, same)
+
+
 def test_path_ends_at_noise_and_at_the_frame() -> None:
     clean, noise = torch.randn(2, 3, 4, 4, 1), torch.randn(2, 3, 4, 4, 1)
     tau = torch.tensor([[0.0, 1.0, 0.25], [1.0, 0.0, 0.5]])

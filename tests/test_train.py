@@ -184,6 +184,8 @@ def test_a_damaged_checkpoint_is_named(walks: Path, tmp_path: Path) -> None:
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"ema": 1.0}, "ema is 1.0; allowed is 0 <= ema < 1"),
         ({"cooldown": 1.5}, r"cooldown is 1.5; allowed is 0 <= cooldown <= 1"),
+        ({"noise_share": 1.5}, "noise_share is 1.5; allowed is 0 to 1"),
+        ({"clean_share": -0.1}, "clean_share is -0.1; allowed is 0 to 1"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
         ({"precision": "float8"}, "precision is 'float8'"),
     ],

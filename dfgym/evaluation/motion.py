@@ -38,20 +38,24 @@ def motion(
         seed: of the choice, and of the dreams.
 
     Returns:
-        `horizons`, `starts` (how many were read in both at each horizon) and, for `position` in
-        units and `angle` in degrees, lists over the horizons: `moved` (root mean square of the
-        recorded change), `error` (of the difference between dreamed and recorded), `share` (the
-        slope of the dreamed change over the recorded one: 1 if things move as fast as they
-        should).
+        `horizons` (those that the starts reach), `starts` (how many were read in both at each
+        horizon) and, for `position` in units and `angle` in degrees, lists over the horizons:
+        `moved` (root mean square of the recorded change), `error` (of the difference between
+        dreamed and recorded), `share` (the slope of the dreamed change over the recorded one: 1 if
+        things move as fast as they should).
 
     Raises:
-        ConfigError: no episode is long enough.
+        ConfigError: no episode is longer than the window.
     """
-    last = max(HORIZONS)
     lengths = np.diff(starts.offsets)
+    horizons = [h for h in HORIZONS if h <= lengths.max() - window]
+    if not horizons:
+        raise ConfigError(
+            f"no start has a past of {window} frames and one to compare with; the longest has "
+            f"{lengths.max()}"
+        )
+    last = max(horizons)
     known = [(e, t) for e, n in enumerate(lengths) for t in range(window - 1, n - last)]
-    if not known:
-        raise ConfigError(f"no start is followed by {last} frames; the longest is {lengths.max()}")
     chosen = np.random.default_rng(seed).permutation(len(known))[:count]
     read: list[tuple[np.ndarray, np.ndarray]] = []  # real and dreamed (h + 1, 2) of each start
     for first in range(0, len(chosen), ROWS):
@@ -69,16 +73,18 @@ def motion(
         dynamics.reset(rows, rows + first, pasts)
         dreamed = [dynamics.step(actions[:, i]).frames for i in range(last)]
         for row, ((frames, _), (_, t)) in enumerate(zip(episodes, places, strict=True)):
-            real = np.array([_see(frames[t + h]) for h in (0, *HORIZONS)])
-            dream = np.array([real[0], *(_see(dreamed[h - 1][row]) for h in HORIZONS)])
+            real = np.array([_see(frames[t + h]) for h in (0, *horizons)])
+            dream = np.array([real[0], *(_see(dreamed[h - 1][row]) for h in horizons)])
             read.append((real, dream))
     real, dream = (np.stack(side) for side in zip(*read, strict=True))  # n h + 1 2
     recorded, made = (side[:, 1:] - side[:, :1] for side in (real, dream))
     seen = ~np.isnan(recorded + made).any(2)
-    found: dict[str, Any] = {"horizons": list(HORIZONS), "starts": seen.sum(0).tolist()}
+    found: dict[str, Any] = {"horizons": horizons, "starts": seen.sum(0).tolist()}
     for axis, (name, scale) in enumerate(SCALES.items()):
-        pairs = [(scale * recorded[seen[:, i], i, axis], scale * made[seen[:, i], i, axis])
-                 for i in range(len(HORIZONS))]
+        pairs = [
+            (scale * recorded[seen[:, i], i, axis], scale * made[seen[:, i], i, axis])
+            for i in range(len(horizons))
+        ]
         found[name] = {
             "moved": [_size(truth) for truth, _ in pairs],
             "error": [_size(dreamt - truth) for truth, dreamt in pairs],

@@ -66,7 +66,7 @@ class Picture(NamedTuple):
     Bishop 1994, over whole frames).
 
     Attributes:
-        scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else the estimate.
+        scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else estimates.
         odds: `(..., m)`, the logarithm of each outcome's probability.
         categorical: whether channels are colours.
     """
@@ -92,7 +92,7 @@ class Picture(NamedTuple):
         n, m = self.odds.shape
         if m == 1:
             return self.estimate
-        below = self.odds.exp().cumsum(1) < chance[:, None]
+        below = self.odds.exp().cumsum(1) <= chance[:, None]
         chosen = below.sum(1).clamp(max=m - 1)
         return self.scores[torch.arange(n, device=chosen.device), chosen].softmax(-1) * 2 - 1
 
@@ -151,9 +151,9 @@ class Transformer(nn.Module):
             self.embed_jump = nn.Parameter(torch.zeros(config.shortcut.bit_length() - 1, d))
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.depth))
         self.out = Convolution(d, cell, zero=True)
-        if config.mixture > 1:  # what each outcome adds; hardly anything at first, so none is lost
+        if config.mixture > 1:  # what each outcome adds; little at first, so that none is lost
             self.out_apart = Convolution(d, config.mixture * cell)
-            nn.init.normal_(self.out_apart.weight, std=0.01 / math.sqrt(d))
+            nn.init.normal_(self.out_apart.weight, std=0.1 / math.sqrt(d))
             self.odds = nn.Linear(d, config.mixture)
             nn.init.zeros_(self.odds.weight)
             nn.init.zeros_(self.odds.bias)

@@ -50,8 +50,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         numbers,
         f"{' '.join(told)} One step rounds the mean of all outcomes, or has to decide them from "
         "the noise alone, unless the network tells them apart and one is drawn (`model.mixture`): "
-        "see Breakout's sticky actions, which are its chance.\n\n"
-        + table(header, rows),
+        "see Breakout's sticky actions, which are its chance.\n\n" + table(header, rows),
         lines(groups, "few steps", "denoising steps", ERRORS, log_x=True),
         source="Dreamer 4",
     )

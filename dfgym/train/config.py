@@ -60,8 +60,8 @@ class TrainConfig:
     """Share of the frames that are learned from pure noise, where every sampled frame begins; more
     for a world that takes few denoising steps."""
     clean_share: float = 0.0
-    """Share of the sequences whose past is shown clean throughout, as the context mode `clean` does;
-    in the others each past frame has a level of its own."""
+    """Share of the sequences whose past is clean throughout, as context mode `clean` shows it; in
+    the others each past frame has a level of its own."""
     clean_frames: int = 0
     """Frames of each block that `full_sequence` is given clean."""
     weight: Weight = "uniform"
