@@ -52,7 +52,7 @@ class Transition(NamedTuple):
             made from noise alone (the posterior mean given nothing but the past; Efron 2011), so
             the square is a one-sample estimate of the predictive variance: large where the
             outcome was chance or the model undecided. With one denoising step and no mixture the
-            frame is its mean, and this 0.
+            frame is its mean, and this what rounding to colours or grey levels took from it.
     """
 
     frames: np.ndarray
