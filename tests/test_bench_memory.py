@@ -34,6 +34,7 @@ CARDS = {
     "palette": toy_card(),
     "long": replace(toy_card(), model=replace(toy_card().model, window=64)),
     "wide": replace(toy_card(), model=replace(toy_card().model, dim=256, depth=2)),
+    "mixture": replace(toy_card(), model=replace(toy_card().model, mixture=8)),
     "default": Shape(frame="64x64x3").card(),
     "fine": Shape(frame="32x32x3", patch=2, dim=32, heads=2, depth=1).card(),
     "coarse": Shape(frame="64x64x3", patch=16, dim=16, heads=2, depth=1).card(),

@@ -42,6 +42,8 @@ def by_hand(card: Card, steps: int, commits: int) -> int:
     block += 2 * tokens * (model.window + 1) * d  # keys, values
     one_pass = tokens * cell * d + model.depth * block
     picture = tokens * d * cell
+    if model.mixture > 1:
+        picture += model.mixture * (picture + d)
     outcome = tokens * d * d + d * (len(card.rewards.values) + 1)
     return 2 * ((steps + commits) * one_pass + steps * picture + outcome)
 
@@ -51,6 +53,7 @@ def by_hand(card: Card, steps: int, commits: int) -> int:
     [
         ({}, {}, 2, 1),
         ({}, {"denoising_steps": 5}, 5, 1),
+        ({"mixture": 8}, {}, 2, 1),
         ({"depth": 3, "dim": 24, "heads": 3, "patch": 4}, {"denoising_steps": 1}, 1, 1),
         (
             {"window": 7},

@@ -34,10 +34,10 @@ def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
         for tensor in ring
     )
     cells = card.frames.height * card.frames.width
-    channels = (len(card.frames.palette) or 3) * model.mixture
+    channels = (len(card.frames.palette) or 3) * (frames + model.mixture - 1)  # of the last alone
     tokens = cells // model.patch**2 * model.dim
     attended = SLOT * (model.window + 1) * tokens if frames == 1 else 0
-    return levels * rings + 4 * frames * (TOKEN * tokens + attended + CELL * cells * channels)
+    return levels * rings + 4 * (frames * (TOKEN * tokens + attended) + CELL * cells * channels)
 
 
 def available_bytes(device: torch.device) -> int:
