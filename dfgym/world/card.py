@@ -162,8 +162,7 @@ class Model:
     window: int
     """Frames that the transformer can attend to, and that any model is given of a start."""
     shortcut: int = 0
-    """Finest number of denoising steps whose jumps the network is told, a power of two; 0: it knows
-    none."""
+    """Finest number of denoising steps whose jumps it is told, a power of two; 0: it knows none."""
     mixture: int = 1
     """Joint outcomes of a frame that the network tells apart, one of which is drawn where denoising
     ends; 1: each cell of a frame goes by its own mean."""

@@ -52,7 +52,7 @@ class Transition(NamedTuple):
             made from noise alone (the posterior mean given nothing but the past; Efron 2011), so
             the square is a one-sample estimate of the predictive variance: large where the
             outcome was chance or the model undecided. With one denoising step and no mixture the
-            frame is its mean, and this what rounding to colours or grey levels took from it.
+            frame is that mean, and this the rounding to colours or grey levels.
     """
 
     frames: np.ndarray
@@ -258,10 +258,8 @@ class Dynamics:
         below = reward.double().softmax(-1).cumsum(-1)
         bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
-        numbers = torch.stack(
-            (bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double())
-        )
-        bucket, ends, ended, spread = numbers.cpu().numpy().copy()
+        numbers = (bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double())
+        bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy().copy()
         self._frames = frames.cpu().numpy().copy()
         return Transition(
             self._frames.copy(), self._rewards[bucket.astype(np.int64)], ended > 0, ends, spread
