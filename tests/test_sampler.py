@@ -46,23 +46,21 @@ def test_gaussian_data_the_flow_map_is_affine_and_the_order_is_two() -> None:
     exact = 0.7 + 0.5 * noise  # the flow carries the quantiles of N(0, 1) to those of N(0.7, 0.25)
     errors = []
     for steps in (8, 16, 32, 64, 128, 256):
-        x, _ = sample(gaussian(0.7, 0.5), noise, denoising_levels(steps, 1.0))
+        x = sample(gaussian(0.7, 0.5), noise, denoising_levels(steps, 1.0))
         errors.append((x - exact).abs().max().item())
     order = math.log2(errors[-2] / errors[-1])
     assert errors[-1] < 3e-4
     assert 1.8 < order < 2.2
 
 
-def test_first_estimate_is_the_mean_and_a_point_is_reached_in_one_step() -> None:
-    x, first = sample(gaussian(0.3, 0.5), NOISE[:5], denoising_levels(4, 2.0))
-    assert torch.allclose(first, torch.full_like(first, 0.3))
-    x, _ = sample(gaussian(0.3, 0.0), NOISE[:5], denoising_levels(1, 1.0))
+def test_a_point_is_reached_in_one_step() -> None:
+    x = sample(gaussian(0.3, 0.0), NOISE[:5], denoising_levels(1, 1.0))
     assert torch.allclose(x, torch.full_like(x, 0.3))
 
 
 @pytest.mark.parametrize("rare", [0.01, 0.1, 0.3])
 def test_many_steps_give_each_mode_its_share(rare: float) -> None:
-    x, _ = sample(coin(rare), NOISE, denoising_levels(64, 2.0))
+    x = sample(coin(rare), NOISE, denoising_levels(64, 2.0))
     tolerance = 5 * math.sqrt(rare * (1 - rare) / len(NOISE)) + 0.01 * rare
     assert abs((x > 2).double().mean() - rare) < tolerance
     assert ((x > 0.4) & (x < 3.6)).double().mean() < 1e-4
@@ -75,7 +73,7 @@ def test_few_steps_keep_most_of_a_rare_mode_where_euler_loses_it() -> None:
             x = x + (after - tau) * (coin(0.1)(x, tau, 0) - x) / (1 - tau)
         return (x > 2).double().mean().item()
 
-    ours = {n: (sample(coin(0.1), NOISE, denoising_levels(n, 2.0))[0] > 2) for n in (2, 3, 4)}
+    ours = {n: (sample(coin(0.1), NOISE, denoising_levels(n, 2.0)) > 2) for n in (2, 3, 4)}
     assert {n: round(x.double().mean().item(), 2) for n, x in ours.items()} == {
         2: 0.10,
         3: 0.09,
@@ -84,8 +82,21 @@ def test_few_steps_keep_most_of_a_rare_mode_where_euler_loses_it() -> None:
     assert euler(3) < 0.06 and euler(4) < 0.07
 
 
+def test_draws_of_what_is_possible_keep_each_modes_share_in_any_steps() -> None:
+    chance = torch.Generator().manual_seed(1)
+
+    def draw(x: Tensor, tau: float, i: int) -> Tensor:
+        odds = coin(0.1)(x, tau, i) / 4
+        return 4.0 * (torch.rand(x.shape, generator=chance, dtype=x.dtype) < odds)
+
+    for levels in ([0.0], [0.0, 0.5], [0.0, 0.2, 0.9], denoising_levels(8, 1.0)):
+        x = sample(draw, NOISE, levels, straight=True)
+        assert abs((x > 2).double().mean() - 0.1) < 5 * math.sqrt(0.1 * 0.9 / len(NOISE))
+        assert ((x == 0) | (x == 4)).all()
+
+
 def test_golden_values() -> None:
-    x, _ = sample(coin(0.3, 2.0), torch.tensor([-1.0, 0.0, 1.0]), denoising_levels(4, 1.5))
+    x = sample(coin(0.3, 2.0), torch.tensor([-1.0, 0.0, 1.0]), denoising_levels(4, 1.5))
     torch.testing.assert_close(x, torch.tensor([-0.155139, -0.549162, 3.024161]), rtol=0, atol=1e-5)
 
 

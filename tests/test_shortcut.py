@@ -75,7 +75,7 @@ def test_few_ideal_jumps_equal_many_small_steps(steps: int) -> None:
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             return ideal(x, torch.full((2, 3), tau, dtype=torch.float64), jump)
 
-        return sample(denoise, start, denoising_levels(count, 1.0), straight=True)[0]
+        return sample(denoise, start, denoising_levels(count, 1.0), straight=True)
 
     torch.testing.assert_close(run(steps, jump_of(steps, FINEST)), run(FINEST, 0))
 

@@ -139,7 +139,7 @@ def ways(
             tokens = step(x, told[tau], actions[:, -1], now, rings)
             return clean(network.picture(tokens).estimate, x, tau)
 
-        x, _ = sample(denoise, start, levels, straight=jump > 0)
+        x = sample(denoise, start, levels, straight=jump > 0)
         tokens = step(x, finished, actions[:, -1], now, rings)
         return (x, *network.outcome(tokens))
 
@@ -158,7 +158,7 @@ def ways(
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             return clean(network.picture(whole(x, tau, jump)).estimate, x, tau)
 
-        x, _ = sample(denoise, start, levels, straight=jump > 0)
+        x = sample(denoise, start, levels, straight=jump > 0)
         return (x, *network.outcome(whole(x, 1.0, 0)))
 
     return cached, recomputed

@@ -234,20 +234,20 @@ class Dynamics:
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
         now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
-        tokens, picture = start, None  # until a pass has brought some
+        apart = card.model.mixture > 1
+        chance = noise.uniform(seeds, time, noise.HEADS, 2 + len(self._levels)).double()
+        tokens = mean = start  # until a pass has brought some
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            nonlocal tokens, picture
+            nonlocal tokens, mean
             level = self._rings[self._plan.reads[i]]
             told = self._told[tau, self._jump]
             picture = network.picture(tokens := self._step(x, told, action, now, level))
-            return to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
+            estimate = to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
+            mean = mean if i else estimate
+            return picture.draw(chance[:, 2 + i]) if apart else estimate
 
-        x, mean = sample(denoise, start, self._levels, straight=self._jump > 0)
-        chance = noise.uniform(seeds, time, noise.HEADS, 3).double()
-        if card.model.mixture > 1:  # what is still open where denoising ends is decided at once
-            assert picture is not None
-            x = picture.draw(chance[:, 2])
+        x = sample(denoise, start, self._levels, straight=apart or self._jump > 0)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
         if not self._plan.kept:
