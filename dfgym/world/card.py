@@ -164,8 +164,8 @@ class Model:
     shortcut: int = 0
     """Finest number of denoising steps whose jumps it is told, a power of two; 0: it knows none."""
     mixture: int = 1
-    """Joint outcomes of a frame that the network tells apart, one of which is drawn where denoising
-    ends; 1: each cell of a frame goes by its own mean."""
+    """Joint outcomes of a frame that the network tells apart; one is drawn in each denoising step.
+    1: each cell of a frame goes by its own mean."""
     target: str = "x"
     """What the network says of a frame, see `diffusion.targets`."""
     kind: str = "transformer"
