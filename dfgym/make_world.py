@@ -169,6 +169,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "dream_trained_in_real": dream["in_real"],
             "dream_trained_in_dream": dream["in_dream"],
             "real_trained_in_real": real["in_real"],
+            "real_trained_in_dream": real["in_dream"],
             "random_in_real": chance["real"]["mean"],
         }
     return dict(plain(kept))
