@@ -206,6 +206,7 @@ def test_bad_choices_are_told() -> None:
         ({"law": "df"}, "law is 'df'; allowed are diffusion_forcing, teacher_forcing, full_seq"),
         ({"weight": "snr"}, "weight is 'snr'; allowed are uniform, min_snr, fused_snr, ramp"),
         ({"clean_frames": 1}, "clean_frames is 1; with law 'diffusion_forcing'"),
+        ({"law": "teacher_forcing", "clean_share": 0.5}, "clean_share is 0.5, .* set it to 0"),
         ({"law": "full_sequence", "clean_frames": 7}, "clean_frames is 7; .* allowed is 0 to 6"),
         ({"law": "full_sequence", "model": shortcut}, "shortcut 4; set it to 0"),
         ({"law": "full_sequence", "weight": "fused_snr"}, "weight is 'fused_snr', .* choose"),
@@ -215,7 +216,7 @@ def test_bad_choices_are_told() -> None:
             config(**wrong)
     with pytest.raises(WorldError, match=r"model.target = 'y': must be one of x, v, eps"):
         dataclasses.replace(shortcut, target="y")
-    with pytest.raises(WorldError, match="must be x where there is a shortcut"):
+    with pytest.raises(WorldError, match=r"model.shortcut = .*: needs target 'x' and mixture 1"):
         dataclasses.replace(shortcut, target="v")
     with pytest.raises(WorldError, match=r"must be x where frames.palette has colours"):
         toy_card(model=dataclasses.replace(toy_card().model, target="v"))

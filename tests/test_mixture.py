@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dfgym.diffusion import noise
 from dfgym.diffusion.forcing import force
 from dfgym.errors import WorldError
 from dfgym.model import Transformer, build
@@ -70,8 +71,9 @@ def test_outcomes_are_drawn_by_their_odds_and_whole() -> None:
     assert first.sum() == n // 2 and second.sum() == n // 2
     alone = said(5, 1)
     assert torch.equal(alone.draw(torch.zeros(5)), alone.estimate)
-    last = Picture(one.scores, torch.tensor([[-0.1, -20.0, -40.0]]), True)  # rounded: sums below 1
-    assert torch.equal(last.draw(torch.tensor([1 - 2**-24])), own[2:])
+    odds = torch.tensor([[1 - 2**-20, 0.0, 0.0]]).log()  # rounded: they sum to less than 1
+    last = Picture(one.scores, odds, True)
+    assert torch.equal(last.draw(torch.tensor([1 - 2**-24])), own[:1])
 
 
 def coins(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -82,7 +84,7 @@ def coins(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     return cells
 
 
-def learned(mixture: int, steps: int) -> tuple[World, Transformer]:
+def learned(mixture: int, steps: int) -> World:
     """A world of coins, trained for seconds."""
     card = toy_card(
         frames=Frames(4, 4, 1, 15, toy_card().frames.palette),
@@ -108,7 +110,7 @@ def learned(mixture: int, steps: int) -> tuple[World, Transformer]:
         found.total.backward()
         optimizer.step()
     weights = {name: value.detach() for name, value in network.state_dict().items()}
-    return World(card, "", Path(), weights, toy_starts(card)), network
+    return World(card, "", Path(), weights, toy_starts(card))
 
 
 def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -125,18 +127,20 @@ def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarra
 
 
 def test_a_coin_is_tossed_once_for_all_cells() -> None:
-    world, _ = learned(OUTCOMES, 300)
+    world = learned(OUTCOMES, 300)
     for denoising_steps in (1, 2, 4):
         heads, uncertainty = flips(world, denoising_steps)
         assert (heads[..., 0] == heads[..., 1]).mean() > 0.99, "both ends show one coin"
         n = heads[..., 0].size
         assert abs(heads[..., 0].mean() - 0.25) < 5 * (0.25 * 0.75 / n) ** 0.5 + 0.03
         assert uncertainty[heads[..., 0]].mean() > 1.5 * uncertainty[~heads[..., 0]].mean() > 0
-    plain, _ = flips(learned(1, 150)[0])
+    plain, _ = flips(learned(1, 150))
     assert not plain.any(), "the mean of all outcomes is rounded to tails"
 
 
-def test_a_row_draws_its_outcome_whatever_its_neighbours() -> None:
+def test_a_row_draws_its_outcome_whatever_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
     world = World(card, "", Path(), toy_weights(card), toy_starts(card))
     past = [world.starts.episode(0)]
@@ -147,13 +151,34 @@ def test_a_row_draws_its_outcome_whatever_its_neighbours() -> None:
         return np.stack([dynamics.step(np.ones(len(seeds), np.int64)).frames for _ in range(6)])
 
     assert np.array_equal(frames([5, 7, 9])[:, 1], frames([8, 7, 3])[:, 1])
+    drawn = frames([5, 7])
+    monkeypatch.setattr(noise, "uniform", lambda seeds, _, __, n: torch.zeros(len(seeds), n))
+    assert not np.array_equal(frames([5, 7]), drawn), "it is chance that decides"
+    monkeypatch.undo()
     assert not np.array_equal(frames([5, 7])[:, 0], frames([5, 7])[:, 1])
+
+
+@pytest.mark.parametrize(("mode", "draws"), [("clean", 4), ("kept", 3)])
+def test_a_pass_that_is_kept_is_not_drawn_from(
+    mode: str, draws: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rings, reward and end would be those of another outcome."""
+    card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
+    world = World(card, "", Path(), toy_weights(card), toy_starts(card))
+    dynamics = Dynamics(world, 1, device="cpu", denoising_steps=4, context_mode=mode)
+    dynamics.reset(np.arange(1), np.arange(1), [world.starts.episode(0)])
+    drawn, draw = [], Picture.draw
+    monkeypatch.setattr(Picture, "draw", lambda self, chance: drawn.append(1) or draw(self, chance))
+    dynamics.step(np.zeros(1, np.int64))
+    assert len(drawn) == draws
 
 
 def test_outcomes_are_told_apart_of_colours_alone_and_in_bounds() -> None:
     model = Model(16, 1, heads=2, patch=2, window=4, mixture=2)
     with pytest.raises(WorldError, match=r"model.mixture = 2: must be 1 where .* no colours"):
         toy_card(model=model, frames=Frames(8, 8, 1, 15, ()))
+    with pytest.raises(WorldError, match=r"model.shortcut = 4: needs target 'x' and mixture 1"):
+        dataclasses.replace(model, shortcut=4)
     for mixture in (0, 65):
         with pytest.raises(WorldError, match=rf"model.mixture = {mixture}: must be 1 to 64"):
             dataclasses.replace(model, mixture=mixture)

@@ -9,7 +9,8 @@ coin flip of 0.9 to 0.1 four such steps give 0.097 of the rarer outcome where fo
 
 Where the network says more than the mean, `D` may be drawn from all that it holds possible at x.
 Then a step straight toward it is exact at any length: it keeps the noise that, with this `D`, would
-have made x, and the two together are a draw from what x leaves open (compare Ho et al. 2020).
+have made x, and the two together are a draw from what x leaves open (compare Ho et al. 2020). An
+outcome of a mixture is such a draw as far as it leaves no cell open.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfgym.agents.cartpole import look
+from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def motion(
             (frames[t + 1 - window : t + 1], led[t + 1 - window : t])
             for (frames, led), (_, t) in zip(episodes, places, strict=True)
         ]
-        dynamics.reset(rows, rows + first, pasts)
+        dynamics.reset(rows, np.array([mix(seed, first + i) for i in range(len(rows))]), pasts)
         dreamed = [dynamics.step(actions[:, i]).frames for i in range(last)]
         for row, ((frames, _), (_, t)) in enumerate(zip(episodes, places, strict=True)):
             real = np.array([_see(frames[t + h]) for h in (0, *horizons)])

@@ -139,7 +139,8 @@ def _events(found: dict[str, Any]) -> list[str]:
 
 def motion(found: dict[str, Any]) -> str:
     """Compare how far things move with how far they should."""
-    rows = [
+    rows = [["starts", *(str(count) for count in found["starts"])]]
+    rows += [
         [f"{name}, {words}", *(f"{value:.3g}" for value in found[name][key])]
         for name in ("position", "angle")
         for key, words in (
@@ -161,7 +162,7 @@ def motion(found: dict[str, Any]) -> str:
     return (
         "<h2>Motion</h2><p>The dream goes on from real pasts under the recorded actions. How far "
         "cart and pole moved in the recording (real) and how far the dream is from there (dream), "
-        f"root mean squares over {found['starts'][0]} starts.</p>{_plots(plots)}"
+        f"root mean squares over the starts that can be read in both.</p>{_plots(plots)}"
         f"{_table(['frames dreamed', *map(str, found['horizons'])], rows)}"
     )
 

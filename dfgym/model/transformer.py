@@ -92,8 +92,8 @@ class Picture(NamedTuple):
         n, m = self.odds.shape
         if m == 1:
             return self.estimate
-        below = self.odds.exp().cumsum(1) <= chance[:, None]
-        chosen = below.sum(1).clamp(max=m - 1)
+        below = self.odds.exp().double().cumsum(1)  # ends near 1
+        chosen = (below <= chance[:, None] * below[:, -1:]).sum(1)
         return self.scores[torch.arange(n, device=chosen.device), chosen].softmax(-1) * 2 - 1
 
 
@@ -198,15 +198,15 @@ class Transformer(nn.Module):
         config, p = self.config, self.config.patch
         n, y, width, _ = x.shape
         x = F.layer_norm(x, x.shape[-1:])
-        scores = self.out(x)[:, None]
+        scores = self.out(x)[:, None].float()  # outcomes may differ by little
         if config.mixture > 1:
-            apart = self.out_apart(x).unflatten(-1, (config.mixture, -1))
+            apart = self.out_apart(x).float().unflatten(-1, (config.mixture, -1))
             scores = scores + apart.permute(0, 3, 1, 2, 4)
             odds = self.odds(x.mean((1, 2))).float().log_softmax(-1)
         else:
             odds = x.new_zeros(n, 1, dtype=torch.float32)
         scores = scores.reshape(n, -1, y, width, p, p, config.channels).transpose(3, 4)
-        scores = scores.reshape(n, -1, config.height, config.width, config.channels).float()
+        scores = scores.reshape(n, -1, config.height, config.width, config.channels)
         return Picture(scores, odds, config.categorical)
 
     def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:

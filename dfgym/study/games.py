@@ -78,6 +78,7 @@ QUICK = Scale(
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 5, "window": 3},
+            "sampler": {"denoising_steps": 2},
         },
         "cartpole": {
             "steps": 8,
@@ -85,6 +86,7 @@ QUICK = Scale(
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 16, "window": 3},
+            "sampler": {"denoising_steps": 2},
         },
     },
     rows={"breakout": 2, "cartpole": 2},

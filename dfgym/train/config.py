@@ -140,6 +140,11 @@ class TrainConfig:
                 f"clean_frames is {self.clean_frames}; with law {self.law!r} and a window of "
                 f"{self.model.window} allowed is 0 to {most}"
             )
+        if self.clean_share and self.law != "diffusion_forcing":
+            raise ConfigError(
+                f"clean_share is {self.clean_share}, and with law {self.law!r} the past is always "
+                "clean; set it to 0"
+            )
         if self.law == "full_sequence" and self.model.kind != "transformer":
             raise ConfigError(
                 f"law is 'full_sequence', whose frames see later ones, and model.kind is "

@@ -178,8 +178,8 @@ class Model:
         fields.between("model.patch", self.patch, 1, 64)
         fields.between("model.window", self.window, 1, 1024)
         fields.one_of("model.target", self.target, TARGETS)
-        if self.shortcut and self.target != "x":
-            raise WorldError(f"model.target = {self.target!r}: must be x where there is a shortcut")
+        if self.shortcut and (self.target != "x" or self.mixture > 1):  # jumps are taught by means
+            raise WorldError(f"model.shortcut = {self.shortcut}: needs target 'x' and mixture 1")
         fields.between("model.mixture", self.mixture, 1, 64)
         fields.one_of("model.shortcut", self.shortcut, (0, 2, 4, 8, 16, 32, 64, 128))
         if self.dim % (2 * self.heads):

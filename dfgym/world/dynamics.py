@@ -49,10 +49,10 @@ class Transition(NamedTuple):
         termination_probability: float64 `(b,)`.
         uncertainty: float64 `(b,)` in [0, 1]: root mean square distance between the frame and its
             conditional mean, both in units of the frame's range. The mean is the first estimate,
-            made from noise alone (the posterior mean given nothing but the past; Efron 2011), so
-            the square is a one-sample estimate of the predictive variance: large where the
-            outcome was chance or the model undecided. With one denoising step and no mixture the
-            frame is that mean, and this the rounding to colours or grey levels.
+            made from noise alone (the past's posterior mean, unless it jumps; Efron 2011), so the
+            square is a one-sample estimate of the predictive variance: large where the outcome
+            was chance or the model undecided. With one denoising step and no mixture the frame
+            is that mean, and this the rounding to colours or grey levels.
     """
 
     frames: np.ndarray
@@ -234,9 +234,10 @@ class Dynamics:
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
         now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
-        apart = card.model.mixture > 1
-        chance = noise.uniform(seeds, time, noise.HEADS, 2 + len(self._levels)).double()
-        tokens = mean = start  # until a pass has brought some
+        # Not of a last pass that is kept: what it leaves would not know of it.
+        draws = (len(self._levels) - self._plan.kept) * (card.model.mixture > 1)
+        chance = noise.uniform(seeds, time, noise.HEADS, 2 + draws).double()
+        tokens = mean = start
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             nonlocal tokens, mean
@@ -245,9 +246,9 @@ class Dynamics:
             picture = network.picture(tokens := self._step(x, told, action, now, level))
             estimate = to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
             mean = mean if i else estimate
-            return picture.draw(chance[:, 2 + i]) if apart else estimate
+            return picture.draw(chance[:, 2 + i]) if i < draws else estimate
 
-        x = sample(denoise, start, self._levels, straight=apart or self._jump > 0)
+        x = sample(denoise, start, self._levels, straight=draws > 0 or self._jump > 0)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
         if not self._plan.kept:
@@ -261,9 +262,8 @@ class Dynamics:
         numbers = (bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double())
         bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy().copy()
         self._frames = frames.cpu().numpy().copy()
-        return Transition(
-            self._frames.copy(), self._rewards[bucket.astype(np.int64)], ended > 0, ends, spread
-        )
+        rewards = self._rewards[bucket.astype(np.int64)]
+        return Transition(self._frames.copy(), rewards, ended > 0, ends, spread)
 
     @torch.inference_mode()
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
