@@ -54,7 +54,6 @@ WHOLE = Scale(
             "length": 14,
             "batch": 12,
             "model": {"dim": 48, "depth": 4, "heads": 4, "patch": 2, "window": 6},
-            "sampler": {"denoising_steps": 5, "shift": 2.0},
         },
         "cartpole": {
             "steps": 2_400,
@@ -78,7 +77,6 @@ QUICK = Scale(
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 5, "window": 3},
-            "sampler": {"denoising_steps": 2},
         },
         "cartpole": {
             "steps": 8,
@@ -86,7 +84,6 @@ QUICK = Scale(
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 16, "window": 3},
-            "sampler": {"denoising_steps": 2},
         },
     },
     rows={"breakout": 2, "cartpole": 2},
@@ -101,6 +98,7 @@ PLAIN: dict[str, Any] = {
     "noise_share": 0.1,
     "clean_share": 0.0,
     "precision": "auto",
+    "sampler": {"denoising_steps": 5, "shift": 2.0},
 }
 """What is said of every training beside its recipe and scale."""
 
