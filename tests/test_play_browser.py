@@ -162,6 +162,7 @@ def test_starts_agents_and_settings(address: str, open_page: Opener) -> None:
     page.get_by_role("button", name="Play yourself").click()
     until(page, "dfgym.state.agent === null")
     page.click("summary")
+    first = page.input_value("#steps")
     page.fill("#steps", "2")
     page.press("#steps", "Enter")
     until(page, "dfgym.state.settings.denoising_steps === 2")
@@ -175,7 +176,7 @@ def test_starts_agents_and_settings(address: str, open_page: Opener) -> None:
     page.fill("#steps", "999")  # not allowed: said in words, and the control goes back
     page.press("#steps", "Enter")
     wait_for(lambda: "999" in page.inner_text("#alert"), "words about 999")
-    assert page.input_value("#steps") == "5"
+    assert page.input_value("#steps") == first
     page.get_by_role("button", name="Dismiss").click()
     assert page.inner_text("#alert") == ""
 
