@@ -142,8 +142,8 @@ class TrainConfig:
             )
         if self.clean_share and self.law != "diffusion_forcing":
             raise ConfigError(
-                f"clean_share is {self.clean_share}, and with law {self.law!r} the past is always "
-                "clean; set it to 0"
+                f"clean_share is {self.clean_share}, which is for law 'diffusion_forcing' alone; "
+                f"law is {self.law!r}, so set it to 0"
             )
         if self.law == "full_sequence" and self.model.kind != "transformer":
             raise ConfigError(
