@@ -169,4 +169,11 @@ def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Pat
     assert found["motion"]["horizons"] == [1, 5, 10]
     assert "legal transitions" in found["absent"]
     html = (tmp_path / "evaluation.html").read_text()
-    assert "difference from the real game" in html
+    assert "difference from the real game" in html and "<h2>Motion" in html
+
+    def short(*_):
+        raise ConfigError("no start is long enough")
+
+    monkeypatch.setattr(run, "motion", short)
+    found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    assert "motion" not in found and found["absent"]["motion"] == "no start is long enough"

@@ -53,7 +53,16 @@ def test_gaussian_data_the_flow_map_is_affine_and_the_order_is_two() -> None:
     assert 1.8 < order < 2.2
 
 
-def test_a_point_is_reached_in_one_step() -> None:
+def test_the_first_estimate_is_the_mean_and_a_point_is_reached_in_one_step() -> None:
+    estimates = []
+
+    def denoise(x: Tensor, tau: float, i: int) -> Tensor:
+        estimates.append(gaussian(0.3, 0.5)(x, tau, i))
+        return estimates[-1]
+
+    sample(denoise, NOISE[:5], denoising_levels(4, 2.0))
+    assert len(estimates) == 4
+    assert torch.allclose(estimates[0], torch.full_like(estimates[0], 0.3))
     x = sample(gaussian(0.3, 0.0), NOISE[:5], denoising_levels(1, 1.0))
     assert torch.allclose(x, torch.full_like(x, 0.3))
 
