@@ -34,7 +34,7 @@ assert observations in envs.observation_space
 envs.close()
 from stable_baselines3 import PPO
 PPO("CnnPolicy", dfgym.make_sb3("DFWorld-v0", num_envs=2), n_steps=8, batch_size=16, device="cpu")
-import dfgym.agents.scripted, dfgym.agents.ppo, dfgym.agents.dqn, dfgym.agents.evaluate
+import dfgym.games.breakout, dfgym.agents.ppo, dfgym.agents.dqn, dfgym.agents.evaluate
 print("used", Path(dfgym.__file__).parent, observation.shape)
 """
 

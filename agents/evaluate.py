@@ -23,9 +23,10 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
 
-from dfgym.agents import saved, sb3, scripted
+from dfgym.agents import saved, sb3
 from dfgym.agents.sb3 import COUNT, MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError
+from dfgym.games import breakout as scripted
 
 RESAMPLES = 10_000
 FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"

@@ -49,11 +49,11 @@ def _register() -> None:
         limits[name] = max_steps
         common: dict[str, Any] = {"kwargs": {"world": name}, "max_episode_steps": max_steps}
         gymnasium.register(f"DFWorld/{name}", **dream, **common)
-        gymnasium.register(f"DFReal/{name}", "dfgym.data.real:RealEnv", **common)
+        gymnasium.register(f"DFReal/{name}", "dfgym.env.real:RealEnv", **common)
     gymnasium.register("DFWorld-v0", **dream, max_episode_steps=limits.get(shelf.DEFAULT))
     gymnasium.register(
         "DFSource/MinAtar-Breakout-v0",
-        "dfgym.data.minatar:MinAtarEnv",
+        "dfgym.games.minatar:MinAtarEnv",
         kwargs={"game": "breakout"},
     )
 

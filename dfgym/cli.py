@@ -204,7 +204,7 @@ def _contact_sheet(read: Read) -> None:
 
 
 def _bench(read: Read) -> None:
-    from dfgym.evaluation.bench import Config, bench
+    from dfgym.bench.command import Config, bench
 
     def command(
         config: Annotated[Config, tyro.conf.arg(name="")],

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_game import DREAM, NAME, toy_ids  # noqa: F401  a fixture
 
 import dfgym
 from dfgym import cli, demo
-from dfgym.data import real
+from dfgym.env import real
 from dfgym.errors import MissingPackageError
 from dfgym.world.shelf import VARIABLE
+from toys.game import DREAM, NAME
 
 COMMANDS = (
     "worlds",
@@ -34,7 +34,7 @@ COMMANDS = (
 
 
 @pytest.fixture
-def shelf(toy_ids: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+def shelf(toy_ids: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy world, on the shelf."""
     monkeypatch.setenv(VARIABLE, str(toy_ids.parent))
     return toy_ids

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import PALETTE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfgym.frames import Codec, downscale, upscale
+from toys.world import PALETTE
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

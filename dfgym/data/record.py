@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dfgym.data.policies import VERSION, Player, make_policy
-from dfgym.data.source import Source, open_source
+from dfgym.agents.players import VERSION, Player, make_policy
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError
+from dfgym.games.source import Source, open_source
 
 EPISODE_CAP = 10_000  # steps; an episode is held in memory until it ends
 
@@ -40,7 +40,7 @@ def record(
             `rgb_array` rendering.
         out: the data set's folder; one that exists already is continued.
         frames: how many to record, those already there included.
-        policies: name to share of the frames (see `dfgym.data.policies`); default: random.
+        policies: name to share of the frames (see `dfgym.agents.players`); default: random.
         seed: of everything.
         env_kwargs: for `gymnasium.make`.
         resize: height and width to bring the frames to.

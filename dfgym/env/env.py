@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfgym.actions import check_action, key_codes
+from dfgym.env.actions import check_action, key_codes
+from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import StateError
-from dfgym.render import RENDER_MODES, check_render_mode, draw
 from dfgym.world.shelf import DEFAULT
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.actions import check_actions, is_whole
 from dfgym.diffusion.noise import mix
+from dfgym.env.actions import check_actions, is_whole
 from dfgym.errors import ConfigError
 from dfgym.frames import downscale, upscale
 from dfgym.world.bundle import World

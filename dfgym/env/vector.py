@@ -10,12 +10,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dfgym.actions import check_actions, is_whole
+from dfgym.env.actions import check_actions, is_whole
 from dfgym.env.env import registered_limit, spaces
+from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
-from dfgym.render import RENDER_MODES, check_render_mode, draw
 from dfgym.world.shelf import DEFAULT
 
 MAX_ENVS = 2**16

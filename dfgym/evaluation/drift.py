@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.evaluation import cartpole, pictures, referee
+from dfgym.evaluation import pictures
 from dfgym.evaluation.rollout import (
     Dream,
     Episode,
@@ -17,6 +17,8 @@ from dfgym.evaluation.rollout import (
     players,
     roll,
 )
+from dfgym.games import breakout_referee as referee
+from dfgym.games import cartpole_judge as cartpole
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics

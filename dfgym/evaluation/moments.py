@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfgym.data.minatar import MinAtarEnv
-from dfgym.data.source import Source
 from dfgym.evaluation.rollout import Episode, Real, players, roll
+from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.source import Source
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card

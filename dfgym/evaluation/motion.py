@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.agents.cartpole import look
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
+from dfgym.games.cartpole import look
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dfgym.agents import scripted
-from dfgym.data.source import Source, open_source
 from dfgym.errors import MissingPackageError
+from dfgym.games import breakout as scripted
+from dfgym.games.source import Source, open_source
 
 if TYPE_CHECKING:
     from dfgym.world.bundle import World

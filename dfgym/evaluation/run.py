@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dfgym.bench import speed
 from dfgym.errors import ConfigError
-from dfgym.evaluation import fidelity, gif, referee, report, speed, transfer
+from dfgym.evaluation import fidelity, gif, report, transfer
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import (
@@ -26,6 +27,7 @@ from dfgym.evaluation.rollout import (
     roll,
 )
 from dfgym.files import write_atomic, write_json
+from dfgym.games import breakout_referee as referee
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dfgym.data.policies import Policy, make_policy
-from dfgym.data.source import Source
+from dfgym.agents.players import Policy, make_policy
 from dfgym.diffusion.context import NOISELESS_MODES
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError
+from dfgym.games.source import Source
 from dfgym.play.messages import Settings
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Card
@@ -47,7 +47,7 @@ def find_agents(card: Card, dream: DreamEnv, more: Sequence[str]) -> dict[str, P
     Args:
         card: of the world.
         dream: in which they will play.
-        more: others to find, by the names that `dfgym.data.policies` gives them.
+        more: others to find, by the names that `dfgym.agents.players` gives them.
 
     Returns:
         By label: `random`, `scripted` where there is one, and `more`.

@@ -12,8 +12,8 @@ from typing import Any, assert_never
 
 import numpy as np
 
-from dfgym.actions import check_action
-from dfgym.data.policies import Player
+from dfgym.agents.players import Player
+from dfgym.env.actions import check_action
 from dfgym.errors import ConfigError, DfgymError, StateError
 from dfgym.frames import upscale
 from dfgym.play import messages
@@ -37,7 +37,7 @@ class Session:
         device: a torch device, or "auto".
         settings: keywords of `DreamEnv`: denoising_steps, context_mode, context_noise.
         agents: those to offer besides what every world has, by the names that
-            `dfgym.data.policies` gives them.
+            `dfgym.agents.players` gives them.
         agent: who begins, one of `agents`; None: the human.
         real: begin with the real game beside the dream, where it is installed.
         seed: of the starts, the noise and the agents; None: others each time.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dfgym.data.real import RealEnv
+from dfgym.env.real import RealEnv
 from dfgym.errors import StateError
 from dfgym.frames import downscale
 from dfgym.play.timeline import Real, Timeline

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfgym.agents import scripted
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import plan_context
 from dfgym.diffusion.forcing import Forced
@@ -29,6 +28,7 @@ from dfgym.diffusion.targets import to_clean
 from dfgym.evaluation import rollout
 from dfgym.evaluation.rollout import Dream, Episode
 from dfgym.frames import Codec
+from dfgym.games import breakout as scripted
 from dfgym.model import Transformer, build
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics

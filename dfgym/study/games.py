@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dfgym.evaluation import cartpole, referee
 from dfgym.evaluation.rollout import Episode
+from dfgym.games import breakout_referee as referee
+from dfgym.games import cartpole_judge as cartpole
 from dfgym.train.recipe import Recipe, find_recipe, load_recipe
 
 GameName = Literal["breakout", "cartpole"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.agents.cartpole import look
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.rollout import is_cartpole
 from dfgym.files import write_json
+from dfgym.games.cartpole import look
 from dfgym.study.findings import Finding, lines, table
 from dfgym.study.games import RECIPES
 from dfgym.study.lab import FORMAT, Lab

@@ -1,0 +1,1 @@
+"""How fast a world is, and where the time goes."""

@@ -1,0 +1,152 @@
+"""The real twin of a world: its source game, brought to the world's own spaces."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.env.actions import check_action, key_codes
+from dfgym.env.render import RENDER_MODES, check_render_mode, draw
+from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
+from dfgym.frames import upscale
+from dfgym.games.source import open_source
+from dfgym.world import shelf
+from dfgym.world.card import Card
+
+_TWIN = "DFReal/"
+
+
+class RealEnv(gym.Env[np.ndarray, Any]):
+    """The real game that a world was learned from, with the same observations and actions.
+
+    Whatever a dream refuses (`DreamEnv`: actions, calls at the wrong time), this refuses alike.
+    Observation: uint8 `(h * scale, w * scale, 3)`; `scale` is the card's `observation_scale`.
+    Rewards, ends and `info` are the game's own.
+
+    Args:
+        world: a world's name on the shelf, or the path of its folder; only its card is read.
+        render_mode: `rgb_array` or None.
+
+    Raises:
+        WorldError: there is no such world, the game's actions are not the card's, or the card's
+            source leads back to itself.
+        ConfigError: the render mode is another.
+        MissingPackageError: the game's package is missing; the message names the extra.
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 10}  # noqa: RUF012  Gymnasium's form
+
+    def __init__(
+        self, world: str | os.PathLike[str] = shelf.DEFAULT, render_mode: str | None = None
+    ) -> None:
+        self.render_mode = check_render_mode(render_mode)
+        card = shelf.card(world)
+        _check_source(card)
+        self.card = card
+        self.metadata = {**self.metadata, "render_fps": card.frames.fps}
+        height, width = card.frames.height, card.frames.width
+        self.scale = card.frames.observation_scale
+        self.observation_space = gym.spaces.Box(
+            0, 255, (height * self.scale, width * self.scale, 3), np.uint8
+        )
+        self.action_space = gym.spaces.Discrete(card.actions.n)
+        self._frame: np.ndarray | None = None
+        self._ended = self._closed = False
+        try:
+            self.source = open_source(card.source.env, card.source.kwargs, (height, width))
+        except MissingPackageError as reason:
+            if not card.source.extra:
+                raise
+            raise MissingPackageError(
+                f"the real game of {card.name} needs more packages: "
+                f'pip install "dfgym[{card.source.extra}]" ({reason})'
+            ) from reason
+        if self.source.num_actions != card.actions.n:
+            self.source.env.close()
+            raise WorldError(
+                f"{card.name} has {card.actions.n} actions and its source {card.source.env} "
+                f"{self.source.num_actions}: the card does not fit the installed game"
+            )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode of the real game.
+
+        Raises:
+            ConfigError: there are options; the real game begins where it begins.
+            StateError: the environment is closed.
+        """
+        self._check_open()
+        if options is not None and options != {}:
+            raise ConfigError(
+                f"options {options!r}: the real game takes none, only a dream can begin elsewhere; "
+                "leave them out"
+            )
+        super().reset(seed=seed)
+        observation, info = self.source.env.reset(seed=seed)
+        self._frame, self._ended = self.source.frame(observation), False
+        return upscale(self._frame, self.scale), info
+
+    def step(
+        self, action: int | np.integer[Any]
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Step the real game.
+
+        Raises:
+            ActionError: the action is not an int in range; the game has not moved.
+            StateError: before the first reset, after the episode's end, or after close.
+        """
+        self._running()
+        if self._ended:
+            raise StateError("the episode has ended: call reset() before step()")
+        game_action = self.source.to_env(check_action(action, self.card.actions.n))
+        observation, reward, terminated, truncated, info = self.source.env.step(game_action)
+        self._frame, self._ended = self.source.frame(observation), bool(terminated or truncated)
+        drawn = upscale(self._frame, self.scale)
+        return drawn, float(reward), bool(terminated), bool(truncated), info
+
+    def render(self) -> np.ndarray:
+        """Draw the current frame as the dream's are drawn, uint8 with both sides at least 256.
+
+        Raises:
+            ConfigError: no render mode was given to `gym.make`.
+            StateError: before the first reset, or after close.
+        """
+        return draw(self.render_mode, self._running())
+
+    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+        """Return which key plays which action, as `gymnasium.utils.play` wants it."""
+        return key_codes(self.card.actions.keys)
+
+    def close(self) -> None:
+        """Close the real game; closing twice is fine."""
+        self._closed = True
+        self.source.env.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError("the environment is closed: make a new one")
+
+    def _running(self) -> np.ndarray:
+        self._check_open()
+        if self._frame is None:
+            raise StateError("no episode has begun: call reset() first")
+        return self._frame
+
+
+def _check_source(card: Card) -> None:
+    """Refuse a card whose source, followed from twin to twin, comes back to itself."""
+    seen = []
+    while card.source.env.startswith(_TWIN):
+        if card.name in seen:
+            raise WorldError(
+                f"the source of {card.name} is {card.source.env}, which leads back to itself: "
+                "source.env must come to a game in the end"
+            )
+        seen.append(card.name)
+        name = card.source.env.removeprefix(_TWIN)
+        card = shelf.card(card.source.kwargs.get("world", name))

@@ -1,0 +1,1 @@
+"""Real games: opening any of them, and what is known of each."""

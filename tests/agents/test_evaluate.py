@@ -1,0 +1,119 @@
+"""How agents are scored: every episode counts once, and the numbers are what they say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import zipfile
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import A2C, DQN, PPO
+
+from dfgym.agents import evaluate, ppo, saved
+from dfgym.errors import ConfigError
+from toys.game import DREAM, HIDDEN, LENGTHS, REAL
+
+pytestmark = pytest.mark.usefixtures("toy_ids")
+
+
+def test_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
+    assert evaluate.interquartile_mean(np.array([100.0, 2, 1, 3, 4, -50, 5, 6])) == 3.5
+    assert evaluate.interquartile_mean(np.array([7.0])) == 7.0
+
+
+def test_the_bootstrap_interval_covers_the_truth_19_times_in_20() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = evaluate.bootstrap(
+            random.exponential(2.0, 100), lambda samples: samples.mean(-1), trial
+        )
+        covered += low <= 2.0 <= high
+    assert 180 <= covered <= 197
+
+
+def test_scores_repeat_and_other_seeds_differ() -> None:
+    def returns(seed: int) -> list[float]:
+        score = evaluate.evaluate("scripted:0.3", REAL, 12, seed, num_envs=4, progress=False)
+        return [*score.returns, *score.lengths]
+
+    assert returns(1) == returns(1) != returns(2)
+
+
+def test_long_episodes_count_as_much_as_short_ones() -> None:
+    score = evaluate.evaluate("random", LENGTHS, 16, num_envs=4, progress=False)
+    assert sorted(score.returns) == [1.0] * 8 + [20.0] * 8
+
+
+def test_the_scripted_player_beats_random_in_the_real_game() -> None:
+    scripted, random = (
+        evaluate.evaluate(agent, REAL, 20, progress=False) for agent in ("scripted:0", "random")
+    )
+    assert scripted.interval[0] > random.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("agent", "says"),
+    [
+        ("clever", "unknown"),
+        ("scripted:x", "could not convert"),
+        ("scripted:2", "epsilon"),
+        ("sb3:ppo:nowhere.zip", "nowhere.zip"),
+        ("sb3:sac:nowhere.zip", "sac"),
+    ],
+)
+def test_a_wrong_agent_is_named(agent: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        evaluate.evaluate(agent, REAL, 2, progress=False)
+
+
+def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    paths = {}
+    for name, make in (("ppo", PPO), ("a2c", A2C), ("dqn", DQN)):
+        paths[name] = tmp_path / f"{name}.zip"
+        make("MlpPolicy", "CartPole-v1", device="cpu").save(paths[name])
+    space = gym.make("CartPole-v1").observation_space
+    for said, there in itertools.product(paths, paths):
+        if said == there:
+            assert saved.load(said, paths[there], space).num_actions == 2
+        else:
+            with pytest.raises(ConfigError, match=f"holds an agent of {there}, not of {said}"):
+                saved.load(said, paths[there], space)
+    (tmp_path / "text.zip").write_text("no zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("readme", "no agent")
+    for name in ("text", "other"):
+        with pytest.raises(ConfigError, match=f"{name}.zip cannot be loaded as an agent of ppo"):
+            saved.load("ppo", tmp_path / f"{name}.zip", space)
+
+
+def test_no_environments_are_refused() -> None:
+    with pytest.raises(ConfigError, match="envs names no environment"):
+        evaluate.Config("random", envs=())
+
+
+def test_no_episodes_are_refused() -> None:
+    with pytest.raises(ValueError, match="episodes is 0"):
+        evaluate.evaluate("random", REAL, 0)
+
+
+def test_an_agent_of_another_game_is_refused(tmp_path: Path) -> None:
+    config = ppo.Config(env=HIDDEN, steps=32, num_envs=2, rollout=16, batch=32, out=tmp_path)
+    with pytest.raises(ValueError, match="actions"):
+        evaluate.evaluate(f"sb3:ppo:{ppo.train(config)}", REAL, 2, progress=False)
+
+
+def test_evaluate_prints_the_dream_beside_the_real_game(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores" / "random.json"
+    evaluate.main(evaluate.Config("random", (DREAM, REAL), episodes=4, num_envs=2, out=out))
+    printed = capsys.readouterr().out
+    assert DREAM in printed and REAL in printed and "sampled" in printed
+    scores = json.loads(out.read_text())
+    assert [score["env"] for score in scores] == [DREAM, REAL]
+    assert all(len(score["returns"]) == 4 for score in scores)
+    assert scores[1]["mean"] == pytest.approx(np.mean(scores[1]["returns"]))

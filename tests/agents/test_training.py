@@ -1,0 +1,278 @@
+"""The SB3 agents: what they see, how they train, in a toy dream and in the real game alike."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import NatureCNN
+
+import dfgym
+from dfgym.agents import dqn, evaluate, ppo, sb3
+from dfgym.agents.sb3 import Progress, WholeFrameCNN, make_venv
+from dfgym.errors import ConfigError, DeviceError
+from toys.game import DREAM, HIDDEN, MAX_STEPS, REAL
+
+pytestmark = pytest.mark.usefixtures("toy_ids")
+HYPERPARAMS = Path(evaluate.__file__).parent / "hyperparams"
+
+
+def reach(net: torch.nn.Module, side: int) -> tuple[int, int]:
+    """The last row and column of a frame that a network's output depends on."""
+    frame = torch.rand(1, 3, side, side, requires_grad=True)
+    net(frame).sum().backward()
+    assert frame.grad is not None
+    seen = frame.grad.abs().sum((0, 1)).nonzero()
+    return int(seen[:, 0].max()), int(seen[:, 1].max())
+
+
+def test_sb3s_cnn_is_blind_to_the_edge_of_a_40x40_frame_and_ours_is_not() -> None:
+    torch.manual_seed(0)
+    space = gym.spaces.Box(0, 255, (3, 40, 40), np.uint8)
+    assert reach(NatureCNN(space), 40) == (35, 35)  # if this fails, SB3 mended it: drop ours
+    assert reach(WholeFrameCNN(space), 40) == (39, 39)
+
+
+@pytest.mark.parametrize("side", [36, 37, 41, 64, 84])
+def test_whole_frame_cnn_sees_every_size_whole(side: int) -> None:
+    torch.manual_seed(0)
+    space = gym.spaces.Box(0, 255, (3, side, side), np.uint8)
+    assert reach(WholeFrameCNN(space), side) == (side - 1, side - 1)
+
+
+@pytest.mark.parametrize("env", [DREAM, f"dfgym:{DREAM}", REAL])
+def test_both_places_give_the_same_kind_of_batch(env: str) -> None:
+    venv = make_venv(env, 3)
+    venv.seed(7)
+    first = venv.reset()
+    assert first.shape == (3, 40, 40, 3) and first.dtype == np.uint8
+    assert venv.action_space == gym.spaces.Discrete(3)
+    for _ in range(MAX_STEPS):
+        _, rewards, dones, infos = venv.step(np.zeros(3, np.int64))
+        if dones.any():
+            break
+    row = int(np.flatnonzero(dones)[0])
+    assert rewards.dtype == np.float32
+    assert infos[row]["episode"]["l"] <= MAX_STEPS
+    assert infos[row]["terminal_observation"].shape == (40, 40, 3)
+    venv.seed(7)
+    assert np.array_equal(venv.reset(), first)
+    venv.close()
+
+
+def test_no_copies_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_envs is 0"):
+        make_venv(REAL, 0)
+
+
+@pytest.mark.parametrize(("steps", "minutes"), [(0, None), (10, 0.0), (10, float("nan"))])
+def test_training_for_no_time_is_refused(steps: int, minutes: float | None) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Progress(steps, minutes)
+
+
+# --- training ---
+
+SMALL = {
+    ppo: {"num_envs": 4, "rollout": 16, "batch": 32, "epochs": 1, "device": "cpu"},
+    dqn: {"num_envs": 4, "memory": 300, "learning_starts": 40, "batch": 16, "device": "cpu"},
+}
+
+
+@pytest.mark.parametrize("env", [DREAM, REAL])
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_an_agent_trains_is_saved_and_scored(agent: Any, env: str, tmp_path: Path) -> None:
+    config = agent.Config(env=env, steps=128, seed=3, out=tmp_path, **SMALL[agent])
+    path = agent.train(config)
+    assert path == tmp_path / "agent.zip"
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"agent.zip", "config.json", "progress.csv"}
+    algorithm = agent.__name__.rpartition(".")[2]
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["algorithm"] == algorithm and written["seed"] == 3
+    score = evaluate.evaluate(f"sb3:{algorithm}:{path}", env, 5, num_envs=2, progress=False)
+    assert len(score.returns) == 5 and (score.lengths >= 1).all()
+
+
+def test_the_same_seed_trains_the_same_agent(tmp_path: Path) -> None:
+    weights = []
+    for run, seed in enumerate((1, 1, 2)):
+        config = ppo.Config(env=REAL, steps=128, seed=seed, out=tmp_path / str(run), **SMALL[ppo])
+        state = PPO.load(ppo.train(config), device="cpu").policy.state_dict()
+        weights.append(torch.cat([value.flatten() for value in state.values()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_ppo_learns_what_only_the_last_row_tells(tmp_path: Path) -> None:
+    config = ppo.Config(
+        env=HIDDEN, steps=4096, num_envs=8, rollout=32, batch=64, out=tmp_path, device="cpu"
+    )
+    agent = f"sb3:ppo:{ppo.train(config)}"
+    score = evaluate.evaluate(agent, HIDDEN, 20, greedy=True, progress=False)
+    assert score.mean > 7.5  # by chance 4, at best 8
+
+
+def test_training_stops_when_the_time_is_up(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            rates.append(self.model.policy.optimizer.param_groups[0]["lr"])
+            return True
+
+    config = ppo.Config(
+        env=REAL, steps=10**9, minutes=0.02, out=tmp_path, learning_rate=1e-3, **SMALL[ppo]
+    )
+    ppo.train(config, Watch())
+    assert len(rates) * 4 < 100_000
+    assert rates[-1] < 0.5 * rates[0]  # the learning rate fell with the clock
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 0), ("seed", -1), ("num_envs", 0), ("gamma", 2.0), ("learning_rate", math.nan)],
+)
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_a_wrong_number_is_told_with_what_is_allowed(agent: Any, name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}; it must be "):
+        agent.Config(**{name: value})
+
+
+@pytest.mark.parametrize("module", ["ppo", "dqn", "evaluate"])
+def test_mistakes_on_the_command_line_are_no_traceback(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    agent = {"ppo": ppo, "dqn": dqn, "evaluate": evaluate}[module]
+    run = evaluate.main if module == "evaluate" else agent.train
+    first = ["--agent", "random", "--envs"] if module == "evaluate" else ["--env"]
+    monkeypatch.setattr(sys, "argv", ["dfgym", *first, "DFWorld/nowhere-v0"])
+    assert sb3.main(agent.Config, run, None) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("dfgym: error: 'DFWorld/nowhere-v0' cannot be made: ")
+    assert told.count("\n") == 1
+    wrong = ["--agent", "random", "--envs"] if module == "evaluate" else ["--steps", "0"]
+    monkeypatch.setattr(sys, "argv", ["dfgym", *wrong])
+    with pytest.raises(SystemExit) as stop:
+        sb3.main(agent.Config, run, None)
+    assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_what_an_agent_cannot_learn_in_or_on_is_refused(agent: Any, tmp_path: Path) -> None:
+    small = {**SMALL[agent], "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match="CartPole-v1 has observations"):
+        agent.train(agent.Config(env="CartPole-v1", **small))
+    with pytest.raises(DeviceError, match="'cuda:99'"):
+        agent.train(agent.Config(env=DREAM, **{**small, "device": "cuda:99"}))
+    with pytest.raises(ConfigError, match="device is 'gpu'"):
+        agent.train(agent.Config(env=DREAM, **{**small, "device": "gpu"}))
+    assert not (tmp_path / "run").exists()
+
+
+CARTPOLE: dict[Any, dict[str, Any]] = {  # what differs there from the defaults
+    ppo: {
+        "frame_stack": 4,
+        "steps": 100_000,
+        "standardize": True,
+        "normalize_rewards": True,
+    },
+    dqn: {"frame_stack": 4, "steps": 100_000, "memory": 10_000},
+}
+
+
+def zoo(file: str) -> dict[str, dict[str, Any]]:
+    """A Zoo file's values by id, without a YAML package."""
+    text = (HYPERPARAMS / file).read_text()
+    found: dict[str, dict[str, Any]] = {}
+    anchors: dict[str | None, dict[str, Any]] = {None: {}}
+    pattern = r"^(DF\S+):(?: &(\w+))?\n(?:  <<: \*(\w+)\n)?((?:  \w.+\n)*)"
+    for name, anchor, merged, lines in re.findall(pattern, text, re.MULTILINE):
+        values = re.findall(r"^  (\w+): (.+)$", lines, re.MULTILINE)
+        assert len(dict(values)) == len(values), "a key stands there twice"
+        found[name] = anchors[merged or None] | dict(values)
+        anchors |= {anchor: found[name]} if anchor else {}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("agent", "renamed"),
+    [
+        (
+            ppo,
+            {
+                "n_timesteps": "steps",
+                "n_envs": "num_envs",
+                "n_steps": "rollout",
+                "batch_size": "batch",
+                "n_epochs": "epochs",
+                "ent_coef": "entropy",
+            },
+        ),
+        (
+            dqn,
+            {
+                "n_timesteps": "steps",
+                "n_envs": "num_envs",
+                "buffer_size": "memory",
+                "batch_size": "batch",
+                "gradient_steps": "updates",
+                "target_update_interval": "target_every",
+                "exploration_fraction": "explore",
+                "exploration_final_eps": "final_epsilon",
+            },
+        ),
+    ],
+    ids=["ppo", "dqn"],
+)
+def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, str]) -> None:
+    zoos = zoo(f"{agent.__name__.rpartition('.')[2]}.yml")
+    breakout, cartpole = "minatar-breakout-v0", "cartpole-pixels-v0"
+    assert [*zoos] == [
+        f"{kind}/{game}" for game in (breakout, cartpole) for kind in ("DFWorld", "DFReal")
+    ]
+    for game, other in ((breakout, {}), (cartpole, CARTPOLE[agent])):
+        values = zoos[f"DFWorld/{game}"]
+        assert values == zoos[f"DFReal/{game}"]
+        assert values.pop("policy") == "CnnPolicy"
+        # As the Zoo evaluates it: a string of Python.
+        eyes = eval(ast.literal_eval(values.pop("policy_kwargs")))
+        assert eyes.pop("features_extractor_class") is WholeFrameCNN
+        for key, value in eyes.pop("features_extractor_kwargs", {}).items():
+            values[key] = str(int(value))
+        assert not eyes
+        if normalize := values.pop("normalize", None):
+            assert eval(ast.literal_eval(normalize)) == {"norm_obs": False, "norm_reward": True}
+            values["normalize_rewards"] = "1"
+        assert values.pop("train_freq", "1") == "1"
+        values.setdefault("frame_stack", "1")  # the Zoo's default too
+        told = {
+            renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()
+        }
+        config = dataclasses.asdict(agent.Config(**other))
+        assert told == {key: config[key] for key in told}
+        elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
+        unsaid = {key for key in ("standardize", "normalize_rewards") if not config.get(key)}
+        assert config.keys() - elsewhere - unsaid == told.keys()
+
+
+def test_the_documented_three_lines_train() -> None:
+    venv = dfgym.make_sb3(DREAM, num_envs=2)
+    PPO("CnnPolicy", venv, n_steps=8, batch_size=16, n_epochs=1, device="cpu").learn(16)
+    venv.close()

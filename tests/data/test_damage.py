@@ -1,0 +1,100 @@
+"""Damaged data sets: what was changed is named, and nothing is read wrongly."""
+
+import json
+
+import pytest
+
+from dfgym.data.layout import COLUMNS
+from dfgym.data.store import EpisodeStore
+from dfgym.errors import DataError
+from toys.recordings import fill
+
+
+@pytest.fixture
+def path(tmp_path):
+    fill(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_verify_names_the_episode_that_changed(path, name):
+    row = (path / f"{name}.bin").stat().st_size // 13
+    with (path / f"{name}.bin").open("r+b") as file:
+        file.seek(5 * row)  # within the second episode
+        byte = file.read(1)[0]
+        file.seek(5 * row)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(DataError, match=r"episode 1 \(frames 2 to 9\) is not as it was recorded"):
+        EpisodeStore.open(path).verify()
+
+
+def test_verify_names_the_episode_whose_actions_the_game_lacks(path):
+    damage(path, "meta.json", edit(actions=1))
+    with pytest.raises(DataError, match=r"episode \d .*actions run from .* to \d; .*\[0, 1\)"):
+        EpisodeStore.open(path).verify()
+
+
+def damage(path, file: str, change) -> None:
+    target = path / file
+    if change is None:
+        target.unlink()
+    else:
+        target.write_bytes(change(target.read_bytes()))
+
+
+def edit(**changes):
+    def change(data: bytes) -> bytes:
+        return json.dumps({**json.loads(data), **changes}).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("actions.bin", None, "without actions: actions.bin is missing"),
+        ("meta.json", edit(actions=0), "without actions: actions is 0"),
+        ("meta.json", edit(actions=True), "without actions: actions is True"),
+        ("rewards.bin", None, "without rewards"),
+        ("frames.bin", lambda data: data[:-1], "has 779 bytes .* need 780: it was cut short"),
+        ("episodes.jsonl", None, "without episodes"),
+        ("episodes.jsonl", lambda data: b"[]\n" + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: b"\xff\n" + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: b'{"start": 0}\n' + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: data.split(b"\n", 1)[1], "line 1: start 2 .* start at 0"),
+        ("episodes.jsonl", lambda data: data.replace(b'es": 2', b'es": 1'), "at least 2 frames"),
+        (
+            "episodes.jsonl",
+            lambda data: data.replace(b'es": 4', b'es": "4"'),
+            "line 3 .*'int', 'str'",
+        ),
+        ("meta.json", None, "meta.json is missing"),
+        ("meta.json", lambda data: data[:-5], "is not JSON"),
+        ("meta.json", lambda data: b"\xff", "is not JSON"),
+        ("meta.json", lambda data: b"[" * 100_000, "is not JSON"),
+        ("meta.json", lambda data: b"[]", "has format"),
+        ("meta.json", edit(format=2), "has format 2; this version reads format 1"),
+        ("meta.json", edit(frame_shape=[4, 5]), r"frame_shape is \[4, 5\]"),
+        ("meta.json", edit(frame_shape=[4, 5, 1]), "must be .height, width, 3."),
+        ("meta.json", edit(frame_shape=[4, -5, 3]), "must be .height, width, 3."),
+        ("meta.json", edit(frame_shape=[400, 500, 3]), "it was cut short"),
+        ("meta.json", lambda data: b" " * (2 << 20), "larger than the allowed"),
+        ("meta.json", edit(fps="x"), "fps is 'x'; it must be a number from 1 to 1000"),
+        ("meta.json", lambda data: data[:-2] + b', "fps": 1e400}', "fps is inf"),
+        ("meta.json", edit(meanings=5), "meanings is 5; it must be a list of strings"),
+        ("meta.json", edit(meanings=[1, 2, 3]), r"meanings is \[1, 2, 3\]"),
+        ("meta.json", edit(meanings=["a"]), "meanings names 1 actions; there are 3"),
+        ("meta.json", edit(env=5), "env is 5; it must be a Gymnasium id"),
+        ("meta.json", edit(kwargs=[1]), r"kwargs is \[1\]; it must be a table"),
+        ("meta.json", edit(versions={"a": 1}), "versions is .*; it must be a table of strings"),
+    ],
+)
+def test_a_damaged_data_set_is_refused_with_the_reason(path, file, change, message):
+    damage(path, file, change)
+    with pytest.raises(DataError, match=message):
+        EpisodeStore.open(path)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match="no such folder; make one: dfgym record"):
+        EpisodeStore.open(tmp_path / "none")

@@ -1,0 +1,94 @@
+"""Recording refuses what cannot be recorded, by name, before anything is written."""
+
+import builtins
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dfgym.data.record import record
+from dfgym.errors import ConfigError, DataError, DfgymError, MissingPackageError
+
+BREAKOUT = "DFSource/MinAtar-Breakout-v0"
+pytestmark = pytest.mark.usefixtures("counter_ids")
+BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "message"),
+    [
+        ("DFTest/Counter-v0", {"env_kwargs": {"space": BOX}}, "only Discrete actions"),
+        ("DFTest/Counter-v0", {"env_kwargs": {"space": MANY}}, r"MultiDiscrete.* only Discrete"),
+        (
+            "DFTest/Dark-v0",
+            {"env_kwargs": {"images": False}},
+            r"shows no frames: .* \(2,\).* without",
+        ),
+        ("DFTest/None-v0", {}, "'DFTest/None-v0' with"),
+        ("DFTest/Counter-v9", {}, "'DFTest/Counter-v9' with"),
+        ("DFTest/Counter-v0", {"env_kwargs": {"speed": 3}}, "unexpected keyword argument 'speed'"),
+        ("a:b:c", {}, "'a:b:c' is no Gymnasium id; it must look like id or module:id"),
+        (
+            "DFTest/Counter-v0",
+            {"env_kwargs": {"max_episode_steps": 0}},
+            "max_episode_steps is 0 in env_kwargs; it must be at least 1",
+        ),
+        ("DFTest/Counter-v0", {"frames": 1}, "frames 1 must be at least 2"),
+        ("DFTest/Counter-v0", {"max_episode_steps": 0}, "max_episode_steps 0 at least 1"),
+        ("DFTest/Counter-v0", {"seed": -1}, "seed -1 must be 0 or more"),
+        ("DFTest/Counter-v0", {"resize": (0, 5)}, r"resize \(0, 5\) must be a height and a width"),
+        ("DFTest/Counter-v0", {"policies": {}}, "must be names with shares above 0"),
+        ("DFTest/Counter-v0", {"policies": {"random": 0}}, "shares above 0"),
+        ("DFTest/Counter-v0", {"policies": {"random": np.nan}}, "shares above 0"),
+        (
+            "DFTest/Counter-v0",
+            {"policies": {"best": 1}},
+            "'best' is unknown; it must be one of random",
+        ),
+        ("DFTest/Counter-v0", {"policies": {"scripted:0.1": 1}}, "no scripted player for"),
+        (BREAKOUT, {"policies": {"scripted:much": 1}}, "could not convert .*much"),
+        (BREAKOUT, {"policies": {"scripted:2": 1}}, r"epsilon 2.0 must lie in \[0, 1\]"),
+        (BREAKOUT, {"policies": {"sb3:ppo:/none.zip": 1}}, "there is no file /none.zip"),
+        (BREAKOUT, {"policies": {"sb3:sac:/none.zip": 1}}, "'sac' must be one of a2c, dqn, ppo"),
+        (BREAKOUT, {"policies": {f"sb3:ppo:{__file__}": 1}}, "wasn't a zip-file"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, message):
+    if env == BREAKOUT:
+        pytest.importorskip("minatar")
+    with pytest.raises(ConfigError, match=message):
+        record(env, tmp_path / "data", **{"frames": 100, "progress": False, **arguments})
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path):
+    path = tmp_path / "data"
+    record("DFTest/Counter-v0", path, 20, progress=False)
+    lines = path / "episodes.jsonl"
+    lines.write_text(lines.read_text().replace("random", "stranger", 1))
+    before = lines.read_bytes()
+    with pytest.raises(DataError, match=r"episode 0 was played by 'stranger', .* names random"):
+        record("DFTest/Counter-v0", path, 60, progress=False)
+    assert lines.read_bytes() == before
+
+
+def test_missing_packages(tmp_path, monkeypatch):
+    gym.register("DFTest/Missing-v0", "no_such_package.game:Game")
+    try:
+        with pytest.raises(MissingPackageError, match=r"needs a package .* .no_such_package"):
+            record("DFTest/Missing-v0", tmp_path / "data", 100)
+    finally:
+        del gym.registry["DFTest/Missing-v0"]
+    real = builtins.__import__
+
+    def no_cv2(name, *arguments, **keywords):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", no_cv2)
+    with pytest.raises(
+        MissingPackageError, match=r"libGL\.so\.1.*pip install opencv-python"
+    ) as caught:
+        record("DFTest/Counter-v0", tmp_path / "data", 100, resize=(6, 6))
+    assert isinstance(caught.value, DfgymError) and not (tmp_path / "data").exists()

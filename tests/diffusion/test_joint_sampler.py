@@ -1,0 +1,171 @@
+"""The matrix sampler: equal to the frame sampler where both run, and what it shows the network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from dfgym.diffusion.context import CONTEXT_MODES, plan_context
+from dfgym.diffusion.interactive import cost
+from dfgym.diffusion.levels import denoising_levels
+from dfgym.diffusion.path import interpolate
+from dfgym.diffusion.rollout import Pass, roll
+from dfgym.diffusion.sampler import sample
+from dfgym.diffusion.schedules import Schedule, autoregressive, parse
+from toys.schedules import schedules
+
+WINDOW, SHAPE = 3, (4, 4, 2)
+
+
+def draws(
+    new: int, context: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise of new frames, known frames, noise of the context."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 2 * (new + context), *SHAPE, generator=generator, dtype=dtype)
+    return noise[:, :new], noise[:, new : new + context], noise[:, new + context :]
+
+
+def estimate(x: Tensor, tau: Tensor) -> Tensor:
+    """A crooked answer for the last of some frames that depends on all and on their levels."""
+    weights = torch.linspace(0.5, 1, len(tau), dtype=torch.float64) * (0.1 + tau)
+    mixed = (x * weights.to(x)[:, None, None, None]).sum(1)
+    return torch.tanh(mixed) + 0.3 * torch.sin(3 * x[:, -1])
+
+
+@pytest.mark.parametrize("mode", CONTEXT_MODES)
+@pytest.mark.parametrize("straight", [False, True])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+def test_autoregressive_rows_are_the_frame_sampler(
+    mode: str, straight: bool, dtype: torch.dtype, rtol: float
+) -> None:
+    new, context, steps = 5, 2, 6
+    levels, plan = denoising_levels(steps, 2.0), plan_context(mode, 0.3, steps)
+    noise, known, hidden = draws(new, context, dtype)
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        assert view.wanted.tolist() == [False] * (len(view.wanted) - 1) + [True]
+        return torch.cat((x[:, :-1], estimate(x, view.tau)[:, None]), 1)
+
+    schedule = autoregressive(new, levels, context=context, window=WINDOW)
+    found = roll(denoise, noise, known, schedule, plan, hidden, straight=straight)
+
+    frames, held, at = [*known.unbind(1)], [*known.unbind(1)], [1.0] * context
+    for n in range(new):
+        past = torch.stack((held if plan.kept else frames)[-WINDOW:], 1)
+        eps = hidden[:, len(frames) - past.shape[1] : len(frames)]
+
+        def one(
+            x: Tensor, tau: float, i: int, past: Tensor = past, eps: Tensor = eps, n: int = n
+        ) -> Tensor:
+            applied, told = plan.levels[plan.reads[i]]
+            held[context + n :], at[context + n :] = [x], [tau]
+            tell = at[:-1][-WINDOW:] if plan.kept else [told] * past.shape[1]
+            level = torch.full(past.shape[:2], applied, dtype=dtype)
+            shown = torch.cat((interpolate(past, eps, level), x[:, None]), 1)
+            tau_all = torch.tensor([*tell, tau], dtype=torch.float64)
+            return estimate(shown, tau_all)
+
+        frames.append(sample(one, noise[:, n], levels, straight=straight))
+    torch.testing.assert_close(found, torch.stack(frames, 1), rtol=rtol, atol=rtol)
+    assert torch.equal(found[:, :context], known)
+
+
+@given(schedules())
+def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
+    made: tuple[Schedule, int],
+) -> None:
+    schedule, steps = made
+    frames = schedule.levels.shape[1]
+    new = frames - schedule.context
+    noise, known, hidden = draws(new, schedule.context)
+    views: list[Pass] = []
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        views.append(view)
+        assert x.shape == (2, len(view.frames), *SHAPE)
+        # Whatever is said of frames that are not wanted must be of no effect.
+        return torch.where(view.wanted[:, None, None, None], x.tanh(), torch.nan)
+
+    out = roll(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)
+    assert bool(out.isfinite().all()) and torch.equal(out[:, : schedule.context], known)
+    read, moving = schedule.read(), schedule.moving()
+    for view in views:
+        assert torch.equal(view.frames, read[view.row].nonzero()[:, 0])
+        assert torch.equal(view.frames[view.wanted], moving[view.row].nonzero()[:, 0])
+        assert torch.equal(view.tau, schedule.levels[view.row, view.frames])
+        assert torch.equal(view.visible, schedule.visible[view.frames][:, view.frames])
+    spent = cost(schedule)
+    assert len(views) == pytest.approx(spent.calls * new)
+    assert sum(len(view.frames) for view in views) == pytest.approx(spent.recomputed * new)
+
+
+@given(schedules())
+def test_dynamic_context_is_clean_in_each_frames_last_step_whatever_moves_beside_it(
+    made: tuple[Schedule, int],
+) -> None:
+    schedule, steps = made
+    new = schedule.levels.shape[1] - schedule.context
+    plan = plan_context("dynamic", 0.4, steps)
+    path = [0.0, *schedule.levels[:, -1].unique().tolist()[1:]]  # the last entry, 1, has no step
+    noise, known, hidden = draws(new, schedule.context)
+    asked = torch.zeros(new + schedule.context, dtype=torch.int64)
+    state: dict[int, Tensor] = {}
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        now = schedule.levels[view.row, view.frames]
+        own = set(now[view.wanted].tolist())
+        ((applied, told),) = {plan.levels[plan.reads[path.index(tau)]] for tau in own}
+        finished = now == 1
+        assert bool((view.tau[finished] == told).all())
+        assert torch.equal(view.tau[~finished], now[~finished])
+        assert told == 1 or max(own) < path[-2]
+        asked[view.frames[view.wanted]] += 1
+        for place in finished.nonzero()[:, 0].tolist():
+            n = int(view.frames[place])
+            eps = hidden[:, n]
+            clean = (x[:, place] - (1 - applied) * eps) / applied
+            torch.testing.assert_close(clean, state.setdefault(n, clean))
+        return x.tanh()
+
+    roll(denoise, noise, known, schedule, plan, hidden)
+    assert asked.tolist() == [0] * schedule.context + [steps] * new
+
+
+@pytest.mark.parametrize("name", ["autoregressive", "pyramid:1", "chunked:2", "hierarchical:2"])
+def test_finished_frames_are_rounded_once_and_before_others_see_them(name: str) -> None:
+    steps, calls = 4, []
+    schedule = parse(name, 6, denoising_levels(steps, 1.0), context=2, window=4, causal=False)
+    noise, known, hidden = draws(6, 2)
+    known = known.round()
+
+    def finish(x: Tensor) -> Tensor:
+        calls.append(x.shape[1])
+        return x.round()
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        finished = x[:, view.tau == 1]
+        assert torch.equal(finished, finished.round())
+        return 3 * x.tanh()
+
+    plan = plan_context("clean", 0.0, steps)
+    out = roll(denoise, noise, known, schedule, plan, hidden, finish=finish)
+    assert torch.equal(out, out.round()) and sum(calls) == 6
+
+
+def test_inputs_are_left_as_they_are_and_a_plan_of_other_steps_is_refused() -> None:
+    schedule = autoregressive(3, denoising_levels(4, 1.0), context=1, window=2)
+    given_ = draws(3, 1)
+    kept = [part.clone() for part in given_]
+    noise, known, hidden = given_
+
+    def denoise(x: Tensor, view: Pass) -> Tensor:
+        return x.tanh()
+
+    roll(denoise, noise, known, schedule, plan_context("noised", 0.2, 4), hidden)
+    assert all(torch.equal(a, b) for a, b in zip(kept, given_, strict=True))
+    for steps in (3, 5):
+        with pytest.raises(AssertionError, match="denoising steps"):
+            roll(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)

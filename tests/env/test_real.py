@@ -1,0 +1,193 @@
+"""The real twin: the source game in the world's own spaces."""
+
+import dataclasses
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from toys.dynamics import install
+from toys.world import toy_card, toy_starts, toy_weights
+
+pytest.importorskip("minatar")
+
+from gymnasium.utils.env_checker import check_env
+
+from dfgym.env.env import DreamEnv
+from dfgym.env.real import RealEnv
+from dfgym.errors import ActionError, ConfigError, MissingPackageError, StateError, WorldError
+from dfgym.games.minatar import MinAtarEnv, palette
+from dfgym.world import bundle
+from dfgym.world.card import Actions, Frames, Source
+
+COLOURS = tuple(tuple(colour) for colour in palette(4).tolist())
+
+
+def world(folder, source=None, **changes):
+    card = toy_card(
+        frames=Frames(height=10, width=10, observation_scale=4, fps=12, palette=COLOURS),
+        **changes,
+    )
+    card = dataclasses.replace(card, source=dataclasses.replace(card.source, **(source or {})))
+    path = folder / card.name
+    bundle.write(path, card, toy_weights(card), toy_starts(card))
+    return path
+
+
+@pytest.fixture(scope="module")
+def breakout(tmp_path_factory):
+    return world(tmp_path_factory.mktemp("shelf"), {"kwargs": {"sticky_action_prob": 0.2}})
+
+
+def test_it_is_the_source_enlarged(breakout):
+    real, source = RealEnv(breakout), MinAtarEnv(sticky_action_prob=0.2)
+    assert real.observation_space.shape == (40, 40, 3) and real.action_space == gym.spaces.Discrete(
+        3
+    )
+    chance = np.random.default_rng(0)
+    seed = 4
+    for step in range(200):
+        if step % 50 == 0:
+            (ours, _), (theirs, _) = real.reset(seed=seed + step), source.reset(seed=seed + step)
+        else:
+            action = chance.integers(3)
+            ours, *ends, _ = real.step(action)
+            theirs, *expected, _ = source.step(action)
+            assert ends == expected
+            if ends[1]:
+                (ours, _), (theirs, _) = real.reset(), source.reset()
+        assert (ours == theirs.repeat(4, 0).repeat(4, 1)).all() and ours.dtype == np.uint8
+
+
+def test_checkers_and_rendering(breakout):
+    gym.register(
+        "DFTest/Real-v0",
+        "dfgym.env.real:RealEnv",
+        kwargs={"world": breakout},
+        max_episode_steps=20,
+    )
+    try:
+        env = gym.make("DFTest/Real-v0", render_mode="rgb_array")
+        check_env(env.unwrapped)
+        observation, _ = env.reset(seed=0)
+        assert env.render().shape == (260, 260, 3) and env.metadata["render_fps"] == 12
+        assert (env.render()[::26, ::26] == observation[::4, ::4]).all()
+        assert env.get_wrapper_attr("get_keys_to_action")() == {(ord("a"),): 1, (ord("d"),): 2}
+        env.close()
+        env.close()
+        stable = pytest.importorskip("stable_baselines3.common.env_checker")
+        stable.check_env(gym.make("DFTest/Real-v0"))
+    finally:
+        del gym.registry["DFTest/Real-v0"]
+
+
+def test_observations_share_no_memory(breakout):
+    env = RealEnv(breakout, render_mode="rgb_array")
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    first.fill(7)
+    rendered = env.render()
+    assert (rendered[::26, ::26] == kept[::4, ::4]).all()
+    rendered.fill(9)
+    assert (env.render()[::26, ::26] == kept[::4, ::4]).all()
+
+
+def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path):
+    pytest.importorskip("cv2")
+    path = world(tmp_path)
+    gym.register("DFTest-Large-v0", Large)
+    try:
+        frames = RealEnv(world(tmp_path / "large", {"env": "DFTest-Large-v0"})).reset(seed=3)[0]
+    finally:
+        del gym.registry["DFTest-Large-v0"]
+    assert (frames == RealEnv(path).reset(seed=3)[0]).all()
+
+
+class Large(gym.Wrapper):
+    """Breakout drawn 30 x 30, as another package might."""
+
+    def __init__(self):
+        super().__init__(MinAtarEnv())
+        self.observation_space = gym.spaces.Box(0, 255, (30, 30, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = self.env.reset(seed=seed)
+        return observation.repeat(3, 0).repeat(3, 1), info
+
+
+@pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, np.array([0, 1]), None, True, "1"])
+def test_an_invalid_action_is_refused(breakout, action):
+    env = RealEnv(breakout)
+    env.reset(seed=0)
+    with pytest.raises(ActionError, match=r"give an int from 0 to 2"):
+        env.step(action)
+
+
+def test_actions_of_any_integer_type(breakout):
+    env = RealEnv(breakout)
+    for action in (1, np.int8(1), np.uint64(1), np.array(1)):
+        env.reset(seed=0)
+        assert env.step(action)[0].shape == (40, 40, 3)
+
+
+def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(breakout, monkeypatch):
+    real = RealEnv(breakout, render_mode="rgb_array")
+    install(monkeypatch)
+    for env in (real, DreamEnv("toy-v0", render_mode="rgb_array")):
+        for call in (lambda env=env: env.step(0), env.render):
+            with pytest.raises(StateError, match=r"call reset\(\)"):
+                call()
+        env.reset(seed=0)
+        while not any(env.step(0)[2:4]):
+            pass
+        with pytest.raises(StateError, match="the episode has ended"):
+            env.step(0)
+        env.reset()
+        env.close()
+        for call in (lambda env=env: env.step(0), env.render, env.reset):
+            with pytest.raises(StateError, match="closed"):
+                call()
+
+
+@pytest.mark.parametrize("options", [{"start": "anywhere"}, {"x": 1}, [1], []])
+def test_reset_options_are_refused(breakout, options):
+    env = RealEnv(breakout)
+    env.reset(options={})
+    with pytest.raises(ConfigError, match="takes none"):
+        env.reset(seed=1, options=options)
+
+
+def test_no_picture_without_a_render_mode(breakout):
+    env = RealEnv(breakout)
+    env.reset()
+    with pytest.raises(ConfigError, match="render_mode is None"):
+        env.render()
+
+
+def test_a_twin_of_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DFGYM_WORLDS", str(tmp_path))
+    itself = {"env": "DFReal/toy-random-v0"}
+    with pytest.raises(WorldError, match="leads back to itself"):
+        RealEnv(world(tmp_path, itself))
+    other = world(tmp_path, {"env": "DFReal/toy-random-v0"}, name="toy-other-v0")
+    with pytest.raises(WorldError, match="leads back to itself"):
+        RealEnv(other)
+
+
+def test_errors(breakout, tmp_path, monkeypatch):
+    with pytest.raises(WorldError, match="no world 'nowhere-v0'"):
+        RealEnv("nowhere-v0")
+    with pytest.raises(ConfigError, match="'human' must be 'rgb_array' or None"):
+        RealEnv(breakout, render_mode="human")
+    two = Actions(n=2, meanings=("a", "b"), keys={})
+    with pytest.raises(WorldError, match=r"has 2 actions and its source .* 3"):
+        RealEnv(world(tmp_path / "two", actions=two))
+    unknown = Source("DFNone/Game-v0", {}, {}, "", "none")
+    with pytest.raises(ConfigError, match="'DFNone/Game-v0' with"):
+        RealEnv(world(tmp_path / "unknown", vars(unknown)))
+    path = world(tmp_path / "extra", {"extra": "minatar"})
+    monkeypatch.setitem(sys.modules, "minatar.environments.breakout", None)
+    message = r'the real game of toy-random-v0 needs .*pip install "dfgym\[minatar\]"'
+    with pytest.raises(MissingPackageError, match=message):
+        RealEnv(path)

@@ -1,0 +1,180 @@
+"""The whole measurement of a CartPole world: another player, other judges, short episodes."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from toys.world import toy_card, toy_weights
+
+pytest.importorskip("pygame")
+
+from dfgym.errors import ConfigError
+from dfgym.evaluation import drift as drifts
+from dfgym.evaluation import fidelity, moments, run, sections
+from dfgym.evaluation.motion import motion
+from dfgym.evaluation.rollout import Episode, RandomPolicy, Real, open_real, players, roll
+from dfgym.games import cartpole_judge as judge
+from dfgym.games.cartpole import CartPolePolicy
+from dfgym.world import bundle
+from dfgym.world.card import Actions, Card, Frames, Model, Source
+from dfgym.world.card import Episode as Limit
+from dfgym.world.dynamics import Dynamics
+
+SIDE = 32
+
+
+def cartpole_card(**changes: object) -> Card:
+    parts = {
+        "name": "toy-cartpole-v0",
+        "source": Source("CartPole-v1", {}, {}, "cartpole", "MIT"),
+        "frames": Frames(SIDE, SIDE, 1, 50, ()),
+        "actions": Actions(2, ("left", "right"), {}),
+        "model": Model(dim=16, depth=1, heads=2, patch=8, window=4),
+        "episode": Limit(max_steps=500),
+    }
+    return toy_card(**(parts | changes))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Random weights, and starts of the real game."""
+    card = cartpole_card()
+    rolled = roll(Real(card, 2), [RandomPolicy(2, i) for i in range(2)], 60, 20)
+    lengths = [len(episode.frames) for episode in rolled]
+    starts = bundle.Starts(
+        np.concatenate([episode.frames for episode in rolled]),
+        np.concatenate([np.append(episode.actions, 0) for episode in rolled]),
+        np.cumsum([0, *lengths]),
+        np.array([episode.seed for episode in rolled]),
+    )
+    path = tmp_path_factory.mktemp("worlds") / card.name
+    bundle.write(path, card, toy_weights(card), starts)
+    return path
+
+
+def make_of(path: Path):
+    loaded = bundle.load(path)
+    return lambda rows: Dynamics(loaded, rows, device="cpu", denoising_steps=1)
+
+
+def test_the_scripted_player_plays():
+    first, second = players(cartpole_card(), 2, 0.1, seed=3)
+    assert isinstance(first, CartPolePolicy) and first.epsilon == 0.1
+    assert first.random.random() != second.random.random()
+    other = cartpole_card(source=Source("Acrobot-v1", {}, {}, "", "MIT"))
+    assert isinstance(players(other, 1, 0.1)[0], RandomPolicy)
+
+
+def test_horizons_beyond_every_episode_are_left_out(world: Path):
+    card = cartpole_card(episode=Limit(max_steps=24))  # shorter than any player's fall
+    found = fidelity.horizon(make_of(world), card, 6, (1, 4, 16, 64))
+    assert found["horizons"][:2] == [1, 4] and 64 not in found["horizons"]
+    assert found["moments"] == sorted(found["moments"], reverse=True) and found["moments"][0] == 6
+    assert all(len(found[name]["psnr"]) == len(found["horizons"]) for name in ("dream", "copy"))
+    assert "real" not in found
+    with pytest.raises(ConfigError, match=r"horizons \(64,\): .* cut after 24"):
+        fidelity.horizon(make_of(world), card, 6, (64,))
+
+
+def test_real_episodes_are_cut_at_the_cards_limit():
+    chosen = moments.draw(cartpole_card(episode=Limit(max_steps=30)), 5, 0.0, 1, least=80)
+    assert max(len(moment.episode) for moment in chosen) == 30
+    assert not moments.can_redraw(open_real(cartpole_card()))
+
+
+def test_drift_tells_a_dream_from_the_drawing(world: Path, monkeypatch):
+    monkeypatch.setattr(drifts, "JUDGED", 20)
+    found = drifts.drift(make_of(world), cartpole_card(), frames=60, rows=2, blocks=3)
+    assert all(len(found[name]["drawn_error"]) == 3 for name in ("dream", "real"))
+    assert max(found["real"]["drawn_error"]) < 4 < min(found["dream"]["drawn_error"])
+    assert "illegal_per_1000" not in found["real"]
+    assert "difference from the real game" in sections.drift(found)
+    for name in ("dream", "real"):
+        del found[name]["drawn_error"]
+    assert "difference from the real game" not in sections.drift(found)
+
+
+def test_drawn_errors_are_each_blocks_own():
+    """Two pieces of white frames, one of black ones; a piece shorter than the stride counts."""
+    frames = np.zeros((10, SIDE, SIDE, 3), np.uint8)
+    frames[:6] = 255
+    zeros = np.zeros(9)
+    episode = Episode(frames, zeros.astype(int), zeros, zeros > 0, 0, 0)
+    pieces = [(episode, 0, 0, 1), (episode, 0, 1, 5), (episode, 1, 5, 9)]
+    bright, dark = drifts._drawn_errors(pieces, stride=3)
+    assert bright < 60 and dark > 200
+
+
+class Replay:
+    """Dynamics that know the recording, and go on from any past at a multiple of its pace."""
+
+    def __init__(self, starts: bundle.Starts, pace: int):
+        self.frames, self.pace = starts.frames, pace
+
+    def reset(self, rows, seeds, contexts):
+        self.at = [
+            next(
+                i
+                for i in range(len(past) - 1, len(self.frames))
+                if np.array_equal(self.frames[i + 1 - len(past) : i + 1], past)
+            )
+            for past, _ in contexts
+        ]
+
+    def step(self, actions):
+        self.at = [min(i + self.pace, len(self.frames) - 1) for i in self.at]
+        return SimpleNamespace(frames=self.frames[self.at])
+
+
+@pytest.mark.parametrize("pace", [0, 1, 2])
+def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
+    """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
+    source, n = judge._open((64, 64)), 24
+    states = np.stack([np.linspace(-1, 1, n), np.linspace(-0.2, 0.2, n)], 1)
+    frames = np.stack([judge._draw(source, state) for state in states])
+    none = np.zeros(n, np.int64)
+    starts = bundle.Starts(frames, none, np.array([0, n]), none[:1])
+    found = motion(lambda rows: Replay(starts, pace), starts, window=2, count=4)
+    reached = [h for h in found["horizons"] if h <= 10]
+    assert found["horizons"] == [1, 5, 10, 20] and found["starts"][0] == 3
+    for name, step, eye in (
+        ("position", 2 / (n - 1), 0.02),
+        ("angle", np.degrees(0.4 / (n - 1)), 0.5),
+    ):
+        for i, horizon in enumerate(reached):
+            way = horizon * step
+            assert found[name]["moved"][i] == pytest.approx(way, abs=eye)
+            assert found[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
+        assert found[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
+    assert "Motion" in sections.motion(found)
+    short = bundle.Starts(frames[:2], none[:2], np.array([0, 2]), none[:1])
+    with pytest.raises(
+        ConfigError, match="no start has a past of 2 frames and one to compare with"
+    ):
+        motion(lambda rows: Replay(short, pace), short, window=2)
+
+
+def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Path, monkeypatch):
+    # For time: the real game takes 2 ms to draw a frame.
+    monkeypatch.setattr(fidelity, "horizon", partial(fidelity.horizon, horizons=(1, 8)))
+    monkeypatch.setattr(drifts, "JUDGED", 4)
+    monkeypatch.setattr(run, "drift", lambda make, card, frames: drifts.drift(make, card, 50))
+    monkeypatch.setattr(run, "FILM", 50)
+    found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    assert len(found["drift"]["dream"]["drawn_error"]) == 10
+    assert found["motion"]["horizons"] == [1, 5, 10]
+    assert "legal transitions" in found["absent"]
+    html = (tmp_path / "evaluation.html").read_text()
+    assert "difference from the real game" in html and "<h2>Motion" in html
+
+    def short(*_):
+        raise ConfigError("no start is long enough")
+
+    monkeypatch.setattr(run, "motion", short)
+    found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    assert "motion" not in found and found["absent"]["motion"] == "no start is long enough"

@@ -1,0 +1,184 @@
+"""A mixture of outcomes: one draw decides all cells together, and by the right odds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dfgym.diffusion import noise
+from dfgym.diffusion.forcing import force
+from dfgym.errors import WorldError
+from dfgym.model import Transformer, build
+from dfgym.model.transformer import Picture
+from dfgym.train.loss import frame_loss, losses
+from dfgym.world.bundle import World
+from dfgym.world.card import Frames, Model, Sampler
+from dfgym.world.dynamics import Dynamics
+from toys.world import toy_card, toy_starts, toy_weights
+
+OUTCOMES = 3
+
+
+def said(n: int, m: int, seed: int = 0) -> Picture:
+    """What a network might say of `n` frames of 2 x 2 cells in three colours."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(n, m, 2, 2, 3, generator=generator)
+    odds = torch.randn(n, m, generator=generator).log_softmax(-1)
+    return Picture(scores, odds, categorical=True)
+
+
+def coloured(cells: Tensor) -> Tensor:
+    """Encoded frames of the colours of cells."""
+    return F.one_hot(cells, 3).float() * 2 - 1
+
+
+@given(st.integers(1, 5), st.integers(0, 2**31))
+def test_the_loss_is_the_negative_logarithm_of_the_frames_probability(m: int, seed: int) -> None:
+    """Summed up over all 81 frames of 2 x 2 cells, what it stands for is 1."""
+    cells = torch.cartesian_prod(*4 * [torch.arange(3)]).view(81, 2, 2)
+    picture = said(1, m, seed)
+    loss = frame_loss(
+        picture.scores.expand(81, -1, -1, -1, -1)[None],
+        picture.odds.expand(81, -1)[None],
+        coloured(cells)[None],
+        categorical=True,
+    )[0]
+    torch.testing.assert_close(loss.neg().exp().sum(), torch.ones(()))
+    if m == 1:
+        logits = picture.scores[0, 0].expand(81, -1, -1, -1).permute(0, 3, 1, 2)
+        plain = F.cross_entropy(logits, cells, reduction="none").sum((1, 2))
+        torch.testing.assert_close(loss, plain)
+    mean = (loss.neg().exp()[:, None, None, None] * coloured(cells)).sum(0)
+    torch.testing.assert_close(picture.estimate[0], mean, rtol=0, atol=1e-5)
+
+
+def test_outcomes_are_drawn_by_their_odds_and_whole() -> None:
+    n = 4000
+    one = said(1, OUTCOMES)
+    odds = torch.tensor([0.5, 0.0, 0.5]).log()  # the second never
+    many = Picture(one.scores.expand(n, -1, -1, -1, -1), odds.expand(n, -1), categorical=True)
+    drawn = many.draw((torch.arange(n) / n).double())
+    own = one.scores[0].softmax(-1) * 2 - 1
+    first, second = (drawn == own[0]).all((1, 2, 3)), (drawn == own[2]).all((1, 2, 3))
+    assert first.sum() == n // 2 and second.sum() == n // 2
+    alone = said(5, 1)
+    assert torch.equal(alone.draw(torch.zeros(5)), alone.estimate)
+    odds = torch.tensor([[1 - 2**-20, 0.0, 0.0]]).log()  # rounded: they sum to less than 1
+    last = Picture(one.scores, odds, True)
+    assert torch.equal(last.draw(torch.tensor([1 - 2**-24])), own[:1])
+
+
+def coins(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Frames whose two ends show one coin: tails (1) three times in four, else heads (2)."""
+    side = (torch.rand(shape, generator=generator) < 0.25).long() + 1
+    cells = torch.zeros(*shape, 4, 4, dtype=torch.int64)
+    cells[..., 0, 0] = cells[..., 3, 3] = side
+    return cells
+
+
+def learned(mixture: int, steps: int) -> World:
+    """A world of coins, trained for seconds."""
+    card = toy_card(
+        frames=Frames(4, 4, 1, 15, toy_card().frames.palette),
+        model=Model(16, 1, heads=2, patch=2, window=2, mixture=mixture),
+        sampler=Sampler(1, 1.0, "clean", 0.0),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)  # some leave the saddle, where all outcomes are one, only later
+        network = build(card)
+    assert isinstance(network, Transformer)
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=0)
+    b, t = 32, 4
+    nothing = torch.zeros(b, t, dtype=torch.int64)
+    for _ in range(steps):
+        clean = coloured(coins((b, t), generator))
+        forced = force(
+            clean, nothing, nothing, window=2, shift=1.0, generator=generator, noise_share=0.9
+        )
+        ones = torch.ones(b, t, dtype=torch.bool)
+        found = losses(network, forced, clean, nothing, ~ones, ones, categorical=True)
+        optimizer.zero_grad()
+        found.total.backward()
+        optimizer.step()
+    weights = {name: value.detach() for name, value in network.state_dict().items()}
+    return World(card, "", Path(), weights, toy_starts(card))
+
+
+def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the two ends show heads, `(steps, rows, 2)`, and the uncertainty."""
+    rows, steps = 64, 40
+    dynamics = Dynamics(world, rows, device="cpu", denoising_steps=denoising_steps)
+    frame = np.full((1, 4, 4, 3), world.card.frames.palette[0], np.uint8)
+    past = [(frame, np.zeros(0, np.int64))] * rows
+    dynamics.reset(np.arange(rows), np.arange(rows), past)
+    made = [dynamics.step(np.zeros(rows, np.int64)) for _ in range(steps)]
+    heads = np.array(world.card.frames.palette[2])
+    ends = np.stack([step.frames[:, (0, 3), (0, 3)] for step in made])
+    return (ends == heads).all(-1), np.stack([step.uncertainty for step in made])
+
+
+def test_a_coin_is_tossed_once_for_all_cells() -> None:
+    world = learned(OUTCOMES, 300)
+    for denoising_steps in (1, 2, 4):
+        heads, uncertainty = flips(world, denoising_steps)
+        assert (heads[..., 0] == heads[..., 1]).mean() > 0.99, "both ends show one coin"
+        n = heads[..., 0].size
+        assert abs(heads[..., 0].mean() - 0.25) < 5 * (0.25 * 0.75 / n) ** 0.5 + 0.03
+        assert uncertainty[heads[..., 0]].mean() > 1.5 * uncertainty[~heads[..., 0]].mean() > 0
+    plain, _ = flips(learned(1, 150))
+    assert not plain.any(), "the mean of all outcomes is rounded to tails"
+
+
+def test_a_row_draws_its_outcome_whatever_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
+    world = World(card, "", Path(), toy_weights(card), toy_starts(card))
+    past = [world.starts.episode(0)]
+
+    def frames(seeds: list[int]) -> np.ndarray:
+        dynamics = Dynamics(world, len(seeds), device="cpu")
+        dynamics.reset(np.arange(len(seeds)), np.array(seeds), past * len(seeds))
+        return np.stack([dynamics.step(np.ones(len(seeds), np.int64)).frames for _ in range(6)])
+
+    assert np.array_equal(frames([5, 7, 9])[:, 1], frames([8, 7, 3])[:, 1])
+    drawn = frames([5, 7])
+    monkeypatch.setattr(noise, "uniform", lambda seeds, _, __, n: torch.zeros(len(seeds), n))
+    assert not np.array_equal(frames([5, 7]), drawn), "it is chance that decides"
+    monkeypatch.undo()
+    assert not np.array_equal(frames([5, 7])[:, 0], frames([5, 7])[:, 1])
+
+
+@pytest.mark.parametrize(("mode", "draws"), [("clean", 4), ("kept", 3)])
+def test_a_pass_that_is_kept_is_not_drawn_from(
+    mode: str, draws: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rings, reward and end would be those of another outcome."""
+    card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
+    world = World(card, "", Path(), toy_weights(card), toy_starts(card))
+    dynamics = Dynamics(world, 1, device="cpu", denoising_steps=4, context_mode=mode)
+    dynamics.reset(np.arange(1), np.arange(1), [world.starts.episode(0)])
+    drawn, draw = [], Picture.draw
+    monkeypatch.setattr(Picture, "draw", lambda self, chance: drawn.append(1) or draw(self, chance))
+    dynamics.step(np.zeros(1, np.int64))
+    assert len(drawn) == draws
+
+
+def test_outcomes_are_told_apart_of_colours_alone_and_in_bounds() -> None:
+    model = Model(16, 1, heads=2, patch=2, window=4, mixture=2)
+    with pytest.raises(WorldError, match=r"model.mixture = 2: must be 1 where .* no colours"):
+        toy_card(model=model, frames=Frames(8, 8, 1, 15, ()))
+    with pytest.raises(WorldError, match=r"model.shortcut = 4: needs target 'x' and mixture 1"):
+        dataclasses.replace(model, shortcut=4)
+    for mixture in (0, 65):
+        with pytest.raises(WorldError, match=rf"model.mixture = {mixture}: must be 1 to 64"):
+            dataclasses.replace(model, mixture=mixture)

@@ -1,0 +1,196 @@
+"""The network: cached passes equal recomputed ones, nothing looks ahead, levels are its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from dfgym import model
+from dfgym.diffusion.context import CONTEXT_MODES, plan_context
+from dfgym.diffusion.forcing import force, visibility
+from dfgym.diffusion.path import interpolate
+from dfgym.errors import ConfigError
+from dfgym.model import Transformer, TransformerConfig
+from dfgym.train.loss import losses
+from dfgym.world.card import Model
+from toys.world import tensors, toy_card, toy_weights
+
+WINDOW = 4
+SHORTCUT = 8
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def network(request: pytest.FixtureRequest) -> Transformer:
+    model_ = Model(16, request.param, heads=2, patch=2, window=WINDOW, shortcut=SHORTCUT)
+    card = toy_card(model=model_)
+    built = model.build(card)
+    assert isinstance(built, Transformer)
+    built.load_state_dict(toy_weights(card))
+    return built.eval().requires_grad_(False)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator)
+
+
+def full(t: int) -> Tensor:
+    """Everybody sees the window and itself."""
+    index = torch.arange(t)
+    age = index[:, None] - index
+    return ((age >= 0) & (age <= WINDOW))[None]
+
+
+@pytest.mark.parametrize("mode", CONTEXT_MODES)
+def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_window_rolls(
+    network: Transformer, mode: str
+) -> None:
+    """Recomputed: the whole history at once, each frame seeing its window as its ring does."""
+    b, t, steps = 2, 3 * WINDOW, 3
+    plan = plan_context(mode, 0.3, steps)
+    clean, eps, noisy = (random(b, t, 8, 8, 3, seed=s) for s in range(3))
+    actions = torch.randint(0, 3, (b, t), generator=torch.Generator().manual_seed(0))
+    rings = [network.empty_rings(b) for _ in plan.levels]
+    taus = [0.0, 0.3, 0.6]
+    shown = [interpolate(clean, eps, torch.tensor(applied)) for applied, _ in plan.levels]
+    for now in range(t):
+        place = network.now(torch.full((b,), now))
+        for i, tau in enumerate(taus):
+            level = plan.reads[i]
+            told = torch.full((b, now + 1), plan.levels[level][1])
+            told[:, -1] = tau
+            sequence = torch.cat((shown[level][:, :now], noisy[:, now : now + 1]), 1)
+            times = torch.arange(now + 1).expand(b, -1)
+            jump = torch.zeros_like(times)
+            jump[:, -1] = i
+            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1), jump)
+            tokens = network.step(
+                noisy[:, now], network.told(tau, i), actions[:, now], place, rings[level]
+            )
+            cached = (*network.picture(tokens)[:2], *network.outcome(tokens))
+            for whole, one in zip(tensors(seen), cached, strict=True):
+                torch.testing.assert_close(whole[:, -1], one, rtol=0, atol=3e-5)
+        for (_, told_tau), ring, frames in zip(plan.levels, rings, shown, strict=True):
+            network.step(frames[:, now], network.told(told_tau), actions[:, now], place, ring)
+
+
+def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Transformer) -> None:
+    t = 8
+    frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
+    actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
+    jump = torch.zeros_like(time)
+    before = network(frames, tau, actions, time, full(t), jump).picture.scores
+    changed = frames.clone()
+    changed[:, 5] += 1
+    after = network(changed, tau, actions, time, full(t), jump).picture.scores
+    assert torch.equal(before[:, :5], after[:, :5])
+    assert not torch.equal(before[:, 5], after[:, 5]) and not torch.equal(before[:, 6], after[:, 6])
+
+    segment = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1, 1]])
+    mask = visibility(segment, WINDOW)[0]
+    n = segment.shape[1]
+    context, target = mask[:n], mask[n:]
+    assert not context[:, n:].any(), "contexts see contexts only"
+    assert torch.equal(target[:, n:], torch.eye(n, dtype=torch.bool)), "a target sees itself"
+    assert target[4, :n].nonzero().flatten().tolist() == [3]
+    assert target[8, :n].nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert context[8, :n].nonzero().flatten().tolist() == [4, 5, 6, 7, 8]
+    assert not target[3, :n].any(), "an episode's first frame has no past"
+
+
+def test_training_layout_equals_a_denoising_pass_over_committed_frames(
+    network: Transformer,
+) -> None:
+    b, t = 1, 7
+    generator = torch.Generator().manual_seed(3)
+    clean = random(b, t, 8, 8, 3)
+    actions = torch.randint(0, 3, (b, t), generator=generator)
+    segment = torch.zeros(b, t)
+    forced = force(
+        clean,
+        actions,
+        segment,
+        window=WINDOW,
+        shift=1.0,
+        generator=generator,
+        shortcut=SHORTCUT,
+        jumping=b,
+    )
+    assert (forced.jump[:, t:] > 0).all() and not forced.jump[:, :t].any()
+    whole = network(*forced)
+    rings = network.empty_rings(b)
+    for now in range(t):
+        place = network.now(torch.full((b,), now))
+        for copy in (t + now, now):  # the target, then the commit
+            told = network.told(float(forced.tau[0, copy]), int(forced.jump[0, copy]))
+            tokens = network.step(forced.frames[:, copy], told, actions[:, now], place, rings)
+            scores = network.picture(tokens).scores
+            torch.testing.assert_close(whole.picture.scores[:, copy], scores, rtol=0, atol=3e-5)
+
+
+def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
+    frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
+    actions, time, jump = torch.tensor([[3, 1]]), torch.arange(2)[None], torch.tensor([[0, 1]])
+    base = network(frames, tau, actions, time, full(2), jump).picture.estimate[:, 1]
+    for other in (
+        network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2), jump),
+        network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2), jump),
+        network(frames, tau, torch.tensor([[3, 2]]), time, full(2), jump),
+        network(frames, tau, actions, time, full(2), jump + 1),
+        network(frames, tau, actions, time, full(2), jump * 0),
+    ):
+        assert (other.picture.estimate[:, 1] - base).abs().max() > 1e-3
+
+
+def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transformer) -> None:
+    clean = torch.nn.functional.one_hot(torch.zeros(1, 3, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
+    generator = torch.Generator().manual_seed(0)
+    forced = force(
+        clean,
+        torch.zeros(1, 3, dtype=torch.int64),
+        torch.zeros(1, 3),
+        window=WINDOW,
+        shift=1.0,
+        generator=generator,
+    )
+    tau = forced.tau.clone()
+    tau[:, :3] = torch.tensor([1.0, 0.5, 1.0])
+    forced = forced._replace(tau=tau)
+    valid = torch.tensor([[False, True, True]])
+
+    def heads(rewards: list[int], ends: list[bool]) -> tuple[float, float]:
+        found = losses(
+            network,
+            forced,
+            clean,
+            torch.tensor([rewards]),
+            torch.tensor([ends]),
+            valid,
+            categorical=True,
+        )
+        return found.reward.item(), found.termination.item()
+
+    base = heads([0, 0, 0], [False] * 3)
+    assert heads([1, 1, 0], [True, True, False]) == base, "unknown, or too noisy"
+    changed = heads([0, 0, 1], [False, False, True])
+    assert changed[0] != base[0] and changed[1] != base[1]
+
+
+@pytest.mark.parametrize("wrong", [{"patch": 3}, {"dim": 18, "heads": 4}, {"dim": 6, "heads": 2}])
+def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
+    sizes = {"height": 8, "width": 8, "channels": 3, "actions": 3, "rewards": 2, **wrong}
+    with pytest.raises(ConfigError, match="must"):
+        TransformerConfig(categorical=True, **sizes)
+
+
+def test_the_first_environment_does_not_wait_for_the_compiler() -> None:
+    script = (
+        "import sys, gymnasium, dfgym\n"
+        "env = gymnasium.make('DFWorld-v0'); env.reset(seed=0); env.step(0)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

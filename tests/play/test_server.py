@@ -1,0 +1,294 @@
+"""The player's server over real sockets: who may come in, and where it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import aiohttp.web
+import pytest
+
+from dfgym import cli
+from dfgym.errors import ConfigError
+from dfgym.play import server
+from dfgym.play.command import Serve
+from dfgym.play.server import Door, Server
+from toys.page import PATIENCE, TOKEN, Here, Page
+
+# --- Who may come in ------------------------------------------------------------------------------
+
+
+def test_the_page_and_its_headers(play: Callable[..., None]) -> None:
+    async def test(here: Here) -> None:
+        nonces = set()
+        for _ in range(2):
+            status, text, headers = await here.get(f"/?token={TOKEN}")
+            assert status == 200 and text.lower().startswith("<!doctype html>")
+            assert "{{NONCE}}" not in text
+            policy = headers["Content-Security-Policy"]
+            nonce = policy.split("script-src 'nonce-")[1].split("'")[0]
+            nonces.add(nonce)
+            assert f"style-src 'nonce-{nonce}'" in policy and "default-src 'none'" in policy
+            assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert headers["Cache-Control"] == "no-store"
+            assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert len(nonces) == 2
+
+    play(test)
+
+
+@pytest.mark.parametrize("path", ["/", "/socket", "/save/gif", "/nowhere"])
+def test_nobody_comes_in_without_the_token(path: str, play: Callable[..., None]) -> None:
+    async def test(here: Here) -> None:
+        ours = {"Origin": here.base}
+        for query in ("", "?token=", "?token=wrong", "?token=%C3%A4", f"?Token={TOKEN}"):
+            status, text, headers = await here.get(path + query, **ours)
+            assert status == 401 and "address that `dfgym play` printed" in text
+            assert "script-src" in headers["Content-Security-Policy"]
+
+    play(test)
+
+
+@pytest.mark.parametrize("path", ["/", "/socket", "/save/gif", "/nowhere"])
+def test_foreign_pages_and_names_are_refused(path: str, play: Callable[..., None]) -> None:
+    async def test(here: Here) -> None:
+        path_and_token = f"{path}?token={TOKEN}"
+        strange = ["http://evil.example", "null", f"{here.base}.evil.example", "http://[", ""]
+        for origin in [*strange, "http://127.0.0.1:1", here.base.replace("http", "ws")]:
+            status, text, _ = await here.get(path_and_token, Origin=origin)
+            assert status == 403 and "another page" in text
+        for host in ("evil.example", f"evil.example:{here.port}", "127.0.0.1", "127.0.0.1:1"):
+            status, text, _ = await here.get(path_and_token, Host=host)
+            assert status == 403 and "this server is" in text
+
+    play(test)
+
+
+def test_a_socket_needs_its_page(play: Callable[..., None]) -> None:
+    async def test(here: Here) -> None:
+        status, text, _ = await here.get(f"/socket?token={TOKEN}")
+        assert status == 403 and "which page" in text
+        for origin in (None, "http://evil.example"):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await here.client.ws_connect(f"{here.base}/socket?token={TOKEN}", origin=origin)
+            assert refused.value.status == 403
+        status, text, _ = await here.get(f"/socket?token={TOKEN}", Origin=here.base)
+        assert status == 400  # our page, but no WebSocket
+
+    play(test)
+
+
+def test_there_is_nothing_else(play: Callable[..., None]) -> None:
+    async def test(here: Here) -> None:
+        for path in ("/page.html", "/save", "/save/exe", "/save/%2e%2e%2fetc", "/socket/", "//"):
+            status, text, _ = await here.get(f"{path}?token={TOKEN}&session=x")
+            assert status == 404 and text.strip()
+        async with here.client.post(f"{here.base}/?token={TOKEN}", data=b"x" * 10_000) as answer:
+            assert answer.status == 405
+
+    play(test)
+
+
+def test_who_says_nothing_is_hung_up_on(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_LINES", 3)
+    monkeypatch.setattr(server, "QUIET_S", 3.0)
+
+    async def test(here: Here) -> None:
+        listener = Serve().listen()
+        port = listener.getsockname()[1]
+        app = Server(Door(Serve().hosts(port), TOKEN), here.server._make, 4).app()
+        async with server.serving(app, listener):
+            lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            lines[0][1].write(b"GET / HT")
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+            assert not any(line[0].at_eof() for line in lines)
+            for line in lines:
+                assert await asyncio.wait_for(line[0].read(), PATIENCE) == b""
+            for each in (writer, *(line[1] for line in lines)):
+                each.close()
+            async with here.client.get(f"http://127.0.0.1:{port}/?token={TOKEN}") as answer:
+                assert answer.status == 200
+
+    play(test)
+
+
+def test_what_is_no_request_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+    async def test() -> None:
+        listener = Serve().listen()
+        port = listener.getsockname()[1]
+        app = Server(Door(Serve().hosts(port), TOKEN), lambda: pytest.fail("no game"), 4).app()
+        async with server.serving(app, listener):
+            for said in (b"GET /?token=%s HTTP/9\r\n\r\n", b"\x16\x03 %s\r\n\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(said % TOKEN.encode())
+                answer = await asyncio.wait_for(reader.read(), PATIENCE)
+                assert answer.startswith(b"HTTP/1.") and b" 400 " in answer
+                assert b"no request" in answer and TOKEN.encode() not in answer
+                writer.close()
+
+    asyncio.run(test())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_page_gone_before_its_socket_is_no_error(
+    play: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prepare = aiohttp.web.WebSocketResponse.prepare
+
+    async def late(self: Any, request: Any) -> Any:
+        request.transport.abort()
+        await asyncio.sleep(0.05)
+        return await prepare(self, request)
+
+    async def test(here: Here) -> None:
+        monkeypatch.setattr(aiohttp.web.WebSocketResponse, "prepare", late)
+        with pytest.raises(aiohttp.ClientError):
+            async with here.page():
+                pass
+        await asyncio.sleep(0.2)
+
+    play(test)
+    assert not caplog.records
+
+
+# --- Where it is served ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "hosts"),
+    [
+        ({}, {"127.0.0.1:80", "localhost:80"}),
+        ({"host": "::1"}, {"[::1]:80", "localhost:80"}),
+        ({"host": "192.168.0.9"}, {"192.168.0.9:80"}),
+        (
+            {"host": "0.0.0.0", "allow_host": ("Game.example",)},
+            {"game.example:80", "game.example"},
+        ),
+    ],
+)
+def test_only_named_hosts_are_served(flags: dict[str, Any], hosts: set[str]) -> None:
+    assert Serve(**flags).hosts(80) == hosts
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"host": "0.0.0.0"}, "--allow-host"),
+        ({"host": "::"}, "--allow-host"),
+        ({"host": ""}, "--allow-host"),
+        ({"port": 70_000}, "port is 70000"),
+        ({"max_connections": 0}, "max-connections is 0"),
+    ],
+)
+def test_what_cannot_be_served(flags: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Serve(**flags)
+
+
+def test_a_port_in_use_is_told() -> None:
+    with Serve().listen() as first, pytest.raises(ConfigError, match="another --port"):
+        Serve(port=first.getsockname()[1]).listen()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["play", "nowhere-v0"], "nowhere-v0"),
+        (["watch", "nobody"], "'nobody' is unknown"),
+        (["watch", "scripted:0"], "no scripted player for 'toy-calm-v0'"),
+        (["watch", "sb3:ppo:nowhere.zip"], "there is no file nowhere.zip"),
+        (["play", "--denoising-steps", "0"], "denoising_steps is 0"),
+        (["play", "--context-mode", "noised"], "give context_noise too"),
+        (["play", "--device", "abacus"], "'abacus'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], told: str, calm_world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [] if "nowhere-v0" in arguments else [str(calm_world)]
+    at = 2 if arguments[0] == "watch" else 1
+    given = [*arguments[:at], *where, *arguments[at:], "--no-open"]
+    assert cli.main(given) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("dfgym: error: ") and printed.count("\n") == 1
+    assert told in printed
+
+
+def test_without_aiohttp_its_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert cli.main(["play", "--no-open"]) == 2
+    assert 'pip install "dfgym[play]"' in capsys.readouterr().err
+
+
+def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
+    command = [sys.executable, "-m", "dfgym.cli", "play", str(calm_world), "--no-open"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        url = process.stdout.readline().strip()
+        base, token = url.split("/?token=")
+        assert base.startswith("http://127.0.0.1:") and len(token) == 32
+
+        async def look() -> None:
+            async with aiohttp.ClientSession() as client:
+                address = f"{base}/socket?token={token}"
+                async with client.ws_connect(address, origin=base) as socket:
+                    page = Page(socket)
+                    shown = (await page.frame())["pictures"][0]
+                    assert shown.shape == (8, 8, 3)
+                    process.send_signal(signal.SIGINT)
+                    assert await page.closed() == 1001
+
+        try:
+            asyncio.run(look())
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_browser_holds_up_nothing_and_is_not_told_the_token_where_all_can_read_it(
+    calm_world: Path, tmp_path: Path
+) -> None:
+    browser, number = tmp_path / "browser", tmp_path / "number"
+    browser.write_text(
+        f"#!/bin/sh\necho $$ $1 > {number}.new; mv {number}.new {number}\nexec sleep 600\n"
+    )
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "dfgym.cli", "play", str(calm_world)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            assert "token" in url
+            while not number.exists():
+                time.sleep(0.01)
+            opened = Path(number.read_text().split()[1].removeprefix("file://"))
+            assert url in opened.read_text() and opened.parent.stat().st_mode & 0o777 == 0o700
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0 and not opened.exists()
+        finally:
+            process.kill()
+            os.kill(int(number.read_text().split()[0]), signal.SIGKILL)  # it is still there

@@ -1,0 +1,1 @@
+"""Toys that tests share: small games, worlds, a server, a browser."""

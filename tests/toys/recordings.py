@@ -1,0 +1,28 @@
+"""Small recordings of no game at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dfgym.data.store import EpisodeStore
+
+META = {"env": "Test-v0", "frame_shape": [4, 5, 3], "actions": 3}
+
+
+def episode(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    chance = np.random.default_rng([frames, seed])
+    return (
+        chance.integers(0, 256, (frames, 4, 5, 3), np.uint8),
+        chance.integers(0, 3, frames - 1),
+        chance.normal(size=frames - 1).astype(np.float32),
+    )
+
+
+def fill(path: Path, lengths: tuple[int, ...] = (2, 7, 4)) -> EpisodeStore:
+    with EpisodeStore.create(path, META) as store:
+        for index, length in enumerate(lengths):
+            ended = index % 2 == 0
+            store.append(*episode(length), ended, not ended, seed=index, policy="random")
+    return store

@@ -1,0 +1,44 @@
+"""Playing an environment to a hash, here and in a fresh process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def play(env: Any, steps: int) -> str:
+    """Step with fixed actions, resetting at each end; returns a hash of all that came."""
+    actions = np.random.default_rng(0)
+    digest = hashlib.sha256()
+    for _ in range(steps):
+        came = env.step(int(actions.integers(env.action_space.n)))
+        digest.update(came[0].tobytes() + repr(came[1:]).encode())
+        if came[2] or came[3]:
+            observation, info = env.reset()
+            digest.update(observation.tobytes() + repr(info).encode())
+    return digest.hexdigest()
+
+
+def play_batch(env: Any, steps: int) -> list[Any]:
+    """Step a batch with fixed actions; returns all that came."""
+    actions = np.random.default_rng(1).integers(3, size=(steps, env.num_envs))
+    return [env.step(row) for row in actions]
+
+
+def run(script: str, *arguments: object) -> str:
+    """Run a script that may import this module in a fresh process; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

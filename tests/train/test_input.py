@@ -1,0 +1,170 @@
+"""Training refuses damaged and foreign runs and data, and stops where it diverges, with reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save
+from torch import Tensor
+
+from dfgym.data.lock import take_lock
+from dfgym.errors import ConfigError, DataError
+from dfgym.files import write_json
+from dfgym.train import loop
+from dfgym.train.checkpoint import FILE, read_checkpoint
+from dfgym.train.config import to_plain
+from dfgym.train.loop import train
+from dfgym.train.loss import Losses
+from dfgym.train.observe import LOG_FILE
+from dfgym.train.pack import pack
+from toys import walk as toy_walk
+from toys.walk import tiny
+
+
+@pytest.fixture
+def walks(tmp_path: Path) -> Path:
+    return toy_walk.record(tmp_path / "walk", episodes=30)
+
+
+def rewrite(run: Path, tensors: dict[str, Tensor], step: int, config: dict[str, object]) -> None:
+    metadata = {"step": str(step), "config": json.dumps(config)}
+    (run / FILE).write_bytes(save(tensors, metadata))
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(
+    walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, steps, real = tiny(walks, tmp_path / "run"), iter(range(10)), loop.losses
+
+    def losses(*arguments: object, **keywords: object) -> Losses:
+        found = real(*arguments, **keywords)  # type: ignore[arg-type]
+        return found._replace(frame=found.frame * float("nan")) if next(steps) == 9 else found
+
+    monkeypatch.setattr(loop, "losses", losses)
+    with pytest.raises(ConfigError, match=r"at step 9 the loss is nan .* lower learning_rate"):
+        train(config)
+    tensors, step, _ = read_checkpoint(config.out)
+    assert step == 5 and all(value.isfinite().all() for value in tensors.values())
+    assert len((config.out / LOG_FILE).read_text().splitlines()) == 9
+
+
+def test_weights_that_are_not_finite_are_not_saved(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0, learning_rate=1e36, warmup=0)
+    with pytest.raises(ConfigError, match=r"norm of the weights inf; .* \(now 1e\+36\)"):
+        train(config)
+    assert not (config.out / FILE).exists()
+
+
+ONE_DIVERGES = """
+import os, runpy
+from dfgym.train import loop
+real = loop.losses
+def losses(*arguments, **keywords):
+    found = real(*arguments, **keywords)  # its gradient stays finite
+    return found._replace(frame=found.frame + float("inf") * int(os.environ["RANK"]))
+if os.environ["RANK"] == "1":
+    loop.losses = losses
+runpy.run_module("dfgym.train", run_name="__main__")
+"""
+
+
+def test_where_one_process_diverges_all_stop(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    (tmp_path / "one.py").write_text(ONE_DIVERGES)
+    write_json(config.out / "config.json", to_plain(config))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "one.py"), str(config.out / "config.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode and not (config.out / FILE).exists()
+    assert "training has diverged: at step 0 the loss is inf" in done.stderr
+
+
+def test_a_run_knows_its_data(walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tiny(Path("walk"), tmp_path / "run", steps=1, image_steps=0)
+    train(config)
+    monkeypatch.chdir("/")
+    config = dataclasses.replace(config, data=(walks,))
+    train(config)  # the same folder
+    pack(config.out, tmp_path / "toy-v0", "toy-v0")
+
+    shutil.rmtree(walks)
+    toy_walk.record(walks, episodes=30, seed=1)
+    before = (config.out / FILE).read_bytes()
+    for call in (lambda: train(config), lambda: pack(config.out, tmp_path / "toy-v1", "toy-v1")):
+        with pytest.raises(DataError, match=r"on other data than .*walk holds now: 30 episodes"):
+            call()
+    assert (config.out / FILE).read_bytes() == before and not (tmp_path / "toy-v1").exists()
+
+    tensors, step, saved = read_checkpoint(config.out)
+    del saved["recorded"]  # as dfgym wrote it before it kept this
+    rewrite(config.out, tensors, step, {**saved, "data": [str(walks)]})
+    train(config)
+    pack(config.out, tmp_path / "toy-v1", "toy-v1")
+
+
+def test_damaged_data_are_neither_trained_on_nor_packed(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    train(config)
+    with (walks / "frames.bin").open("r+b") as file:
+        file.write(b"\x07")
+    message = r"episode 0 .* is not as it was recorded"
+    with pytest.raises(DataError, match=message):
+        pack(config.out, tmp_path / "toy-v0", "toy-v0")
+    with pytest.raises(DataError, match=message):
+        train(dataclasses.replace(config, out=tmp_path / "other"))
+    assert not (tmp_path / "other").exists() and not (tmp_path / "toy-v0").exists()
+
+
+def test_one_training_at_a_time_in_a_folder(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    config.out.mkdir()
+    lock = take_lock(config.out, "trained in", "")
+    with pytest.raises(DataError, match=f"trained in by process {os.getpid()}.*another --out"):
+        train(config)
+    os.close(lock)
+    train(config)
+    train(config)
+
+
+def test_an_out_that_is_a_file_is_named(walks: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/run cannot be made"):
+        train(tiny(walks, tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize(
+    "lacks", ["network.blocks", "average.module", "optimizer.0.0.exp_avg", "optimizer.1.0."]
+)
+def test_a_checkpoint_that_lacks_a_tensor_is_named(walks: Path, tmp_path: Path, lacks: str) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    train(config)
+    tensors, _, saved = read_checkpoint(config.out)
+    del tensors[min(name for name in tensors if name.startswith(lacks))]
+    rewrite(config.out, tensors, 0, saved)
+    with pytest.raises(DataError, match=f"{FILE} (does not fit its network|lacks {lacks})"):
+        train(config)
+
+
+@pytest.mark.parametrize("junk", ["junk", "{}", "5", '{"step": "x"}', "\xff"])
+def test_junk_in_the_log_is_named(walks: Path, tmp_path: Path, junk: str) -> None:
+    config = tiny(walks, tmp_path / "run", steps=2, image_steps=0)
+    config.out.mkdir()
+    (config.out / LOG_FILE).write_text(f"{junk}\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"log.jsonl, line 1 is not a step's: .* delete that line"):
+        train(config)
+    assert (config.out / LOG_FILE).read_text("latin-1") == f"{junk}\n"
+    (config.out / LOG_FILE).unlink()
+    train(config)

@@ -1,0 +1,246 @@
+"""Training learns, resumes bit for bit, shares its work, and packs into a world that obeys."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfgym.errors import ConfigError, DataError, DeviceError, MissingPackageError, WorldError
+from dfgym.files import write_json
+from dfgym.train import loop, recipe
+from dfgym.train.checkpoint import FILE, read_checkpoint
+from dfgym.train.config import from_settings, settings
+from dfgym.train.loop import train
+from dfgym.train.observe import LOG_FILE
+from dfgym.train.pack import Presentation, pack
+from dfgym.world import bundle
+from dfgym.world.card import Model
+from dfgym.world.dynamics import Dynamics
+from toys import walk as toy_walk
+from toys.walk import tiny
+
+JUMPING = Model(dim=16, depth=1, heads=2, patch=2, window=3, shortcut=4)
+
+
+@pytest.fixture(scope="session")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_walk.record(tmp_path_factory.mktemp("data") / "walk")
+
+
+@pytest.fixture(scope="session")
+def trained(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of some seconds that has learned the toy."""
+    run = tmp_path_factory.mktemp("run")
+    return train(tiny(walks, run, steps=300, image_steps=20, batch=32, strip_every=320))
+
+
+def test_it_learns_the_toy_and_the_world_obeys(trained: Path, tmp_path: Path) -> None:
+    log = [json.loads(line) for line in (trained / LOG_FILE).read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(320))
+    assert log[-1]["frame"] < 0.25 * log[5]["frame"]
+    assert len(list((trained / "strips").glob("*.png"))) == 1
+
+    world = bundle.load(pack(trained, tmp_path / "toy-walk-v0", "toy-walk-v0"))
+    assert world.card.frames.palette == (toy_walk.GROUND, toy_walk.DOT)
+    assert world.card.rewards.values == (0.0, 1.0)
+    rows = np.arange(16)
+    dream = Dynamics(world, 16, device="cpu")
+    begin = toy_walk.draw(1)[None]
+    dream.reset(rows, rows, [(begin, np.zeros(0, np.int64))] * 16)
+    right = np.zeros(16, bool)
+    for place in (2, 3, 4):
+        made = dream.step(np.ones(16, np.int64))
+        right = (made.frames == toy_walk.draw(place)).all((1, 2, 3))
+        assert right.mean() > 0.8 and made.terminated.mean() < 0.3
+    made = dream.step(np.ones(16, np.int64))
+    assert made.rewards[right].mean() > 0.7 and made.terminated[right].mean() > 0.7
+    dream.reset(rows, rows, [(begin, np.zeros(0, np.int64))] * 16)
+    made = dream.step(np.zeros(16, np.int64))
+    assert (made.frames == toy_walk.draw(0)).all((1, 2, 3)).mean() > 0.8
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(
+    walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny(walks, tmp_path / "whole", model=JUMPING, shortcut_from=0.25)
+    train(whole)
+    learned = read_checkpoint(whole.out)[0]["network.embed_jump"]
+    assert learned.abs().sum() > 0, "jumps are learned"
+
+    class Stop(Exception):
+        pass
+
+    stopped = dataclasses.replace(whole, out=tmp_path / "stopped")
+    calls = iter(range(100))
+    real = loop.set_rates
+
+    def stop(*arguments: object) -> float:
+        if next(calls) == 7:  # two steps after the checkpoint
+            raise Stop
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "set_rates", stop)
+    with pytest.raises(Stop):
+        train(stopped)
+    monkeypatch.undo()
+    assert read_checkpoint(stopped.out)[1] == 5
+    torch.rand(3)  # what others do to the global generator must not matter
+    train(stopped)
+    assert (whole.out / LOG_FILE).read_bytes() == (stopped.out / LOG_FILE).read_bytes()
+    first, second = (read_checkpoint(c.out)[0] for c in (whole, stopped))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_leaves_global_generators_alone(walks: Path, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    numpy_before = np.random.get_state()[1].copy()  # type: ignore[index]
+    train(tiny(walks, tmp_path, steps=1, image_steps=1))
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_two_processes_share_the_batch_and_agree(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "two", steps=3, image_steps=1, model=JUMPING, shortcut_from=0.5)
+    file = config.out / "config.json"
+    write_json(file, settings(config))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "dfgym.train", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    tensors, step, _ = read_checkpoint(config.out)
+    assert step == 4
+    assert all(value.isfinite().all() for value in tensors.values())
+    # Each rank draws its own half, so the first loss differs from a single process's.
+    lines = (config.out / LOG_FILE).read_text().splitlines()
+    assert len(lines) == 4
+
+
+def test_settings_survive_and_disagreement_is_named(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    assert settings(from_settings(settings(config), config.out)) == settings(config)
+    train(config)
+    with pytest.raises(ConfigError, match=r"trained with seed = 0, now 1"):
+        train(dataclasses.replace(config, seed=1))
+
+
+def test_a_damaged_checkpoint_is_named(walks: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
+    train(config)
+    path = config.out / FILE
+    data = path.read_bytes()
+    for damaged in (b"", data[:100], data[:-1], b"\xff" * 64 + data[64:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="not a whole checkpoint"):
+            train(config)
+    path.unlink()
+    with pytest.raises(DataError, match="train first"):
+        pack(config.out, tmp_path / "toy-v0", "toy-v0")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": ()}, "data is empty"),
+        ({"steps": 0}, "steps is 0"),
+        ({"length": 1}, "length is 1"),
+        ({"held_out": 0.0}, "held_out is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
+        ({"image_steps": -1}, "image_steps is -1; it must be at least 0"),
+        ({"warmup": -1}, "warmup is -1"),
+        ({"strip_every": -1}, "strip_every is -1"),
+        ({"seed": -1}, r"seed is -1; allowed is 0 <= seed < 2\*\*63"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"ema": 1.0}, "ema is 1.0; allowed is 0 <= ema < 1"),
+        ({"cooldown": 1.5}, r"cooldown is 1.5; allowed is 0 <= cooldown <= 1"),
+        ({"noise_share": 1.5}, "noise_share is 1.5; allowed is 0 to 1"),
+        ({"clean_share": -0.1}, "clean_share is -0.1; allowed is 0 to 1"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"precision": "float8"}, "precision is 'float8'"),
+    ],
+)
+def test_wrong_settings_are_named(
+    walks: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny(walks, tmp_path, **change)
+
+
+def test_what_the_machine_or_the_data_lack_is_named(
+    walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        train(tiny(tmp_path / "nowhere", tmp_path / "run"))
+    with pytest.raises(DataError, match=r"longest has 16 frames"):
+        train(tiny(walks, tmp_path / "run", length=17))
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="0 CUDA devices"):
+            train(tiny(walks, tmp_path / "run", device="cuda"))
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(MissingPackageError, match="--optimizer adamw"):
+        train(tiny(walks, tmp_path / "run"))
+    assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_packing_refuses_bad_names_and_existing_worlds(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match="cannot be named"):
+        pack(trained, tmp_path / "x", "../x")
+    shown = Presentation(keys={"a": 0, "d": 1}, observation_scale=6)
+    world = bundle.load(pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1", shown))
+    assert world.card.actions.keys == {"a": 0, "d": 1}
+    with pytest.raises(WorldError, match="never change"):
+        pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1")
+
+
+def test_a_model_of_whole_blocks_is_no_world(walks: Path, tmp_path: Path) -> None:
+    for law in ("teacher_forcing", "full_sequence"):
+        train(tiny(walks, tmp_path / law, law=law))
+    pack(tmp_path / "teacher_forcing", tmp_path / "toy-walk-v0", "toy-walk-v0")
+    with pytest.raises(ConfigError, match="'full_sequence': such a model makes whole blocks"):
+        pack(tmp_path / "full_sequence", tmp_path / "toy-walk-v1", "toy-walk-v1")
+
+
+def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> None:
+    found = recipe.load_recipe(recipe.find_recipe("minatar-breakout-v0"))
+    assert abs(sum(found.record.policies.values()) - 1) < 1e-9
+    assert found.train.model.patch == 2 and found.shown.observation_scale == 4
+    with pytest.raises(ConfigError, match=r"bundled are .*minatar-breakout-v0"):
+        recipe.find_recipe("nothing-v0")
+    good = '[record]\nenv = "a/B-v0"\nframes = 10\npolicies = {random = 1.0}\n'
+    for text, message in [
+        ("[record", "bad.toml: Expected"),
+        ("[train]\nsteps = 1", "missing key 'record.env'"),
+        (good.replace("10", '"x"'), "record.frames = 'x': must be a whole number"),
+        (good.replace("10", "300.5"), r"record.frames = 300.5: must be a whole number"),
+        ("record = 5", "not a mapping"),
+        (good + '[train]\nsteps = "x"', "steps is 'x'; it must be a whole number"),
+        (good + "[train]\nsteps = 2.5", r"steps is 2.5; it must be a whole number"),
+        (good + '[train]\ndevice = "cpu"', "unknown key 'train.device'; allowed: batch,"),
+        (good + "[train.model]\ndim = 2.5", r"model.dim = 2.5: must be a whole number"),
+        (good + "[shown]\nobservation_scale = 99", "observation_scale = 99: must be 1 to 32"),
+        (good + '[shown]\nextra = "A B"', "source.extra = 'A B'"),
+        (good + "[shown]\nkeys = {a = -1}", "actions.keys.a = -1"),
+        (good + "[shown]\nmax_steps = 0", "episode.max_steps = 0"),
+        (good + "[extra]", "unknown table 'extra'"),
+        (good + "[train]\nstep = 1", "step"),
+        (good + "[train]\nsteps = 0", "steps is 0"),
+        (good + "[shown]\nkey = 1", "key"),
+    ]:
+        path = tmp_path / "bad.toml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            recipe.load_recipe(path)

@@ -1,0 +1,180 @@
+"""Cached equals recomputed: in every context mode and network, through resets, rolls and copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dfgym.diffusion import noise
+from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
+from dfgym.diffusion.forcing import visibility
+from dfgym.model import Picture, Transformer
+from dfgym.model.transformer import Output
+from dfgym.world.bundle import World
+from dfgym.world.card import Model
+from dfgym.world.dynamics import Dynamics
+from toys.world import toy_card, toy_starts, toy_weights
+
+ROWS, WINDOW, STEPS = 3, 3, 4
+SCHEDULES = ("autoregressive", "fifo:1", f"chunked:{WINDOW}", f"pyramid:{STEPS}")
+"""Those that finish a frame before they begin the next."""
+
+
+@dataclass
+class Turn:
+    """Rows that begin anew, each with how many given frames; then every row's action."""
+
+    begun: dict[int, int]
+    actions: tuple[int, ...]
+
+
+@dataclass
+class Past:
+    """What later frames of a row see: frames, levels told, actions; one list a context level."""
+
+    seed: int
+    shown: list[list[Tensor]]
+    told: list[list[float]]
+    actions: list[int] = field(default_factory=list)
+
+    def add(self, run: Dynamics, clean: Tensor, action: int, last: Tensor | None) -> None:
+        """Add a frame as the plan shows it; `last` is what its last denoising pass saw, if any."""
+        time = torch.tensor([len(self.actions)])
+        eps = noise.normal(torch.tensor([self.seed]), time, noise.CONTEXT, clean.numel())
+        for level, (applied, told) in enumerate(run._plan.levels):
+            frame = applied * clean + (1 - applied) * eps.view_as(clean)
+            if run._plan.kept and last is not None:
+                frame, told = last, run._levels[-1]
+            self.shown[level].append(frame)
+            self.told[level].append(told)
+        self.actions.append(action)
+
+
+def toy(kind: str) -> World:
+    card = toy_card(model=Model(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))
+    return World(card, "", Path(), toy_weights(card), toy_starts(card))
+
+
+WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent")}
+
+# Row 0 begins once, so that its window rolls over twice; the others begin anew at any time.
+turns = st.lists(
+    st.builds(
+        Turn,
+        begun=st.dictionaries(st.integers(1, ROWS - 1), st.integers(1, WINDOW + 2), max_size=2),
+        actions=st.tuples(*[st.integers(0, 2)] * ROWS),
+    ),
+    min_size=2 * WINDOW + 2,
+    max_size=2 * WINDOW + 4,
+)
+
+
+def begin(run: Dynamics, begun: dict[int, int], turn: int) -> dict[int, Past]:
+    """Reset these rows, each from as many given frames; their pasts from there."""
+    starts, found, contexts = run.world.starts, {}, []
+    for row, given_frames in begun.items():
+        frames, led = starts.episode((row + turn) % len(starts))
+        contexts.append((frames[:given_frames], led[: given_frames - 1]))
+        past = found[row] = Past(100 * turn + row, *([[] for _ in run._rings] for _ in range(2)))
+        seen = run._codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
+        before = [run.world.card.actions.n, *led[: given_frames - 1][1 - len(seen) :].tolist()]
+        for frame, action in zip(seen, before[: len(seen)], strict=True):
+            past.add(run, frame, action, None)
+    seeds = np.array([past.seed for past in found.values()], np.int64)
+    run.reset(np.array([*begun], np.int64), seeds, contexts)
+    return found
+
+
+def recompute(run: Dynamics, past: Past, level: int, x: Tensor, tau: float, action: int) -> Output:
+    """What the network says of a frame that it sees with all its past at once."""
+    frames = torch.stack([*past.shown[level], x])[None]
+    t = frames.shape[1]
+    taus, actions = (
+        torch.tensor([[*past.told[level], tau]]),
+        torch.tensor([[*past.actions, action]]),
+    )
+    parts = [frames, taus, actions, torch.arange(t)[None]]
+    mask = visibility(torch.zeros(1, t), WINDOW)
+    if isinstance(run._network, Transformer):
+        mask = mask[:, :t, :t]
+    else:  # all frames from the reset on, each as context and as target
+        parts = [torch.cat((part, part), 1) for part in parts]
+    whole = run._network(*parts, mask, torch.zeros_like(parts[2]))
+    (scores, odds, categorical), *outcome = whole
+    picture = Picture(scores[0, -1], odds[0, -1], categorical)
+    return Output(picture, *(part[0, -1] for part in outcome))
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize("mode", CONTEXT_MODES)
+@settings(max_examples=4)
+@given(turns=turns, cloned=st.integers(0, 2 * WINDOW + 1), schedule=st.sampled_from(SCHEDULES))
+@torch.inference_mode()
+def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
+    kind: str, mode: str, turns: list[Turn], cloned: int, schedule: str
+) -> None:
+    """One row a turn is recomputed; the copy takes over the state of a turn and lives on."""
+    keywords: dict[str, Any] = {"denoising_steps": STEPS, "context_mode": mode}
+    keywords |= {"schedule": schedule, "device": "cpu"}
+    if mode not in NOISELESS_MODES:
+        keywords["context_noise"] = 0.3
+    run, copy = (Dynamics(WORLDS[kind], ROWS, **keywords) for _ in range(2))
+    rows, passes = np.arange(ROWS), []
+
+    def spy(frames: Tensor, *rest: Any) -> Tensor:
+        tokens = run._network.step(frames, *rest)
+        passes.append((frames, tokens))
+        return tokens
+
+    run._step = spy
+    begin(copy, {row: 2 for row in rows.tolist()}, 7)  # another game, which it forgets
+    copy.step(rows)
+    pasts = begin(run, {row: 1 + row for row in rows.tolist()}, 0)
+    for number, turn in enumerate(turns):
+        before = run.get_state(rows)
+        pasts |= begin(run, turn.begun, number)
+        others = np.array([row for row in rows if row not in turn.begun])
+        after = run.get_state(others)
+        assert all(after[name].tobytes() == before[name][others].tobytes() for name in after)
+        if number == cloned:
+            copy.set_state(rows, run.get_state(rows))
+        elif number > cloned:
+            begin(copy, turn.begun, number)
+        passes.clear()
+        made = run.step(np.array(turn.actions))
+        if number >= cloned:
+            again = copy.step(np.array(turn.actions))
+            pairs = zip(made, again, strict=True)
+            assert all(one.tobytes() == other.tobytes() for one, other in pairs)
+
+        row = number % ROWS
+        past, action = pasts[row], turn.actions[row]
+        for (frames, tokens), tau, level in zip(passes, run._levels, run._plan.reads, strict=False):
+            said = recompute(run, past, level, frames[row], tau, action)
+            close(run._network.picture(tokens).estimate[row], said.picture.estimate)
+        clean = run._codec.encode(torch.from_numpy(made.frames))
+        if not run._plan.kept:  # the last commit pass tells reward and end
+            assert len(passes) == STEPS + len(run._plan.levels)
+            added = Past(
+                past.seed, *([[] for _ in run._rings] for _ in range(2)), [0] * len(past.actions)
+            )
+            added.add(run, clean[row], action, None)
+            said = recompute(run, past, -1, added.shown[-1][0], added.told[-1][0], action)
+        reward, termination = run._network.outcome(passes[-1][1])
+        close(reward[row], said.reward)
+        close(termination[row], said.termination)
+        assert made.termination_probability[row] == pytest.approx(termination[row].sigmoid().item())
+        for each in rows:
+            pasts[each].add(run, clean[each], turn.actions[each], passes[STEPS - 1][0][each])
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=0, atol=3e-5)
