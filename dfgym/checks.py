@@ -58,7 +58,7 @@ def check(instance: Any, error: type[DfgymError], where: str = "") -> None:
     Raises:
         DfgymError: of the class `error`: a value is of the wrong type or not allowed.
     """
-    for name, hint in _hints(type(instance)).items():
+    for name, hint in _hints(type(instance)).items():  # type: ignore[arg-type]
         value = getattr(instance, name)
         try:
             msgspec.convert(value, hint, dec_hook=_from_plain)
