@@ -116,7 +116,7 @@ def write(folder: Path, card: Card, seed: int = 0) -> None:
 def weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
     """Random weights, so that no output is constant and episodes hardly ever end."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # noqa: TID251 - the fork gives it back
         state = model.build(card).state_dict()
         drawn = {name: value + SPREAD * torch.randn_like(value) for name, value in state.items()}
     (last,) = (name for name in drawn if name.split(".")[-2:] == ["head_out", "bias"])

@@ -162,7 +162,7 @@ class Learner(NamedTuple):
 def begin(config: TrainConfig, card: Card, device: torch.device) -> Learner:
     """A card's network with the first weights of a run, and what updates them."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed)  # noqa: TID251 - the fork gives it back
         network = build(card).to(device)
     average, optimizers = make_average(network, config), make_optimizers(network, config)
     categorical, precision = bool(card.frames.palette), _precision(config, device)
