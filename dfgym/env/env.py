@@ -14,6 +14,7 @@ from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import StateError
+from dfgym.world.dynamics import Dynamics
 from dfgym.world.shelf import DEFAULT
 
 
@@ -153,6 +154,15 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             StateError: before the first reset, or after close.
         """
         return draw(self.render_mode, self._running().dynamics.frames()[0])
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The batched state machine that the environment is a shell of.
+
+        Raises:
+            StateError: the environment is closed.
+        """
+        return self._open().dynamics
 
     def close(self) -> None:
         """Let go of the model; closing twice is fine, any other call then raises StateError."""

@@ -16,6 +16,7 @@ from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
+from dfgym.world.dynamics import Dynamics
 from dfgym.world.shelf import DEFAULT
 
 MAX_ENVS = 2**16
@@ -182,6 +183,15 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def render(self) -> tuple[np.ndarray, ...]:
         """Draw every row's current frame, as `DreamEnv.render` does."""
         return tuple(draw(self.render_mode, frame) for frame in self._running().dynamics.frames())
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The batched state machine that the environment is a shell of.
+
+        Raises:
+            StateError: the environment is closed.
+        """
+        return self._open().dynamics
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of the model; closing twice is fine, any other call then raises StateError."""

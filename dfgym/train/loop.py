@@ -42,6 +42,7 @@ from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
 from dfgym.world.card import Card
 from dfgym.world.device import pick_device
+from dfgym.world.dynamics import Section
 
 logger = logging.getLogger("dfgym")
 
@@ -157,6 +158,8 @@ class Learner(NamedTuple):
     optimizers: list[torch.optim.Optimizer]
     categorical: bool
     precision: torch.dtype
+    section: Section = contextlib.nullcontext
+    """The context that every part of a step runs in, see `dfgym.world.dynamics.Dynamics`."""
 
 
 def begin(config: TrainConfig, card: Card, device: torch.device) -> Learner:
@@ -177,8 +180,9 @@ def advance(
     Raises:
         ConfigError: the training diverges.
     """
-    network, parallel, average, optimizers, categorical, dtype = learner
-    with torch.autocast(batch.clean.device.type, dtype, enabled=dtype != torch.float32):
+    network, parallel, average, optimizers, categorical, dtype, section = learner
+    autocast = torch.autocast(batch.clean.device.type, dtype, enabled=dtype != torch.float32)
+    with section("dfgym::losses"), autocast:
         loss = losses(
             parallel,
             *batch,
@@ -188,15 +192,19 @@ def advance(
             teacher=average.module,
             shortcut=config.model.shortcut,
         )
-    loss.total.backward()
-    # Far above the usual norm: it only stops a freak batch from undoing the run.
-    norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
+    with section("dfgym::backward"):
+        loss.total.backward()
+    with section("dfgym::clip_gradient"):
+        # Far above the usual norm: it only stops a freak batch from undoing the run.
+        norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
     _check_finite(config, process, step, loss.total, norm, "gradient")
     rate = set_rates(optimizers, config, step)
     for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    average.update_parameters(network)
+        with section(f"dfgym::{type(optimizer).__name__}"):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    with section("dfgym::average"):
+        average.update_parameters(network)
     return loss, norm, rate
 
 
@@ -208,7 +216,7 @@ def _train(
     device: torch.device,
 ) -> None:
     learner = begin(config, draft_card(config, found, stores), device)
-    network, _, average, optimizers, _, dtype = learner
+    network, average, optimizers = learner.network, learner.average, learner.optimizers
     batches = Batches(config, found, stores, process)
     plain = {**settings(config), "recorded": [identity(store.episodes) for store in stores]}
     total = config.image_steps + config.steps
@@ -221,7 +229,8 @@ def _train(
         if process.size > 1:
             learner = learner._replace(parallel=DistributedDataParallel(network))
         if process.rank == 0:
-            logger.info("training %d parameters on %s in %s", count, device, dtype)
+            form = learner.precision
+            logger.info("training %d parameters on %s in %s", count, device, form)
             observer = stack.enter_context(Observer(config, found, stores, device, start, total))
         for step in range(start, total):
             loss, norm, rate = advance(learner, config, process, batches(step, device), step)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ from dfgym.world.sampling import choose_sampling
 RESET_GROUP = 8
 """Rows reset together: always so many, so that a row's bits do not depend on how many others are
 reset beside it."""
+
+Section = Callable[[str], AbstractContextManager[Any]]
+"""Returns the context in which a part of a computation runs, given the part's name."""
 
 logger = logging.getLogger("dfgym")
 
@@ -89,6 +93,11 @@ class Dynamics:
         schedule: see `dfgym.diffusion.schedules`; only those that one can play along.
         compile, precision: see `dfgym.world.execution`.
 
+    Attributes:
+        section: the context that every part of a step runs in, which receives the part's name, such
+            as `dfgym::denoise`. By default it does nothing. `torch.profiler.record_function` shows
+            the parts in a profile; `dfgym.bench` puts a clock here.
+
     Raises:
         ConfigError: a value outside what is allowed, or more rows than memory can hold.
         DeviceError: the device is not there, or nothing to compile with.
@@ -111,6 +120,7 @@ class Dynamics:
             raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
         self.world = world
         self.num_rows = num_rows
+        self.section: Section = nullcontext
         self.device = pick_device(device)
         self._levels, self._plan, self._jump = choose_sampling(
             world.card, denoising_steps, context_mode, context_noise, schedule
@@ -166,9 +176,10 @@ class Dynamics:
                 `(t - 1,)` between them; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
-        for first in range(0, len(rows), size):
-            part = slice(first, first + size)
-            self._reset_group(rows[part], seeds[part], list(contexts[part]), size)
+        with self.section("dfgym::reset"):
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                self._reset_group(rows[part], seeds[part], list(contexts[part]), size)
 
     def _reset_group(
         self,
@@ -222,17 +233,22 @@ class Dynamics:
             if applied < 1:
                 eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
                 shown = interpolate(clean, eps, clean.new_tensor(applied))
-            tokens = step(shown, self._told[told, 0], actions, now, ring)
+            with self.section("dfgym::commit"):
+                tokens = step(shown, self._told[told, 0], actions, now, ring)
         assert tokens is not None
         return tokens
 
-    @torch.inference_mode()
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; `actions` is int64 `(b,)`, already checked."""
+        with torch.inference_mode(), self.section("dfgym::step"):
+            return self._next(actions)
+
+    def _next(self, actions: np.ndarray) -> Transition:
         action = torch.from_numpy(actions).to(self.device)
         card, time, seeds, network = self.world.card, self._time, self._seeds, self._network
         shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
-        now = network.now(time)
+        with self.section("dfgym::cache_position"):
+            now = network.now(time)
         start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
         # Not of a last pass that is kept: what it leaves would not know of it.
         draws = (len(self._levels) - self._plan.kept) * (card.model.mixture > 1)
@@ -243,7 +259,10 @@ class Dynamics:
             nonlocal tokens, mean
             level = self._rings[self._plan.reads[i]]
             told = self._told[tau, self._jump]
-            picture = network.picture(tokens := self._step(x, told, action, now, level))
+            with self.section("dfgym::denoise"):
+                tokens = self._step(x, told, action, now, level)
+            with self.section("dfgym::predict_frame"):
+                picture = network.picture(tokens)
             estimate = to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
             mean = mean if i else estimate
             return picture.draw(chance[:, 2 + i]) if i < draws else estimate
@@ -253,7 +272,8 @@ class Dynamics:
         clean = self._codec.encode(frames)
         if not self._plan.kept:
             tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
-        reward, termination = network.outcome(tokens)
+        with self.section("dfgym::predict_transition"):
+            reward, termination = network.outcome(tokens)
         self._time = time + 1
         ends = termination.double().sigmoid()
         below = reward.double().softmax(-1).cumsum(-1)
