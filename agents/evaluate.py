@@ -174,6 +174,7 @@ def evaluate(
         observations, begins = venv.reset(), np.ones(rows, bool)
         with tqdm(total=episodes, desc=env, unit="episode", disable=not progress) as bar:
             while missing.any():
+                assert isinstance(observations, np.ndarray)
                 observations, _, begins, infos = venv.step(play(observations, begins))
                 for row in np.flatnonzero(begins & (missing > 0)).tolist():
                     returns.append(infos[row]["episode"]["r"])

@@ -98,11 +98,13 @@ def _watch(agent: str, env: str, seed: int) -> np.ndarray:
         play, _ = player(agent, env, venv, seed, greedy=False)
         venv.seed(seed)
         observations, begins = venv.reset(), np.ones(1, bool)
+        assert isinstance(observations, np.ndarray)
         film = [observations[0].copy()]
         for _ in range(WATCHED):
             observations, _, begins, infos = venv.step(play(observations, begins))
             if begins[0]:
                 film.append(infos[0]["terminal_observation"])
+            assert isinstance(observations, np.ndarray)
             film.append(observations[0].copy())
     finally:
         venv.close()

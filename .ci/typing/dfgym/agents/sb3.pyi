@@ -1,0 +1,1 @@
+from agents.sb3 import *
