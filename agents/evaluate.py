@@ -27,8 +27,8 @@ from dfgym.agents import saved, sb3
 from dfgym.agents.sb3 import COUNT, MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError
 from dfgym.games import breakout as scripted
+from dfgym.statistics import bootstrap_interval, interquartile_mean
 
-RESAMPLES = 10_000
 FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
 
 Player = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -84,8 +84,8 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the mean."""
-        return bootstrap(self.returns, lambda samples: samples.mean(-1), self.seed)
+        """The 95 % bootstrap interval of the mean, over episodes."""
+        return bootstrap_interval(self.returns, lambda samples: samples.mean(-1), self.seed)
 
     @property
     def iqm(self) -> float:
@@ -94,8 +94,8 @@ class Score:
 
     @property
     def iqm_interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the interquartile mean."""
-        return bootstrap(self.returns, interquartile_mean, self.seed)
+        """The 95 % bootstrap interval of the interquartile mean, over episodes."""
+        return bootstrap_interval(self.returns, interquartile_mean, self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""
@@ -112,21 +112,6 @@ class Score:
             "returns": self.returns.tolist(),
             "lengths": self.lengths.tolist(),
         }
-
-
-def interquartile_mean(values: np.ndarray) -> np.ndarray:
-    """The mean of the middle half, along the last axis: a quarter is cut off each end."""
-    cut = values.shape[-1] // 4
-    return np.sort(values, -1)[..., cut : values.shape[-1] - cut].mean(-1)
-
-
-def bootstrap(
-    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], seed: int = 0
-) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a statistic along the last axis (Efron 1979)."""
-    samples = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
-    low, high = np.percentile(statistic(samples), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def evaluate(

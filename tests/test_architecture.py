@@ -20,7 +20,7 @@ SOURCES = sorted([*(ROOT / "dfgym").rglob("*.py"), *(ROOT / "agents").rglob("*.p
 TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").rglob("*.py")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-BASE = {"errors", "checks", "files", "frames"}
+BASE = {"errors", "checks", "files", "frames", "statistics"}
 # Which rooms of dfgym each room may import beside itself. Every room stands below those that
 # import it. First the main path: what a shipped world or a public feature uses.
 MAIN_PATH: dict[str, set[str]] = {
@@ -28,6 +28,7 @@ MAIN_PATH: dict[str, set[str]] = {
     "checks": {"errors"},
     "files": {"errors"},
     "frames": {"errors"},
+    "statistics": set(),
     "diffusion": {"errors"},
     "model": BASE | {"diffusion"},
     "games": BASE,
@@ -39,7 +40,7 @@ MAIN_PATH: dict[str, set[str]] = {
     "planning": BASE | {"diffusion", "world"},
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
-PLAYERS = {"agents": {"__init__", "errors", "checks", "games"}}
+PLAYERS = {"agents": {"__init__", "errors", "checks", "statistics", "games"}}
 # Above the line: optional rooms, which nothing below imports.
 BELOW_THE_LINE = {*MAIN_PATH, *PLAYERS, "worlds"}
 ABOVE_THE_LINE = {
@@ -67,6 +68,7 @@ PACKAGES = {
     "checks": {"msgspec"},
     "files": {"numpy", "cv2", "filelock"},
     "frames": {"numpy", "torch"},
+    "statistics": {"numpy"},
     "diffusion": {"torch"},
     "model": {"torch", "msgspec"},
     "games": {"numpy", "gymnasium", "cv2", "minatar"},

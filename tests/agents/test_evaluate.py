@@ -19,22 +19,6 @@ from toys.game import DREAM, HIDDEN, LENGTHS, REAL
 pytestmark = pytest.mark.usefixtures("toy_ids")
 
 
-def test_interquartile_mean_is_the_mean_of_the_middle_half() -> None:
-    assert evaluate.interquartile_mean(np.array([100.0, 2, 1, 3, 4, -50, 5, 6])) == 3.5
-    assert evaluate.interquartile_mean(np.array([7.0])) == 7.0
-
-
-def test_the_bootstrap_interval_covers_the_truth_19_times_in_20() -> None:
-    random = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        low, high = evaluate.bootstrap(
-            random.exponential(2.0, 100), lambda samples: samples.mean(-1), trial
-        )
-        covered += low <= 2.0 <= high
-    assert 180 <= covered <= 197
-
-
 def test_scores_repeat_and_other_seeds_differ() -> None:
     def returns(seed: int) -> list[float]:
         score = evaluate.evaluate("scripted:0.3", REAL, 12, seed, num_envs=4, progress=False)
