@@ -4,14 +4,17 @@ A field's annotation says what it allows, `Annotated[int, Meta(ge=1, le=64)]` or
 stands where the field does. `check` is for `__post_init__`, so that values from Python code meet
 the same rules as those of a file or of the command line, which come through `convert`.
 
-An error reads `model.dim is 0; expected int >= 1`: the field, its value, what is allowed.
+An error reads `model.dim is 0; expected int >= 1`: the field, its value, what is allowed. Values
+may come from strangers, so an error shows little of them and no character that a terminal obeys.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -21,30 +24,27 @@ from dfgym.errors import DfgymError
 
 T = TypeVar("T")
 
-MAX_SHOWN = 60
-_PLACE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
-_KEY = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+MAX_WIDTH = 60
+# What msgspec calls JSON's kinds, as Python and TOML call them.
+_KINDS = {"object": "table", "array": "list", "null": "None"}
 
 
 def convert(kind: type[T], value: Any, error: type[DfgymError], where: str = "") -> T:
     """Turn plain values, as TOML or JSON hold them, into an object of type `kind`.
 
     Args:
-        kind: a dataclass, or any type that msgspec knows.
+        kind: a dataclass, or any type that msgspec knows but its Structs.
         value: tables, lists, strings, numbers and booleans.
         error: the class of error to raise.
         where: the name of the whole, which begins every name in an error.
 
     Raises:
         DfgymError: of the class `error`: a key is unknown or missing, or a value is of the wrong
-            type or not allowed.
+            type, not finite or not allowed.
     """
-    if (unknown := _unknown(kind, value, where)) is not None:
-        raise error(unknown)
-    try:
-        return msgspec.convert(value, kind, dec_hook=_from_plain)
-    except msgspec.ValidationError as reason:
-        raise error(_explain(kind, value, reason, where)) from None
+    if (reason := _refusal(kind, value, where)) is not None:
+        raise error(_printable(reason))
+    return msgspec.convert(value, kind, dec_hook=_from_plain)
 
 
 def check(instance: Any, error: type[DfgymError], where: str = "") -> None:
@@ -56,27 +56,29 @@ def check(instance: Any, error: type[DfgymError], where: str = "") -> None:
         where: the name of the whole, which begins every name in an error.
 
     Raises:
-        DfgymError: of the class `error`: a value is of the wrong type or not allowed.
+        DfgymError: of the class `error`: a value is of the wrong type, not finite or not allowed.
     """
-    for name, hint in _hints(type(instance)).items():  # type: ignore[arg-type]
-        value = getattr(instance, name)
-        try:
-            msgspec.convert(value, hint, dec_hook=_from_plain)
-        except msgspec.ValidationError as reason:
-            raise error(_explain(hint, value, reason, _join(where, name))) from None
+    for field, hint in _hints(type(instance)).items():  # type: ignore[arg-type]
+        value, name = getattr(instance, field), _join(where, field)
+        if isinstance(value, dict) and dataclasses.is_dataclass(_bare(hint)):
+            raise error(f"{name} is {shorten(value)}; expected {_bare(hint).__name__}")
+        if (reason := _refusal(hint, value, name)) is not None:
+            raise error(_printable(reason))
 
 
 def to_plain(instance: Any) -> Any:
     """Turn a dataclass instance into plain values; paths become strings."""
-    return msgspec.to_builtins(instance, enc_hook=str)
+    return msgspec.to_builtins(instance, enc_hook=_to_plain)
 
 
 def shorten(value: Any) -> str:
     """Show a value in an error, briefly: it may be long, or nested too deep for `repr`."""
     if isinstance(value, dict | list | tuple):
         return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+    if isinstance(value, int) and value.bit_length() > 4 * MAX_WIDTH:
+        return f"an int of {value.bit_length()} bits"  # Python writes no more than 4,300 digits
+    text = repr(value[:MAX_WIDTH] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= MAX_WIDTH else f"{text[: MAX_WIDTH - 3]}..."
 
 
 def _from_plain(kind: type, value: Any) -> Any:
@@ -85,8 +87,15 @@ def _from_plain(kind: type, value: Any) -> Any:
     raise TypeError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass's fields, by their names."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -101,58 +110,57 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
-def _unknown(kind: Any, value: Any, where: str) -> str | None:
-    """Name the first key that a dataclass does not have; msgspec passes over such keys."""
-    kind = _bare(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        hints = _hints(kind)  # type: ignore[arg-type]
-        if extra := value.keys() - hints:
-            name = min(map(str, extra))
-            return f"unknown key {shorten(_join(where, name))}; allowed are {', '.join(hints)}"
-        parts = [(hints[name], item, _join(where, name)) for name, item in value.items()]
-    elif get_origin(kind) in (list, tuple) and isinstance(value, list | tuple):
-        parts = [(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    elif get_origin(kind) is dict and isinstance(value, dict):
-        parts = [(get_args(kind)[1], item, _join(where, str(name))) for name, item in value.items()]
-    else:
-        return None
-    return next((found for part in parts if (found := _unknown(*part)) is not None), None)
+def _refusal(kind: Any, value: Any, name: str) -> str | None:
+    """Why a value is refused, with the innermost name that is to blame; None if it is allowed."""
+    bare = _bare(kind)
+    table = isinstance(value, dict) and dataclasses.is_dataclass(bare)
+    if table and (unknown := value.keys() - (hints := _hints(bare))):
+        key = _join(name, min(map(str, unknown))[:MAX_WIDTH])
+        return f"unknown key '{key}'; allowed are {', '.join(hints)}"
+    for item in _items(bare, value, name):
+        if (reason := _refusal(*item)) is not None:
+            return reason
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name or 'the value'} is {value}; expected a finite number"
+    try:
+        msgspec.convert(value, kind, dec_hook=_from_plain)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, DfgymError):  # the dataclass itself has refused its values
+            return _join(name, str(error.__cause__))
+        what = str(error).partition(" - at ")[0]
+        if table and what.startswith("Object missing"):
+            return f"missing key '{_join(name, what.split('`')[1])}'"
+        if what.startswith("Invalid enum value") and get_origin(bare) is Literal:
+            what = f"allowed are {', '.join(map(str, get_args(bare)))}"
+        what = re.sub("`(.*?)`", lambda quoted: _spoken(quoted[1]), what)
+        return f"{name or 'the value'} is {shorten(value)}; {what[0].lower()}{what[1:]}"
+    return None
 
 
-def _explain(kind: Any, value: Any, reason: msgspec.ValidationError, where: str) -> str:
-    """Say which value is wrong, and what is allowed there."""
-    place = _PLACE.fullmatch(str(reason))
-    assert place is not None
-    what, name, kind = place["what"], where, _bare(kind)
-    for key, index in _KEY.findall(place["path"] or ""):
-        name = _join(name, key) if key else f"{name}[{index}]"
-        if index == "...":  # a value of a table: msgspec does not say which
-            value, kind = _Unnamed(value), Any
-        elif index:
-            value, kind = value[int(index)], (*get_args(kind), Any)[0]
-        else:
-            kind = _hints(kind).get(key, Any) if dataclasses.is_dataclass(kind) else Any  # type: ignore[arg-type]
-            value = value.get(key) if isinstance(value, dict) else getattr(value, key)
-        kind = _bare(kind)
-    if isinstance(reason.__cause__, DfgymError):  # a dataclass has refused its values
-        return _join(where, str(reason.__cause__)) if not place["path"] else f"{name}: {what}"
-    if what.startswith("Object missing"):
-        return f"missing key {_join(name, what.split('`')[1])!r}"
-    if what.startswith("Invalid enum value") and get_origin(kind) is Literal:
-        what = f"allowed are {', '.join(map(str, get_args(kind)))}"
-    what = what.replace("`", "").replace("Expected", "expected")
-    return f"{name or 'the value'} is {shorten(value)}; {what}"
+def _items(kind: Any, value: Any, name: str) -> Iterator[tuple[Any, Any, str]]:
+    """The types, values and names of what a value holds, where its type says what that is."""
+    arguments = get_args(kind)
+    if isinstance(value, dict):
+        if dataclasses.is_dataclass(kind):
+            hints = _hints(kind)  # type: ignore[arg-type]
+            yield from ((hints[key], item, _join(name, key)) for key, item in value.items())
+        elif get_origin(kind) is dict:
+            for key, item in value.items():
+                yield arguments[1], item, _join(name, str(key)[:MAX_WIDTH])
+    elif isinstance(value, list | tuple) and get_origin(kind) in (list, tuple):
+        several = get_origin(kind) is tuple and arguments[-1] is not ...
+        for place, item in enumerate(value[: len(arguments)] if several else value):
+            yield arguments[place if several else 0], item, f"{name}[{place}]"
 
 
-class _Unnamed:
-    """Stands in an error for a value that msgspec does not name."""
-
-    def __init__(self, table: Any) -> None:
-        self.table = table
-
-    def __repr__(self) -> str:
-        return f"one of {', '.join(map(repr, self.table.values()))}"
+def _spoken(kinds: str) -> str:
+    return " | ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | "))
 
 
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def _printable(text: str) -> str:
+    """A text without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
