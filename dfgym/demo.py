@@ -13,7 +13,8 @@ from dfgym.agents import ppo
 from dfgym.agents.evaluate import Score, evaluate, player
 from dfgym.agents.sb3 import MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError, MissingPackageError
-from dfgym.evaluation import gif
+from dfgym.evaluation.film import encode_gif, side_by_side
+from dfgym.files import write_atomic
 from dfgym.world import shelf
 
 WORLD = shelf.DEFAULT
@@ -76,8 +77,8 @@ def demo(config: Config) -> dict[str, dict[str, Score]]:
     print(_table(scores))
     films = [_watch(players["this agent"], env, config.seed + SCORED) for env in places.values()]
     film = config.out / "demo.gif"
-    pictures = gif.beside(films[0], films[1], cell=4) if len(films) == 2 else films[0]
-    gif.write(film, pictures, card.frames.fps)
+    pictures = side_by_side(films[0], films[1], cell=4) if len(films) == 2 else films[0]
+    write_atomic(film, encode_gif(pictures, card.frames.fps))
     print(f"\nSee it play: {film} ({' | '.join(places)})\nThe agent: {agent}")
     return scores
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.evaluation import pictures
+from dfgym.evaluation import metrics
 from dfgym.evaluation.rollout import (
     Dream,
     Episode,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics
     from dfgym.world.card import Card
 
-MEASURES = (pictures.brightness, pictures.detail, pictures.change)
+MEASURES = (metrics.brightness, metrics.detail, metrics.change)
 JUDGED = 200
 """Frames of each block that are held against the real game's drawing, about; each takes 4 ms."""
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation import moments, pictures
+from dfgym.evaluation import metrics, moments
+from dfgym.evaluation.metrics import calibration, event_scores
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import open_real
-from dfgym.evaluation.scores import calibration, events
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card
@@ -76,9 +76,9 @@ def horizon(
     for name, found in seen.items():
         pairs = [(found[known >= h, h], frames[known >= h, h]) for h in reached]
         result[name] = {
-            "psnr": [pictures.psnr(*pair) for pair in pairs],
-            "ssim": [pictures.ssim(*pair) for pair in pairs],
-            "exact": [pictures.exact(*pair) for pair in pairs],
+            "psnr": [metrics.psnr(*pair) for pair in pairs],
+            "ssim": [metrics.ssim(*pair) for pair in pairs],
+            "exact": [metrics.exact(*pair) for pair in pairs],
         }
     return result
 
@@ -136,13 +136,13 @@ class _Steps:
 def _compare(found: _Steps, truth: _Steps) -> dict[str, Any]:
     return {
         **_compare_frames(found.frames, truth.frames),
-        "reward": events(found.rewards, truth.rewards),
-        "termination": events(found.terminated, truth.terminated),
+        "reward": event_scores(found.rewards, truth.rewards),
+        "termination": event_scores(found.terminated, truth.terminated),
     }
 
 
 def _compare_frames(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    measures = (pictures.psnr, pictures.ssim, pictures.exact)
+    measures = (metrics.psnr, metrics.ssim, metrics.exact)
     return {measure.__name__: measure(found, truth) for measure in measures}
 
 

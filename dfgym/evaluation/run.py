@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from dfgym.bench import speed
 from dfgym.errors import ConfigError
-from dfgym.evaluation import fidelity, gif, report, transfer
+from dfgym.evaluation import fidelity, report, transfer
 from dfgym.evaluation.drift import drift
+from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import (
     Dream,
@@ -127,10 +128,10 @@ def evaluate(
                 f"the chance of {card.source.env}, if it has any, cannot be drawn anew"
             )
         found["absent"] = absent
-        film = folder / "dream.gif"
-        gif.write(film, _film(make, loaded, FILM // 5 if quick else FILM), card.frames.fps)
+        film = encode_gif(_film(make, loaded, FILM // 5 if quick else FILM), card.frames.fps)
+        write_atomic(folder / "dream.gif", film)
     write_json(folder / "evaluation.json", found)
-    html = report.page(found, film.read_bytes())
+    html = report.page(found, film)
     write_atomic(folder / "evaluation.html", html.encode())
     print(f"wrote {folder / 'evaluation.html'}")
     return found
@@ -144,7 +145,7 @@ def _film(make: fidelity.MakeDynamics, world: World, length: int) -> np.ndarray:
         shown.append(np.concatenate([episode.frames for episode in episodes])[:length])
     side = max(world.card.frames.height, world.card.frames.width)
     dream, real = shown
-    return gif.beside(dream, real, cell=max(1, 120 // side))
+    return side_by_side(dream, real, cell=max(1, 120 // side))
 
 
 def _counts(legality: referee.Legality) -> dict[str, float]:

@@ -112,14 +112,15 @@ def next_frame(found: dict[str, Any]) -> str:
     ]
     for what, title in (("reward", "reward foreseen, F1"), ("termination", "end foreseen, F1")):
         part = [
-            svg.Bar(n, look, p[what]["f1"], f"{p[what]['f1']:.3f}") for n, look, p in shown[:-1]
+            svg.Bar(n, look, p[what]["f1"] or 0.0, _score(p[what]["f1"]))
+            for n, look, p in shown[:-1]
         ]
         plots.append(svg.bars(title, part, 1.0))
-    if len(bins["said"]) > 1:
-        series = {"dream": bins["happened"], "even": bins["said"]}
+    if len(bins["probability"]) > 1:
+        series = {"dream": bins["frequency"], "even": bins["probability"]}
         title = f"end of the episode: how often it came (ECE {bins['ece']:.4f})"
         plots.append(
-            svg.lines(title, bins["said"], series, "probability that was said", False, (0, 1))
+            svg.lines(title, bins["probability"], series, "predicted probability", False, (0, 1))
         )
     return (
         f"<h2>The next frame</h2><p>One step from each of {found['moments']:,} real pasts. With "
@@ -134,7 +135,11 @@ def _frame(found: dict[str, Any]) -> list[str]:
 
 def _events(found: dict[str, Any]) -> list[str]:
     names = ("precision", "recall", "f1")
-    return [f"{found[what][name]:.3f}" for what in ("reward", "termination") for name in names]
+    return [_score(found[what][name]) for what in ("reward", "termination") for name in names]
+
+
+def _score(value: float | None) -> str:
+    return "not tested" if value is None else f"{value:.3f}"
 
 
 def motion(found: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import tyro
 from PIL import Image, ImageDraw, ImageFont
 
 from dfgym.errors import ConfigError
+from dfgym.evaluation.film import DREAM, REAL
 from dfgym.files import write_png
 from dfgym.frames import upscale
 from dfgym.world import shelf
@@ -18,7 +19,7 @@ from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
 PAPER, INK = (250, 250, 250), (40, 48, 60)
-REAL, DREAM, DIFFERENT = (31, 122, 77), (102, 53, 204), (214, 120, 0)
+DIFFERENT = (214, 120, 0)
 GAP = 4
 MARGIN = 56
 FRAME_SIDE = 64

@@ -18,9 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import dfgym
 from dfgym.data.store import EpisodeStore
-from dfgym.errors import DataError, MissingPackageError
-from dfgym.evaluation.gif import GAP, beside
-from dfgym.evaluation.sheet import DREAM, REAL
+from dfgym.errors import DataError
+from dfgym.evaluation.film import DREAM, GAP, REAL, encode_gif, encode_mp4, side_by_side
 from dfgym.frames import upscale
 from dfgym.play.timeline import Moment
 from dfgym.world.card import Card
@@ -44,44 +43,17 @@ class Film:
 
 
 def gif(film: Film) -> bytes:
-    """Draw an endless GIF: the dream, beside the real game if that is there."""
-    pictures = (Image.fromarray(picture) for picture in _pictures(film))
-    first, file = next(pictures), io.BytesIO()
-    # GIF counts in hundredths of a second, and players slow down what is under 2 of them.
-    duration = 10 * max(2, round(100 / film.card.frames.fps))
-    first.save(file, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
-    return file.getvalue()
+    """Encode an endless GIF of the dream, beside the real game if that is there."""
+    return encode_gif(_pictures(film), film.card.frames.fps)
 
 
 def mp4(film: Film) -> bytes:
-    """Draw an H.264 film of the same pictures.
+    """Encode an H.264 film of the same pictures.
 
     Raises:
         MissingPackageError: imageio-ffmpeg, which brings the encoder, is missing.
     """
-    try:
-        import imageio_ffmpeg
-    except ImportError as reason:
-        raise MissingPackageError(
-            'MP4 needs the package imageio-ffmpeg: pip install "dfgym[video]"'
-        ) from reason
-    with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
-        path = Path(folder) / "film.mp4"
-        pictures = _pictures(film)
-        first = next(pictures)
-        writer = imageio_ffmpeg.write_frames(
-            str(path),
-            first.shape[1::-1],
-            fps=film.card.frames.fps,
-            macro_block_size=1,  # sizes are even, which is all that yuv420p asks for
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)  # a generator: it takes pictures once it waits for them
-        writer.send(first)
-        for picture in pictures:
-            writer.send(picture)
-        writer.close()
-        return path.read_bytes()
+    return encode_mp4(_pictures(film), film.card.frames.fps)
 
 
 def episode(film: Film) -> bytes:
@@ -141,7 +113,7 @@ def _pictures(film: Film) -> Iterator[np.ndarray]:
         if not film.beside or moment.real is None:
             yield upscale(moment.frame, cell)
             continue
-        games = beside(moment.frame[None], moment.real.frame[None], cell)[0]
+        games = side_by_side(moment.frame[None], moment.real.frame[None], cell)[0]
         strip = np.full((STRIP, *games.shape[1:]), GAP, np.uint8)
         strip[:, :wide] = _label("DREAM", moment.score, DREAM, wide, font)
         strip[:, -wide:] = _label("REAL", moment.real.score, REAL, wide, font)
