@@ -36,7 +36,7 @@ EPISODES, LENGTH = 4, 8
 
 @dataclass(frozen=True)
 class Shape:
-    """A world's sizes. What is left out is what meets the bars of docs/speed.md at 64x64x3."""
+    """A world's sizes. What is left out is what meets the bars of docs/lab/speed.md at 64x64x3."""
 
     frame: str | None = None
     """Time a world of random weights with frames of this height x width x 3, like 64x64x3."""

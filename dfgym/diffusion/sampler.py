@@ -5,7 +5,7 @@ the estimate of the clean frame, is solved by a second-order multistep rule: the
 extrapolated through its last two values and the equation then integrated exactly (Adams-Bashforth
 in exponential form; compare DPM-Solver++ 2M, Lu et al. 2022). It costs no extra network pass. On a
 coin flip of 0.9 to 0.1 four such steps give 0.097 of the rarer outcome where four of Euler's give
-0.064 (docs/training.md), which is why it is the rule where `D` is the mean.
+0.064 (docs/lab/training.md), which is why it is the rule where `D` is the mean.
 
 Where the network says more than the mean, `D` may be drawn from all that it holds possible at x.
 Then a step straight toward it is exact at any length: it keeps the noise that, with this `D`, would

@@ -5,7 +5,7 @@ width, H heads, e = d / H. Tokens stand as `(n, y, x, d)`, contiguous.
 
 Every matrix is a 2-D parameter applied as a convolution: on CPUs PyTorch sends convolutions in
 channels-last order to oneDNN, which ran three times as fast as the BLAS behind `nn.Linear` where
-both were measured (docs/speed.md). Only of a handful of tokens is a plain product quicker.
+both were measured (docs/lab/speed.md). Only of a handful of tokens is a plain product quicker.
 """
 
 from __future__ import annotations

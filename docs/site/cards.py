@@ -1,0 +1,168 @@
+"""Markdown made from the worlds' cards: the README's tables, and a page a world on the site.
+
+python docs/site/cards.py    # print what stands between the markers in README.md
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELF = ROOT / "envs_registry"
+Card = dict[str, Any]
+
+MEANINGS = {
+    "illegal_per_1000": "of 1,000 transitions, those that no hidden state of the real game explains",
+    "wrong_per_1000": "of 1,000 transitions, those with a reward or an end that the game forbids",
+    "sticky_share": "transitions that only a repeated last action explains: the game's chance",
+    "sticky_share_real": "the same share in the real game",
+    "ratio": "return in the real game, trained in the dream, over trained in the real game",
+    "dream_over_real_return": "return of dream-trained agents in the dream, over the real game",
+    "single_steps_per_second": "steps a second through `gym.make`",
+    "single_p50_ms": "median time of a step",
+    "vector_frames_per_second": "frames a second through `gym.make_vec` of 64",
+    "outside_network": "share of a vector step that is spent outside the network",
+    "position_error": "error of the cart's position after 10 frames, in units of the track",
+    "angle_error": "error of the pole's angle after 10 frames, in degrees",
+    "position_share": "how far the cart moved in 10 frames, as a share of the real way",
+    "angle_share": "how far the pole turned in 10 frames, as a share of the real way",
+    "dream": "how far dreamed frames are from the game's drawing of them, in grey levels of 255",
+    "dream_last_tenth": "the same for the last tenth of the frames",
+    "real": "the same for real frames: what reading them off costs",
+}
+"""What the keys of `[measured]` mean."""
+
+
+def read_cards() -> dict[str, Card]:
+    """Read the cards of the worlds that ship, the default world first."""
+    cards = {file.parent.name: tomllib.loads(file.read_text()) for file in SHELF.glob("*/world.toml")}
+    return dict(sorted(cards.items(), key=lambda item: item[0] != "minatar-breakout-v0"))
+
+
+def readme_tables() -> str:
+    """Return one table of measurements for each world."""
+    return "\n\n".join(f"**`{name}`**\n\n{_summary(card)}" for name, card in read_cards().items())
+
+
+def world_page(card: Card) -> str:
+    """Return a world's page: what it is, how it was made, and everything that was measured."""
+    name, frames, sampler = card["name"], card["frames"], card["sampler"]
+    side = frames["observation_scale"]
+    steps = sampler["denoising_steps"]
+    passes = "one denoising step" if steps == 1 else f"{steps} denoising steps"
+    facts = {
+        "Ids": f"`DFWorld/{name}` (the dream), `DFReal/{name}` (the real game in the same spaces)",
+        "Real game": f"`{card['source']['env']}`, licence: {card['source']['licence']}",
+        "Install the real game": f'`pip install "dfgym[{card["source"]["extra"]}]"`',
+        "Observation": f"uint8 `({frames['height'] * side}, {frames['width'] * side}, 3)`",
+        "Frames inside the model": _inside(frames),
+        "Actions": _actions(card["actions"]),
+        "Rewards": ", ".join(f"{value:g}" for value in card["rewards"]["values"]),
+        "Frames a second": f"{frames['fps']} in play",
+        "Episode": f"truncated after {card['episode']['max_steps']:,} steps",
+        "Sampling": f"{passes} a frame, context mode `{sampler['context_mode']}`",
+    }
+    blocks = [
+        f"# {name}",
+        card["description"],
+        "```python\nimport gymnasium as gym, dfgym\n\n"
+        f'env = gym.make("DFWorld/{name}")\n```',
+        _table(("", ""), facts.items()),
+        "## What was measured",
+        _summary(card),
+        "Everything that the card holds, as `dfgym worlds` prints it:",
+        _table(("measurement", "value", "meaning"), _measured(card["measured"])),
+        "## How it was made",
+        "The recorded data, whose policies are named by the grammar of "
+        "[Make a world](../guide/make_a_world.md), with their shares of the frames:",
+        _table(("policy", "share"), ((f"`{p}`", f"{s:g}") for p, s in card["data"]["policies"].items())),
+        f"{card['data']['frames']:,} frames in {card['data']['episodes']:,} episodes, of which "
+        f"{card['data']['held_out']:.0%} are held out: starts and evaluation come from them.",
+        "The network and its training:",
+        _table(("setting", "value"), _settings(card)),
+        f"To make it again: `dfgym make-world {name}`.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def worlds_index() -> str:
+    """Return the page that lists the worlds."""
+    cards = read_cards()
+    rows = (
+        (f"[`{name}`]({name}.md)", card["description"], f"{card['actions']['n']}",
+         f"{card['sampler']['denoising_steps']}")
+        for name, card in cards.items()
+    )
+    return (
+        "# Worlds\n\nA world is a learned game: a card, weights, and real frames to start from. "
+        "These ship with the package; the pages are made from their cards.\n\n"
+        + _table(("world", "game", "actions", "denoising steps"), rows)
+        + "\n\nBoth take one denoising step a frame: "
+        "[what that means](../explain/diffusion_forcing.md).\n"
+    )
+
+
+def _summary(card: Card) -> str:
+    """The measurements that a reader asks for first, as a table of four columns."""
+    measured = card["measured"]
+    rows: list[tuple[str, ...]] = []
+    if transfer := measured.get("transfer"):
+        for who in ("dream", "real"):
+            label = "the dream" if who == "dream" else "the real game"
+            in_real, in_dream = (transfer[f"{who}_trained_in_{place}"] for place in ("real", "dream"))
+            rows.append((f"Return of agents trained in {label}", _seeds(in_real), _seeds(in_dream)))
+        rows.append(("Return of random play", f"{transfer['random_in_real']:g}", ""))
+    return _table(("", "in the real game", "in the dream"), rows)
+
+
+def _seeds(scores: dict[str, Any]) -> str:
+    text = f"{scores['mean']:g}"
+    if interval := scores.get("interval"):
+        text += f" ({interval[0]:g} to {interval[1]:g})"
+    return text
+
+
+def _inside(frames: dict[str, Any]) -> str:
+    size = f"{frames['height']} x {frames['width']}"
+    colours = len(frames["palette"])
+    return f"{size}, {f'one-hot over {colours} colours' if colours else 'RGB'}"
+
+
+def _actions(actions: dict[str, Any]) -> str:
+    keys = {action: key for key, action in actions["keys"].items()}
+    named = (
+        f"{index} = {meaning}" + (f" (key {keys[index]})" if index in keys else "")
+        for index, meaning in enumerate(actions["meanings"])
+    )
+    return f"`Discrete({actions['n']})`: {', '.join(named)}"
+
+
+def _measured(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str, str]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _measured(value, f"{above}{key}.")
+        else:
+            text = ", ".join(map(_number, value)) if isinstance(value, list) else _number(value)
+            yield f"`{above}{key}`", text, MEANINGS.get(key, "")
+
+
+def _settings(card: Card) -> Iterator[tuple[str, str]]:
+    for room in ("model", "sampler", "training"):
+        for key, value in card[room].items():
+            yield f"`{room}.{key}`", _number(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(head: tuple[str, ...], rows: Any) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(readme_tables())
