@@ -1,17 +1,17 @@
-"""The README says what is so: its code runs, its numbers are the cards', its file tree exists."""
+"""The README says what is so: its code runs, its tables are the cards', its links exist."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 from stable_baselines3 import PPO
 
-from dfgym import cli
 from dfgym.world import shelf
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
@@ -25,23 +25,28 @@ def test_its_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         exec(compile(block, "README.md", "exec"), scope)
 
 
-def test_its_numbers_are_what_dfgym_worlds_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["worlds"])
-    printed = capsys.readouterr().out.strip()
-    assert printed in README, "paste the output of `dfgym worlds` into the README"
-    moved = shelf.card(shelf.DEFAULT).measured["transfer"]
-    times = moved["dream_trained_in_real"]["mean"] / moved["random_in_real"]
-    assert f"reaches {100 * moved['ratio']:.0f} % of" in README
-    assert f"and {times:.0f} times random play" in README
-    younger = shelf.card("cartpole-pixels-v0").measured["transfer"]
-    assert f"reaches {100 * younger['ratio']:.0f} % of" in README.replace("\n", " ")
+def test_its_tables_are_made_from_the_cards() -> None:
+    cards = runpy.run_path(str(ROOT / "docs" / "site" / "cards.py"))
+    assert cards["with_tables"](README) == README, "run `python docs/site/cards.py`"
 
 
-def test_its_file_tree_and_links_exist() -> None:
-    tree = README.split("## Files")[1].split("```")[1]
-    listed = re.findall(r"[a-z_]+/|[a-z_]+\.py", tree.split("tests/")[0])
-    folders = [ROOT, ROOT / "dfgym"]
-    for name in listed:
-        assert any((folder / name).exists() for folder in folders), name
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+def test_it_names_the_returns_and_the_sampling_of_every_shipped_world() -> None:
+    for name in shelf.names():
+        card = shelf.card(name)
+        transfer = card.measured["transfer"]
+        table = README.split(f"**`{name}`**")[1].split("\n\n")[1]
+        for key in ("dream_trained_in_real", "real_trained_in_real"):
+            assert f"| {transfer[key]['mean']:.3g} |" in table
+        assert f"| {transfer['ratio']:.0%} |" in table
+        assert card.sampler.denoising_steps == 1, "the README says that both worlds take one step"
+
+
+def test_its_first_command_installs_and_dreams() -> None:
+    first = re.findall(r"^```bash\n(.*?)^```$", README, re.M | re.S)[0]
+    assert "pip install" in first and "dfgym demo" in first
+    assert "git clone" in README.split("dfgym demo")[0]
+
+
+def test_its_links_exist() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README):
         assert (ROOT / link).exists(), link

@@ -1,6 +1,6 @@
 """Markdown made from the worlds' cards: the README's tables, and a page a world on the site.
 
-python docs/site/cards.py    # print what stands between the markers in README.md
+python docs/site/cards.py    # write the tables anew into README.md
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SHELF = ROOT / "envs_registry"
 Card = dict[str, Any]
+BEGIN, END = "<!-- worlds -->", "<!-- /worlds -->"
 
 MEANINGS = {
-    "illegal_per_1000": "of 1,000 transitions, those that no hidden state of the real game explains",
-    "wrong_per_1000": "of 1,000 transitions, those with a reward or an end that the game forbids",
+    "illegal_per_1000": "transitions in 1,000 that no hidden state of the real game explains",
+    "wrong_per_1000": "transitions in 1,000 with a reward or an end that the game forbids",
     "sticky_share": "transitions that only a repeated last action explains: the game's chance",
     "sticky_share_real": "the same share in the real game",
     "ratio": "return in the real game, trained in the dream, over trained in the real game",
@@ -38,7 +39,9 @@ MEANINGS = {
 
 def read_cards() -> dict[str, Card]:
     """Read the cards of the worlds that ship, the default world first."""
-    cards = {file.parent.name: tomllib.loads(file.read_text()) for file in SHELF.glob("*/world.toml")}
+    cards = {
+        file.parent.name: tomllib.loads(file.read_text()) for file in SHELF.glob("*/world.toml")
+    }
     return dict(sorted(cards.items(), key=lambda item: item[0] != "minatar-breakout-v0"))
 
 
@@ -68,8 +71,7 @@ def world_page(card: Card) -> str:
     blocks = [
         f"# {name}",
         card["description"],
-        "```python\nimport gymnasium as gym, dfgym\n\n"
-        f'env = gym.make("DFWorld/{name}")\n```',
+        f'```python\nimport gymnasium as gym, dfgym\n\nenv = gym.make("DFWorld/{name}")\n```',
         _table(("", ""), facts.items()),
         "## What was measured",
         _summary(card),
@@ -78,7 +80,9 @@ def world_page(card: Card) -> str:
         "## How it was made",
         "The recorded data, whose policies are named by the grammar of "
         "[Make a world](../guide/make_a_world.md), with their shares of the frames:",
-        _table(("policy", "share"), ((f"`{p}`", f"{s:g}") for p, s in card["data"]["policies"].items())),
+        _table(
+            ("policy", "share"), ((f"`{p}`", f"{s:g}") for p, s in card["data"]["policies"].items())
+        ),
         f"{card['data']['frames']:,} frames in {card['data']['episodes']:,} episodes, of which "
         f"{card['data']['held_out']:.0%} are held out: starts and evaluation come from them.",
         "The network and its training:",
@@ -92,8 +96,12 @@ def worlds_index() -> str:
     """Return the page that lists the worlds."""
     cards = read_cards()
     rows = (
-        (f"[`{name}`]({name}.md)", card["description"], f"{card['actions']['n']}",
-         f"{card['sampler']['denoising_steps']}")
+        (
+            f"[`{name}`]({name}.md)",
+            card["description"],
+            f"{card['actions']['n']}",
+            f"{card['sampler']['denoising_steps']}",
+        )
         for name, card in cards.items()
     )
     return (
@@ -106,23 +114,58 @@ def worlds_index() -> str:
 
 
 def _summary(card: Card) -> str:
-    """The measurements that a reader asks for first, as a table of four columns."""
+    """Return the measurements that a reader asks for first, with their intervals over seeds."""
     measured = card["measured"]
-    rows: list[tuple[str, ...]] = []
-    if transfer := measured.get("transfer"):
-        for who in ("dream", "real"):
-            label = "the dream" if who == "dream" else "the real game"
-            in_real, in_dream = (transfer[f"{who}_trained_in_{place}"] for place in ("real", "dream"))
-            rows.append((f"Return of agents trained in {label}", _seeds(in_real), _seeds(in_dream)))
-        rows.append(("Return of random play", f"{transfer['random_in_real']:g}", ""))
-    return _table(("", "in the real game", "in the dream"), rows)
+    rows = [*_transfer_rows(measured.get("transfer")), *_fidelity_rows(measured)]
+    speed = measured["speed"]
+    rows.append(("Steps a second, one environment", f"{speed['single_steps_per_second']:.0f}", ""))
+    rows.append(("Frames a second, 64 together", f"{speed['vector_frames_per_second']:,.0f}", ""))
+    return _table(("", "measured", "95 % interval over seeds"), rows)
 
 
-def _seeds(scores: dict[str, Any]) -> str:
-    text = f"{scores['mean']:g}"
-    if interval := scores.get("interval"):
-        text += f" ({interval[0]:g} to {interval[1]:g})"
-    return text
+def _transfer_rows(transfer: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
+    if transfer is None:
+        return
+    yield _row(
+        "Return in the real game, agent trained in the dream", transfer["dream_trained_in_real"]
+    )
+    yield _row("Return in the real game, agent trained there", transfer["real_trained_in_real"])
+    yield "Return in the real game, random play", f"{transfer['random_in_real']:.3g}", ""
+    ratio, interval = transfer["ratio"], transfer.get("ratio_interval")
+    between = f"{interval[0]:.0%} to {interval[1]:.0%}" if interval else ""
+    yield "Trained in the dream over trained in the real game", f"{ratio:.0%}", between
+    yield _row(
+        "Return in the dream, agent trained in the dream", transfer["dream_trained_in_dream"]
+    )
+
+
+def _row(label: str, scores: dict[str, Any]) -> tuple[str, str, str]:
+    interval = scores.get("interval")
+    between = f"{interval[0]:.3g} to {interval[1]:.3g}" if interval else ""
+    return label, f"{scores['mean']:.3g}", between
+
+
+def _fidelity_rows(measured: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if legality := measured.get("legality"):
+        count = f"{legality['transitions']:,}"
+        yield (
+            f"Illegal transitions in 1,000, of {count} judged",
+            f"{legality['illegal_per_1000']:g}",
+            "",
+        )
+        dream, real = legality["sticky_share"], legality["sticky_share_real"]
+        yield "Transitions decided by chance, dream and real game", f"{dream:.1%}, {real:.1%}", ""
+    if picture := measured.get("picture_error"):
+        label = f"Picture error over {picture['frames']:,} frames, and in the last tenth"
+        yield (
+            label,
+            f"{picture['dream']:.2g}, {picture['dream_last_tenth']:.2g} of 255 grey levels",
+            "",
+        )
+    if motion := measured.get("motion_after_10"):
+        label = "Motion over 10 frames, as a share of the real way"
+        cart, pole = motion["position_share"], motion["angle_share"]
+        yield label, f"cart {cart:.0%}, pole {pole:.0%}", ""
 
 
 def _inside(frames: dict[str, Any]) -> str:
@@ -164,5 +207,13 @@ def _table(head: tuple[str, ...], rows: Any) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def with_tables(readme: str) -> str:
+    """Return the README with its tables made anew."""
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
+
+
 if __name__ == "__main__":
-    print(readme_tables())
+    file = ROOT / "README.md"
+    file.write_text(with_tables(file.read_text()))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import cards  # noqa: E402
+import cards
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -23,7 +25,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Make the worlds' pages."""
-    pages = {f"worlds/{name}.md": cards.world_page(card) for name, card in cards.read_cards().items()}
+    pages = {
+        f"worlds/{name}.md": cards.world_page(card) for name, card in cards.read_cards().items()
+    }
     for path, content in {"worlds/index.md": cards.worlds_index(), **pages}.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show the scripts on the page of the tutorials."""
+    if page.file.src_uri != "tutorials/index.md":
+        return markdown
+    folder = cards.ROOT / "docs" / "tutorials"
+    scripts = re.findall(r"\]\((\w+\.py)\)", markdown)
+    blocks = (f"## {name}\n\n```python\n{(folder / name).read_text()}```" for name in scripts)
+    return "\n\n".join((markdown, *blocks))

@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as folder:
         TrainConfig(
             data=(data,),
             out=run,
-            steps=450,
+            steps=350,
             image_steps=20,
             batch=16,
             length=8,

@@ -1,0 +1,81 @@
+"""The documentation says what is so: its code runs, and the commands it names exist.
+
+`mkdocs build --strict` (a step of .ci/run) checks its links and the names of its reference.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stable_baselines3 import PPO
+
+from dfgym import cli
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [ROOT / "README.md", *(page for page in DOCS.rglob("*.md") if page.parent.name != "lab")]
+)
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore")
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(tutorial)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_code_of_the_guide_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One page after the other, as a reader would: later blocks use what earlier ones made."""
+    learn = PPO.learn
+    monkeypatch.setattr(PPO, "learn", lambda self, steps: learn(self, min(steps, 1)))
+    scope: dict[str, object] = {}
+    for name in WITH_CODE:
+        page = (DOCS / "guide" / f"{name}.md").read_text()
+        for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
+            if "import play" in block:  # needs a screen
+                continue
+            if "PPO(" in block:
+                block = block.replace("device=", "n_steps=2, batch_size=32, device=")
+            exec(compile(block, f"{name}.md", "exec"), scope)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every `dfgym ...` and `python -m dfgym...` in the pages, with the page it stands in."""
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        code = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S) + re.findall(
+            r"`([^`\n]+)`", text
+        )
+        for line in "\n".join(code).splitlines():
+            command = line.partition("#")[0].partition(" && ")[0].strip()
+            command = re.sub(r"^(?:[A-Z_]+=\S+ )+", "", command)
+            if re.match(r"(?:dfgym|python -m dfgym\.\S+) ", command):
+                yield page.name, command
+
+
+def test_the_commands_that_are_named_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = []
+    for page, command in sorted(set(commands())):
+        words = command.split()
+        if words[0] == "python":
+            if importlib.util.find_spec(words[2]) is None:
+                wrong.append(f"{page}: {command}")
+        elif words[1] in cli.COMMANDS:
+            with pytest.raises(SystemExit):
+                cli.main([words[1], "--help"])
+            usage = capsys.readouterr().out
+            flags = [word for word in words if word.startswith("--")]
+            wrong += [f"{page}: {command} ({flag})" for flag in flags if flag not in usage]
+        elif words[1].islower() and not words[1].startswith("-"):
+            wrong.append(f"{page}: {command}")
+    assert not wrong
