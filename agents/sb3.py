@@ -22,7 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 from tqdm import tqdm
 
 import dfgym
-from dfgym.errors import ConfigError, run_command
+from dfgym.command import run_command
+from dfgym.errors import ConfigError
 from dfgym.world.device import pick_device
 
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits

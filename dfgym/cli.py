@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 import dfgym
-from dfgym.errors import ConfigError, DfgymError, fail, run_command
+from dfgym.command import fail, run_command
+from dfgym.errors import ConfigError, DfgymError
 from dfgym.play.command import Dream, Play, Watch
 from dfgym.world import shelf
 from dfgym.world.fields import shown
@@ -53,6 +54,8 @@ class Evaluate:
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
+    denoising_steps_sweep: tuple[int, ...] = ()
+    """Instead of all else, judge and time the dream at these numbers of denoising steps."""
     dream: Annotated[Dream, tyro.conf.arg(name="")] = field(default_factory=Dream)
 
 
@@ -192,6 +195,17 @@ def _make_world(read: Read) -> None:
 
 def _evaluate(read: Read) -> None:
     config: Evaluate = read(Evaluate)
+    if config.denoising_steps_sweep:
+        from dfgym.evaluation.few_steps import few_steps
+
+        settings = config.dream.keywords()
+        if "denoising_steps" in settings:
+            raise ConfigError(
+                f"denoising_steps is {settings['denoising_steps']}; leave it out, since "
+                "denoising_steps_sweep gives several"
+            )
+        few_steps(config.world, config.out, config.denoising_steps_sweep, config.quick, **settings)
+        return
     from dfgym.evaluation.run import evaluate
 
     evaluate(config.world, config.out, quick=config.quick, **config.dream.keywords())

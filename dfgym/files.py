@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -15,12 +14,6 @@ import numpy as np
 from dfgym.errors import DfgymError, MissingPackageError
 
 
-def sha256_file(path: Path) -> str:
-    """Hash a file's content; returns 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: a reader, or a crash, never sees a half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +23,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp makes 0600, which locks other users out
+        os.chmod(name, 0o644)  # mkstemp makes 0600, which locks other users out
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ BASE = {"errors", "checks", "files", "frames", "statistics"}
 MAIN_PATH: dict[str, set[str]] = {
     "errors": set(),
     "checks": {"errors"},
+    "command": {"errors"},
     "files": {"errors"},
     "frames": {"errors"},
     "statistics": set(),
@@ -40,7 +41,7 @@ MAIN_PATH: dict[str, set[str]] = {
     "planning": BASE | {"diffusion", "world"},
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
-PLAYERS = {"agents": {"__init__", "errors", "checks", "statistics", "games"}}
+PLAYERS = {"agents": {"__init__", "errors", "checks", "command", "statistics", "games"}}
 # Above the line: optional rooms, which nothing below imports.
 BELOW_THE_LINE = {*MAIN_PATH, *PLAYERS, "worlds"}
 ABOVE_THE_LINE = {
@@ -59,7 +60,6 @@ TEMPORARY_ARROWS = {
     ("games", "world"),
     ("data", "agents"),
     ("agents", "world"),
-    ("bench", "evaluation"),
 }
 # Which packages a room may import; the others may use all that pyproject.toml declares.
 PACKAGES = {
@@ -90,7 +90,6 @@ MAX_FUNCTION = 60  # lines below its docstring
 LONG_FUNCTIONS: dict[str, str] = {
     "dfgym/data/record.py record": "today",
     "dfgym/evaluation/run.py evaluate": "today",
-    "dfgym/bench/window.py ways": "today",
     "dfgym/train/config.py __post_init__": "today",
 }
 

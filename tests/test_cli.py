@@ -164,7 +164,7 @@ def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFix
         (PermissionError(13, "Permission denied", "/x"), 2, "error: '/x': Permission denied"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
         (OSError("odd"), 2, "error: odd"),
-        (KeyboardInterrupt(), 130, "stopped; the same command goes on"),
+        (KeyboardInterrupt(), 130, "stopped; the same command continues"),
     ],
 )
 def test_what_a_machine_or_its_user_does_is_no_traceback(

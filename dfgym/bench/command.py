@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
+from msgspec import Meta
 
-from dfgym.bench import operations, shape, speed, training
-from dfgym.bench import window as cached
+from dfgym import checks
+from dfgym.bench import operations, shape, speed, training, window
+from dfgym.bench.clock import check_seconds
 from dfgym.bench.shape import Shape
-from dfgym.bench.tables import number, print_columns, print_rows
 from dfgym.errors import ConfigError
-from dfgym.evaluation.rollout import Dream, is_breakout, open_real
 from dfgym.files import write_json
-from dfgym.games import breakout_referee as referee
 from dfgym.world import execution, memory, shelf
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
 from dfgym.world.device import pick_device
-from dfgym.world.fields import shown
 from dfgym.world.sampling import Sampling, choose_sampling
 
-BATCHES = "1,64"
 DENOISING_STEPS = (1, 2, 4, 8)
-JUDGED = 2000
-ROWS = 16
-"""Games that the referee watches at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,68 +39,58 @@ class Config:
     """Rows stepped together, each of these in turn; 1,64 if left out. With --training one number:
     sequences a step, those that the world was trained with if left out."""
     seconds: float = 2.0
-    """Of each measurement; with two batches there are about two dozen."""
-    fidelity: bool = False
-    """Have the referee judge the dream at each number of denoising steps: minutes."""
-    judged: int | None = None
-    """Steps that the referee judges at each; 2,000 if left out."""
+    """Length of each measurement; with two batches there are about two dozen."""
     training: bool = False
-    """Time the steps of its training instead, on random episodes."""
-    length: int | None = None
+    """Time the steps of the world's training instead, on random episodes."""
+    length: Annotated[int, Meta(ge=2)] | None = None
     """Frames a sequence, with --training; as the world was trained if left out."""
     compile: bool = False
     """Run the network through `torch.compile`: half a minute and more for each batch, once."""
-    precision: str = "float32"
-    """Of matrix products, `float32` or `bfloat16`."""
+    precision: execution.Precision = "float32"
+    """Number format of matrix products, `float32` or `bfloat16`."""
     json: Path | None = None
-    """Also write all of it to this file."""
+    """Also write all results to this file."""
 
-    def check(self) -> None:
-        """Refuse what cannot be measured; raises ConfigError."""
-        self.shape.check()
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        checks.check(self, ConfigError)
+        check_seconds(self.seconds)
         if self.world is not None and self.shape.frame is not None:
             raise ConfigError(
-                f"world {shown(self.world)} and frame {shown(self.shape.frame)} are given: a world "
-                "has frames of its own, so leave one of them out"
+                f"world is {checks.shorten(self.world)} and frame {self.shape.frame!r}: a world "
+                "has frames of its own; leave one of them out"
             )
-        speed.check_seconds(self.seconds)
-        if self.judged is not None and not (self.fidelity and self.judged >= 1):
-            raise ConfigError(
-                f"judged is {self.judged}; allowed is 1 or more, and only together with fidelity"
-            )
-        if self.training and self.fidelity:
-            raise ConfigError("fidelity and training are asked for; ask for one at a time")
-        if self.training and self.batch is not None and len(self.batches) > 1:
-            raise ConfigError(f"batch is {shown(self.batch)}; with training give one number")
+        if self.training and len(self.batches) > 1 and self.batch is not None:
+            raise ConfigError(f"batch is {self.batch!r}; with training give one number")
         if self.length is not None and not self.training:
             raise ConfigError(f"length is {self.length}; it is allowed only together with training")
-        if self.training and (self.compile or self.precision != "float32"):
+        if self.training and self.execution:
             raise ConfigError(
                 f"compile is {self.compile} and precision {self.precision!r}; with training leave "
                 "both out: steps are timed as `dfgym train` takes them"
             )
         if self.json is not None and self.json.is_dir():
-            raise ConfigError(f"json {str(self.json)!r} is a folder; name a file")
+            raise ConfigError(f"json is {str(self.json)!r}, a folder; name a file")
 
     @property
     def execution(self) -> dict[str, Any]:
-        """How passes are run, as keywords; what is usual is left out."""
-        told = {"compile": self.compile, "precision": self.precision}
-        return {k: v for k, v in told.items() if v not in (False, "float32")}
+        """How passes are run, as keywords without those that have their default."""
+        options = {"compile": self.compile, "precision": self.precision}
+        return {k: v for k, v in options.items() if v not in (False, "float32")}
 
     @property
     def batches(self) -> list[int]:
-        """The batches, at least one, each 1 or more."""
-        told = BATCHES if self.batch is None else self.batch
-        if not re.fullmatch(r"0*[1-9][0-9]{0,8}(?:,0*[1-9][0-9]{0,8})*", told, re.ASCII):
+        """The batches in ascending order, at least one, each 1 or more."""
+        text = "1,64" if self.batch is None else self.batch
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}(?:,0*[1-9][0-9]{0,8})*", text, re.ASCII):
             raise ConfigError(
-                f"batch is {shown(told)}; give one or more whole numbers from 1 up, like 1,64"
+                f"batch is {checks.shorten(text)}; give whole numbers from 1 up, like 1,64"
             )
-        return sorted({int(batch) for batch in told.split(",")})
+        return sorted({int(batch) for batch in text.split(",")})
 
 
 def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any]:
-    """Measure, print each table when it is known, and write the JSON file.
+    """Measure, print each table as soon as it is ready, and write the JSON file.
 
     Args:
         config: what to measure.
@@ -114,47 +98,38 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
         sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
 
     Returns:
-        What the JSON file holds.
+        The content of the JSON file.
 
     Raises:
         WorldError: there is no such world, it is damaged, or a shape cannot be one.
         ConfigError: a value is not allowed, or a batch does not fit memory.
-        MissingPackageError: the referee is asked for and the real game is not installed.
     """
-    config.check()
-    batches, settings = config.batches, {"device": device, **sampler, **config.execution}
+    settings = {"device": device, **sampler, **config.execution}
     if config.training:
-        found = _measure_training(config, device, sampler)
+        report = _measure_training(config, device, sampler)
     elif config.shape.frame is None:
         name = shelf.DEFAULT if config.world is None else config.world
-        _check(config, settings, shelf.card(name), batches)
-        found = _measure(config, settings, name, batches)
+        _check(config, settings, shelf.card(name))
+        report = _measure(config, settings, name)
     else:
         card = config.shape.card()
-        _check(config, settings, card, batches)
+        _check(config, settings, card)
         with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
             path = Path(folder) / card.name
             shape.write(path, card)
-            found = _measure(config, settings, str(path), batches)
+            report = _measure(config, settings, str(path))
     if config.json is not None:
-        write_json(config.json, found)
+        write_json(config.json, report)
         print(f"\nwrote {config.json}")
-    return found
+    return report
 
 
-def _check(config: Config, settings: dict[str, Any], card: Card, batches: Sequence[int]) -> None:
-    """Refuse before anything takes time or memory."""
+def _check(config: Config, settings: dict[str, Any], card: Card) -> None:
+    """Refuse settings and batches before anything takes time or memory."""
     device = pick_device(settings["device"])
     execution.check(device, config.compile, config.precision)
     plan = _sampling(card, settings).context
-    if config.fidelity:
-        if config.shape.frame is not None or not is_breakout(card):
-            raise ConfigError(
-                "fidelity is asked for, and the referee knows the rules of MinAtar Breakout alone; "
-                f"leave it out, or measure {shelf.DEFAULT}"
-            )
-        open_real(card).env.close()
-    for batch in batches:
+    for batch in config.batches:
         memory.check(card, batch, len(plan.levels), device)
         if card.model.kind == "transformer":  # the whole window again
             memory.check(card, batch, 1, device, card.model.window + 1)
@@ -165,8 +140,8 @@ def _sampling(card: Card, settings: dict[str, Any]) -> Sampling:
     return choose_sampling(card, steps, mode, noise)
 
 
-def _allows(card: Card, settings: dict[str, Any]) -> bool:
-    """Context mode `kept` does not allow every number of denoising steps."""
+def _is_allowed(card: Card, settings: dict[str, Any]) -> bool:
+    """Return whether a world can be sampled so: `kept` does not allow every number of steps."""
     try:
         _sampling(card, settings)
     except ConfigError:
@@ -174,67 +149,70 @@ def _allows(card: Card, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _measure(
-    config: Config, settings: dict[str, Any], name: str, batches: Sequence[int]
-) -> dict[str, Any]:
+def _measure(config: Config, settings: dict[str, Any], name: str) -> dict[str, Any]:
     world = shelf.load(name)
-    card, seconds = world.card, config.seconds
+    card, seconds, batches, largest = world.card, config.seconds, config.batches, config.batches[-1]
     device = pick_device(settings["device"])
-    found: dict[str, Any] = {
-        "world": card.name,
-        "frame": [card.frames.height, card.frames.width, 3],
-        "model": vars(card.model),
-        "settings": settings,
-        "device": _device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-    }
-    print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {found['device']}", end="")
-    print(f", {found['threads']} threads: {', '.join(f'{k} {v}' for k, v in settings.items())}")
-    found["gym"] = speed.bench(name, seconds, **settings)
-    print_rows("As users step it", [(k, number(v)) for k, v in found["gym"].items()])
-    found["vector"] = [speed.vector(name, batch, seconds, **settings) for batch in batches]
-    print_columns("gym.make_vec", found["vector"])
-    rates = found["machine"] = operations.matrix_rate(device)
+    report = {**_subject(card, device), "settings": settings}
+    print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {report['device']}", end="")
+    print(f", {report['threads']} threads: {', '.join(f'{k} {v}' for k, v in settings.items())}")
+    report["gym"] = speed.bench(name, seconds, **settings)
+    print_rows("As users step it", [(k, number(v)) for k, v in report["gym"].items()])
+    report["vector"] = [speed.vector(name, batch, seconds, **settings) for batch in batches]
+    print_columns("gym.make_vec", report["vector"])
+    rates = report["machine"] = operations.matrix_rate(device)
     print_rows(
         "The machine: one product of float32 matrices, GFLOP a second",
         [(k, f"{rates[k] / 1e9:.0f}") for k in ("matrix_product", "convolution")],
     )
-    found["batches"] = [
-        operations.measure(operations.begin(world, batch, **settings), seconds, rates)
-        for batch in batches
+    report["batches"] = [
+        operations.measure(world, batch, seconds, rates, **settings) for batch in batches
     ]
-    print_columns("The dynamics alone", found["batches"])
-    dynamics = operations.begin(world, batches[-1], **settings)
-    found["time"] = {"batch": batches[-1], "passes": operations.passes(dynamics, seconds)}
-    if not config.compile:  # which makes them one
-        found["time"]["kinds"] = operations.kinds(dynamics)
-    for way, shares in found["time"].items():
+    print_columns("The dynamics alone", report["batches"])
+    dynamics = operations.begin(world, largest, **settings)
+    report["time"] = {"batch": largest, "passes": operations.passes(dynamics, seconds)}
+    if not config.compile:  # a compiled pass is one operation
+        report["time"]["kinds"] = operations.kinds(dynamics)
+    for way, shares in report["time"].items():
         if way != "batch":
             print_rows(
-                f"Where the time goes, batch {batches[-1]}, by {way}",
+                f"Where the time goes, batch {largest}, by {way}",
                 [(k, f"{100 * v:.1f} %") for k, v in shares.items()],
             )
     if card.model.kind == "transformer":
         steps = settings.get("denoising_steps")
-        found["cached"] = [
-            cached.compare(world, batch, seconds, settings["device"], steps, **config.execution)
+        report["cached"] = [
+            window.compare(world, batch, seconds, settings["device"], steps, **config.execution)
             for batch in batches
         ]
-        print_columns("Cached against the whole window again", found["cached"])
-    found["denoising_steps"] = [
-        _at_steps(config, settings, world, batches[-1], steps)
-        for steps in DENOISING_STEPS
-        if _allows(card, {**settings, "denoising_steps": steps})
-    ]
-    if found["denoising_steps"]:
-        print_columns(f"Denoising steps, batch {batches[-1]}", found["denoising_steps"])
-    found["shells"] = speed.shells(name, batches[-1], seconds, **settings)
+        print_columns("Cached against the whole window again", report["cached"])
+    report["denoising_steps"] = sweep(world, largest, seconds, DENOISING_STEPS, **settings)
+    if report["denoising_steps"]:
+        print_columns(f"Denoising steps, batch {largest}", report["denoising_steps"])
+    report["shells"] = speed.shells(name, largest, seconds, **settings)
     print_rows(
-        f"What shells add to the dynamics (env 1 row, the others {batches[-1]})",
-        [(k, f"{100 * v:.2f} %") for k, v in found["shells"].items()],
+        f"What shells add to the dynamics (env 1 row, the others {largest})",
+        [(k, f"{100 * v:.2f} %") for k, v in report["shells"].items()],
     )
-    return found
+    return report
+
+
+def sweep(
+    world: World, rows: int, seconds: float, steps: Iterable[int], **settings: Any
+) -> list[dict[str, float]]:
+    """Time the dynamics at each number of denoising steps that the context mode allows.
+
+    Returns:
+        For each: `denoising_steps` and the results of `operations.measure` that depend on them.
+    """
+    names = ("frames_per_second", "p50_ms", "p95_ms", "operations_per_frame", "passes")
+    result = []
+    for count in steps:
+        chosen = {**settings, "denoising_steps": count}
+        if _is_allowed(world.card, chosen):
+            timed = operations.measure(world, rows, seconds, **chosen)
+            result.append({"denoising_steps": count, **{name: timed[name] for name in names}})
+    return result
 
 
 def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> dict[str, Any]:
@@ -245,26 +223,17 @@ def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> d
     place, batch = pick_device(device), None if config.batch is None else config.batches[0]
     plan = training.plan(card, batch, config.length)
     training.check(card, plan, place)
-    found: dict[str, Any] = {
-        "world": card.name,
-        "frame": [card.frames.height, card.frames.width, 3],
-        "model": vars(card.model),
-        "batch": plan.batch,
-        "length": plan.length,
-        "device": _device_name(place),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-    }
+    report = {**_subject(card, place), "batch": plan.batch, "length": plan.length}
     print(f"training {card.name}, {plan.batch} x {plan.length} frames a step, ", end="")
-    print(f"on {found['device']}, {found['threads']} threads", flush=True)
-    found |= training.measure(card, plan, place, config.seconds)
+    print(f"on {report['device']}, {report['threads']} threads", flush=True)
+    report |= training.measure(card, plan, place, config.seconds)
     print_rows(
         "The machine: one matrix product, GFLOP a second",
-        [(kind, f"{rate / 1e9:.0f}") for kind, rate in found["rates"].items()],
+        [(kind, f"{rate / 1e9:.0f}") for kind, rate in report["rates"].items()],
     )
-    stages = found["stages"]
+    stages = report["stages"]
     print_columns(
-        f"Training steps, in {found['precision']}",
+        f"Training steps, in {report['precision']}",
         [{k: v for k, v in stage.items() if k != "time"} for stage in stages],
     )
     percent = {
@@ -274,25 +243,44 @@ def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> d
         f"Where the time goes: {', '.join(stage['stage'] for stage in stages)}",
         [(k, "  ".join(cell.rjust(7) for cell in cells)) for k, cells in percent.items()],
     )
-    return found
+    return report
 
 
-def _at_steps(
-    config: Config, settings: dict[str, Any], world: World, batch: int, steps: int
-) -> dict[str, float]:
-    settings = {**settings, "denoising_steps": steps}
-    timed = operations.measure(operations.begin(world, batch, **settings), config.seconds)
-    names = ("frames_per_second", "p50_ms", "p95_ms", "operations_per_frame", "passes")
-    found = {"denoising_steps": float(steps), **{name: timed[name] for name in names}}
-    if config.fidelity:
-        game = Dream(operations.begin(world, ROWS, **settings))
-        judged = referee.rollout(game, world.card, config.judged or JUDGED)
-        found["illegal_per_1000"] = judged.illegal_per_1000
-        found["wrong_per_1000"] = judged.wrong_per_1000
-    return found
+def _subject(card: Card, device: torch.device) -> dict[str, Any]:
+    """Return what is measured and on what machine, as the JSON file begins."""
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return {
+        "world": card.name,
+        "frame": [card.frames.height, card.frames.width, 3],
+        "model": vars(card.model),
+        "device": f"{device}{gpu}",
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
+# Tables on the terminal
+
+
+def number(value: Any) -> str:
+    """Return a number as a cell, whole or to four digits, and text as it is."""
+    if isinstance(value, str):
+        return value
+    big = isinstance(value, int) or value >= 1000
+    return f"{value:,.0f}" if big or value == int(value) else f"{value:.4g}"
+
+
+def print_rows(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    cells = [(name.replace("_", " "), value) for name, value in rows]
+    left, right = (max(map(len, column)) for column in zip(*cells, strict=True))
+    print(f"\n{title}")
+    for name, value in cells:
+        print(f"  {name:{left}}  {value:>{right}}", flush=True)
+
+
+def print_columns(title: str, results: Sequence[dict[str, Any]]) -> None:
+    """Print the results of equal measurements side by side, one column for each."""
+    cells = {name: [number(result[name]) for result in results] for name in results[0]}
+    width = max(len(cell) for row in cells.values() for cell in row)
+    print_rows(title, [(n, "  ".join(c.rjust(width) for c in row)) for n, row in cells.items()])

@@ -1,16 +1,15 @@
 """How many operations a frame takes, how many the machine can do, and where a step's time goes.
 
-An operation is one multiplication or one addition of a matrix product or convolution, so that a
+An operation is one multiplication or one addition of a matrix product or a convolution, so that a
 product of `(m, k)` and `(k, n)` is 2 m k n of them. Sums over tokens, norms and the like are not
 counted, as publications do not count them either.
 """
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,58 +17,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils.benchmark import timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from dfgym.bench.speed import (
-    actions,
-    around_network,
-    check_seconds,
-    network_clock,
-    percentiles,
-    repeat,
-    replaced,
-    seconds_of,
-    wait,
-)
+from dfgym.bench.clock import SectionClock, check_seconds, duration, durations, percentiles
+from dfgym.bench.speed import random_actions
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
 from dfgym.world.dynamics import Dynamics
 
 MATRIX = {"cpu": 2048, "cuda": 8192}
-"""Rows of the square matrices whose product is timed."""
+"""The rows of the square matrices whose product is timed."""
 BEST_OF = 5
-CLOCKED = 5
-"""Steps whose operations are timed one by one."""
+CLOCKED_STEPS = 5
+"""The steps whose operations are timed one by one."""
+PASSES = ("dfgym::denoise", "dfgym::commit")
+"""The sections of a step that run the whole network."""
+LABELS = {
+    "dfgym::denoise": "denoising passes",
+    "dfgym::commit": "commit passes",
+    "dfgym::predict_frame": "picture",
+    "dfgym::predict_transition": "reward and termination",
+    "dfgym::cache_position": "positions in time",
+}
 
 
-def begin(world: World, rows: int, device: str = "auto", **sampler: Any) -> Dynamics:
-    """Dynamics whose rows have all begun, each with a noise of its own."""
-    dynamics = Dynamics(world, rows, device=device, **sampler)
-    frames, led = world.starts.episode(0)
-    dynamics.reset(np.arange(rows), np.arange(rows), [(frames[:1], led[:0])] * rows)
+def begin(world: World, rows: int, device: str = "auto", **settings: Any) -> Dynamics:
+    """Return dynamics in which every row has begun an episode with noise of its own."""
+    dynamics = Dynamics(world, rows, device=device, **settings)
+    frames, actions = world.starts.episode(0)
+    dynamics.reset(np.arange(rows), np.arange(rows), [(frames[:1], actions[:0])] * rows)
     return dynamics
 
 
 def stepper(dynamics: Dynamics) -> Callable[[], Any]:
-    """What steps dynamics under random actions."""
-    drawn = actions(dynamics.world.card, dynamics.num_rows)
-    return lambda: dynamics.step(next(drawn))
+    """Return a function that steps dynamics under random actions."""
+    actions = random_actions(dynamics.world.card, dynamics.num_rows)
+    return lambda: dynamics.step(next(actions))
 
 
 def count(dynamics: Dynamics) -> dict[str, float]:
-    """Count the operations of one step as it stands, uncompiled; advances the rows.
+    """Count the operations of one step, which advances the rows.
+
+    Args:
+        dynamics: they must not be compiled: the counter sees nothing of what is.
 
     Returns:
-        `operations_per_frame`, all; `attention_per_frame`, the part of it that torch's counter does
-        not see, worked out by `attention`; `passes`, how often the network is run for a frame.
+        `operations_per_frame`, all; `attention_per_frame`, the share of it that `attention` gives,
+        since torch's counter does not see it; `passes`, how often the network is run for a frame.
     """
-    spent: list[tuple[str, float]] = []
-    card, step, network = dynamics.world.card, stepper(dynamics), dynamics._network
-    # The counter does not see into what is compiled.
-    with replaced(dynamics, ("_step",), lambda *_: network.step), network_clock(dynamics, spent):
-        counted = flops(step)
-    passes = sum(name == "step" for name, _ in spent)
-    unseen = passes * attention(card)
+    dynamics.section = clock = SectionClock(*PASSES)
+    counted = flops(stepper(dynamics))
+    passes = sum(clock.calls.values())
+    unseen = passes * attention(dynamics.world.card)
     return {
         "operations_per_frame": counted / dynamics.num_rows + unseen,
         "attention_per_frame": unseen,
@@ -85,7 +85,7 @@ def flops(call: Callable[[], Any]) -> int:
 
 
 def attention(card: Card) -> int:
-    """Operations of one frame's attention over its ring in one pass.
+    """Return the operations of one frame's attention over its KV cache in one pass.
 
     The transformer multiplies and sums there without a matrix product: each token with the keys and
     then the values of `window + 1` slots. Other networks do nothing that the counter would miss.
@@ -110,38 +110,47 @@ def matrix_rate(
         generator = torch.Generator(device).manual_seed(0)
         a, b = (torch.randn(n, n, device=device, generator=generator).to(dtype) for _ in range(2))
         image = a[None, None].permute(0, 3, 1, 2)  # channels last: rows are sites
-        ways = {
+        products: dict[str, Callable[[], Tensor]] = {
             "matrix_product": lambda: torch.mm(a, b),
             "convolution": lambda: F.conv2d(image, b[:, :, None, None]),
         }
         rates = {}
-        for name, way in ways.items():
-            way()
-            rates[name] = 2 * n**3 / min(seconds_of(way) for _ in range(BEST_OF))
+        for name, product in products.items():
+            product()
+            rates[name] = 2 * n**3 / min(duration(product) for _ in range(BEST_OF))
     return {**rates, "size": n}
 
 
 def measure(
-    dynamics: Dynamics, seconds: float, rates: dict[str, float] | None = None
+    world: World,
+    rows: int,
+    seconds: float,
+    rates: dict[str, float] | None = None,
+    *,
+    compile: bool = False,
+    **settings: Any,
 ) -> dict[str, float]:
     """Time steps of the dynamics alone, without a shell.
 
     Args:
-        dynamics: which have begun.
-        seconds: of the measurement.
-        rates: of `matrix_rate`.
+        world: the world to step.
+        rows: the rows of the batch.
+        seconds: the length of the measurement.
+        rates: the result of `matrix_rate`.
+        compile: whether the timed dynamics are compiled; operations are counted without.
+        settings: the other keywords of `Dynamics`.
 
     Returns:
         `batch`, `steps` (how many were timed), `frames_per_second`, `p50_ms`, `p95_ms`, `p99_ms`,
-        what `count` says, and with rates `share` of the matrix product's and `share_of_best` of the
-        better one.
+        the entries of `count`, and with rates `share` of the matrix product's rate and
+        `share_of_best` of the better one.
     """
     check_seconds(seconds)
-    counted = count(dynamics)
-    times = repeat(stepper(dynamics), seconds)
-    speed = float(dynamics.num_rows / times.mean())
-    found = {
-        "batch": dynamics.num_rows,
+    counted = count(begin(world, rows, **settings))
+    times = durations(stepper(begin(world, rows, compile=compile, **settings)), seconds)
+    speed = float(rows / times.mean())
+    result = {
+        "batch": rows,
         "steps": len(times),
         "frames_per_second": speed,
         **percentiles(times),
@@ -149,97 +158,75 @@ def measure(
     }
     if rates is not None:
         reached, product = speed * counted["operations_per_frame"], rates["matrix_product"]
-        found["share"] = reached / product
-        found["share_of_best"] = reached / max(product, rates["convolution"])
-    return found
+        result["share"] = reached / product
+        result["share_of_best"] = reached / max(product, rates["convolution"])
+    return result
 
 
 def passes(dynamics: Dynamics, seconds: float) -> dict[str, float]:
-    """Shares of a step's time by what the network is run for; they add up to 1.
-
-    A pass whose tokens are read as a picture is a denoising pass, any other one a commit.
-    """
+    """Return the shares of a step's time that its passes through the network take; sum 1."""
     check_seconds(seconds)
-    spent: list[tuple[str, float]] = []
-    with network_clock(dynamics, spent):
-        total = float(repeat(stepper(dynamics), seconds, spent.clear).sum())
-    names = {"picture": "picture", "outcome": "reward and termination", "now": "positions in time"}
-    shares = dict.fromkeys(("denoising passes", "commit passes", *names.values()), 0.0)
-    for (name, taken), (after, _) in itertools.pairwise([*spent, ("", 0.0)]):
-        if name == "step":
-            label = "denoising passes" if after == "picture" else "commit passes"
-        else:
-            label = names[name]
-        shares[label] += taken / total
-    shares["outside the network"] = 1 - sum(shares.values())
-    return shares
+    dynamics.section = clock = SectionClock(*LABELS)
+    total = float(durations(stepper(dynamics), seconds, clock.clear).sum())
+    shares = {label: clock.seconds[name] / total for name, label in LABELS.items()}
+    return {**shares, "outside the network": 1 - sum(shares.values())}
 
 
 def kinds(dynamics: Dynamics) -> dict[str, float]:
-    """Shares of a step's time by kind of operation; they add up to 1.
+    """Return the shares of a step's time that each kind of operation takes; they add up to 1.
 
-    Clocks around every call of a torch function; what Python does between them is left out. A GPU
-    is waited for after each, and clocks slow what is small, so take a big batch. Not for compiled
+    Every call of a torch function is timed; what Python does between them is left out. A GPU is
+    waited for after each, and clocks slow what is small, so take a big batch. Not for compiled
     dynamics, which are one call.
 
-    Not by `torch.profiler`: what it notes of shapes breaks up the memory that a big tensor has just
-    left, so that the next one comes on fresh pages. At batch 64 the attention's products took 100
-    times as long under it.
+    Why not `torch.profiler`: its notes of shapes, which tell a 3 x 3 convolution from a projection,
+    break up the memory that a big tensor has just left, so that the next one comes on fresh pages.
+    At batch 64 the attention's products took 100 times as long under it.
     """
-    clock = _Clock()
+    clock = _KindClock()
     step = stepper(dynamics)
     step()  # the first step of a batch size is slow
-    with around_network(dynamics, clock.labelled), clock:
-        for _ in range(CLOCKED):
+    dynamics.section = clock.section
+    with clock:
+        for _ in range(CLOCKED_STEPS):
             step()
-    total = sum(clock.times.values())
-    most = sorted(clock.times.items(), key=lambda item: -item[1])
-    return {kind: taken / total for kind, taken in most}
+    total = sum(clock.seconds.values())
+    descending = sorted(clock.seconds.items(), key=lambda item: -item[1])
+    return {kind: seconds / total for kind, seconds in descending}
 
 
-class _Clock(TorchFunctionMode):
-    """Times torch's functions while it is on, by kind."""
+class _KindClock(TorchFunctionMode):
+    """Times torch's functions while it is active, by kind."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.times: defaultdict[str, float] = defaultdict(float)
-        self.region = ""
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.current = ""
 
-    def labelled(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Knows a method of the network as the region of what it calls."""
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.region = name.lstrip("_")
-            result = original(*args, **kwargs)
-            self.region = ""
-            return result
-
-        return call
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Note in which section of the step functions are called; the innermost one counts."""
+        outer, self.current = self.current, name
+        yield
+        self.current = outer
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a torch function and note how long it took."""
-        wait()
-        before = time.perf_counter()
+        begin = timer()
         result = func(*args, **kwargs or {})
-        wait()
-        kind = _kind(self.region, func.__name__, [a.shape for a in args if isinstance(a, Tensor)])
-        self.times[kind] += time.perf_counter() - before
+        seconds = timer() - begin
+        if self.current in PASSES:
+            kind = _kind(func.__name__, [a.shape for a in args if isinstance(a, Tensor)])
+        elif self.current in ("dfgym::predict_frame", "dfgym::predict_transition"):
+            kind = LABELS[self.current]
+        else:
+            kind = "outside the network's passes"
+        self.seconds[kind] += seconds
         return result
 
 
-def _kind(region: str, name: str, shapes: list[torch.Size]) -> str:
-    """What a call counts as: by the network's method that it is in, then by itself."""
-    match region:
-        case "step":
-            return _kind_of(name, shapes)
-        case "picture":
-            return "picture"
-        case "outcome":
-            return "reward and termination"
-    return "outside the network's passes"
-
-
-def _kind_of(name: str, shapes: list[torch.Size]) -> str:
+def _kind(name: str, shapes: list[torch.Size]) -> str:
+    """Return the kind of a torch function that a pass calls with tensors of these shapes."""
     axes = len(shapes[0]) if shapes else 0
     match name:
         case "conv2d" if shapes[1][-1] > 1:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from dfgym import model
+from dfgym.checks import shorten
 from dfgym.errors import ConfigError
 from dfgym.world import bundle
 from dfgym.world.card import (
@@ -23,38 +25,37 @@ from dfgym.world.card import (
     Sampler,
     Source,
 )
-from dfgym.world.fields import shown
 
 NAME = "shape-random-v0"
 DENOISING_STEPS = 2
 SPREAD = 0.02
-"""Of what is added to the first weights, of which many are 0 and would hide half of the network."""
-RARELY = -20.0
-"""The logit of an end: steps are to be timed, not resets."""
+"""The deviation of what is added to the initial weights, many of which are 0."""
+END_LOGIT = -20.0
+"""The logit of an episode's end, which is rare so that steps are timed and not resets."""
 EPISODES, LENGTH = 4, 8
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A world's sizes. What is left out is what meets the bars of docs/lab/speed.md at 64x64x3."""
+    """A world's sizes; the defaults are those that the documentation of speed measures."""
 
     frame: str | None = None
     """Time a world of random weights with frames of this height x width x 3, like 64x64x3."""
     window: int | None = None
-    """Frames that it attends to; 4 if left out. This flag and the next five go with --frame."""
+    """Past frames that a frame attends to; 4 if left out. Like the next five, only with --frame."""
     dim: int | None = None
-    """Width of its network."""
+    """Width of the network; 96 if left out."""
     depth: int | None = None
-    """Blocks."""
+    """Blocks of the network; 4 if left out."""
     heads: int | None = None
-    """Attention heads."""
+    """Attention heads; 4 if left out."""
     patch: int | None = None
-    """Cells a token side."""
+    """Cells on a side of a token; 8 if left out."""
     actions: int | None = None
-    """Number of actions."""
+    """Number of actions; 4 if left out."""
 
-    def check(self) -> None:
-        """Refuse flags that would be without effect; raises ConfigError."""
+    def __post_init__(self) -> None:
+        """Refuse flags that would be without effect."""
         if self.frame is None:
             for name, value in vars(self).items():
                 if value is not None:
@@ -64,7 +65,7 @@ class Shape:
                     )
 
     def card(self) -> Card:
-        """The card of such a world.
+        """Return the card of such a world.
 
         Raises:
             ConfigError: the frame is malformed.
@@ -74,15 +75,12 @@ class Shape:
         sizes = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})x3", frame, re.ASCII)
         if not sizes:
             raise ConfigError(
-                f"frame is {shown(frame)}; give height x width x 3 (frames are RGB), like 64x64x3"
+                f"frame is {shorten(frame)}; give height x width x 3 (frames are RGB), like 64x64x3"
             )
         height, width = map(int, sizes.groups())
         actions = 4 if self.actions is None else self.actions
-        given = {
-            name: getattr(self, name)
-            for name in ("window", "dim", "depth", "heads", "patch")
-            if getattr(self, name) is not None
-        }
+        dials: dict[str, Any] = {"dim": 96, "depth": 4, "heads": 4, "patch": 8, "window": 4}
+        dials |= {k: v for k, v in vars(self).items() if k in dials and v is not None}
         return Card(
             name=NAME,
             description="Random weights, to be timed.",
@@ -93,7 +91,7 @@ class Shape:
             ),
             episode=Episode(max_steps=500),
             rewards=Rewards(values=(-1.0, 0.0, 1.0)),
-            model=Model(**{"dim": 96, "depth": 4, "heads": 4, "patch": 8, "window": 4, **given}),
+            model=Model(**dials),
             sampler=Sampler(
                 denoising_steps=DENOISING_STEPS, shift=1.0, context_mode="clean", context_noise=0.0
             ),
@@ -105,27 +103,27 @@ class Shape:
 
 
 def write(folder: Path, card: Card, seed: int = 0) -> None:
-    """Write a world of random weights and starts, equal for equal seeds.
+    """Write a world of random weights and starts; equal seeds write equal worlds.
 
     Raises:
-        WorldError: something is there already.
+        WorldError: the folder exists already.
     """
     bundle.write(folder, card, weights(card, seed), starts(card, seed))
 
 
 def weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights, so that no output is constant and episodes hardly ever end."""
+    """Return random weights by which no output is constant and episodes hardly ever end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # noqa: TID251 - the fork gives it back
         state = model.build(card).state_dict()
-        drawn = {name: value + SPREAD * torch.randn_like(value) for name, value in state.items()}
-    (last,) = (name for name in drawn if name.split(".")[-2:] == ["head_out", "bias"])
-    drawn[last][-1] = RARELY
-    return drawn
+        result = {name: value + SPREAD * torch.randn_like(value) for name, value in state.items()}
+    (last,) = (name for name in result if name.split(".")[-2:] == ["head_out", "bias"])
+    result[last][-1] = END_LOGIT
+    return result
 
 
 def starts(card: Card, seed: int = 0) -> bundle.Starts:
-    """Held-out episodes of nothing but noise."""
+    """Return held-out episodes of nothing but noise."""
     rng = np.random.default_rng(seed)
     shape = (EPISODES * LENGTH, card.frames.height, card.frames.width, 3)
     return bundle.Starts(

@@ -5,21 +5,18 @@ The steps are those of `dfgym.train.loop`, on random episodes in the card's form
 
 from __future__ import annotations
 
+import copy
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable
-from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dfgym.bench import operations
-from dfgym.bench.speed import Around, percentiles, repeat, replaced, wait
+from dfgym.bench.clock import SectionClock, durations, percentiles
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError
 from dfgym.model import weight_shapes
@@ -30,41 +27,45 @@ from dfgym.train.survey import Survey
 from dfgym.world import memory
 from dfgym.world.card import Card
 
-TOLD = ("batch", "length", "optimizer", "law", "level_shift", "weight", "precision")
-"""What a card's table `training` may say of how steps are taken; else it is `TrainConfig`'s."""
+SETTINGS = ("batch", "length", "optimizer", "level_shift", "precision")
+"""The settings of a step that a card's table `training` may hold; `TrainConfig` has the others."""
 STAGE = 10**6
-"""Steps of each stage of the run that is acted: more than can be timed."""
+"""The steps of each stage of the run that is acted: more than can be timed."""
 EPISODES = 8
 SAVED, SHARED, CELLS = 28, 10, 4
 """At the peak of a step so many numbers are held for each number of all tokens by every block, and
 by all else, and for each number of all frames: fitted from above to what autograd keeps."""
+LABELS = {
+    "dfgym::batch": "batch",
+    "dfgym::losses": "forward and losses",
+    "dfgym::backward": "backward",
+    "dfgym::clip_gradient": "gradient clip",
+    "dfgym::average": "average",
+}
 
 
 def plan(card: Card, batch: int | None = None, length: int | None = None) -> TrainConfig:
-    """The run that is acted: image stage, then video stage, whose second half learns to jump.
+    """Return the run that is acted: an image stage, then a video stage.
 
     Args:
-        card: whose network is trained, as its table `training` says.
-        batch: sequences a step, if not the card's.
-        length: frames a sequence, if not the card's.
+        card: the card of the network that is trained, as its table `training` describes.
+        batch: sequences a step; the card's if None.
+        length: frames a sequence; the card's if None.
 
     Raises:
         ConfigError: a value is not allowed.
     """
-    told = {name: card.training[name] for name in TOLD if name in card.training}
-    told |= {k: v for k, v in (("batch", batch), ("length", length)) if v is not None}
+    settings = {name: card.training[name] for name in SETTINGS if name in card.training}
+    settings |= {k: v for k, v in (("batch", batch), ("length", length)) if v is not None}
     here = Path()
     return TrainConfig(
-        **{
-            **told,
-            "data": (here,),
-            "out": here,
-            "image_steps": STAGE,
-            "steps": 2 * STAGE,
-            "shortcut_from": 0.5,
-            "model": card.model,
-            "sampler": card.sampler,
-        }
+        **settings,
+        data=(here,),
+        out=here,
+        image_steps=STAGE,
+        steps=STAGE,
+        model=card.model,
+        sampler=card.sampler,
     )
 
 
@@ -95,7 +96,7 @@ def check(card: Card, config: TrainConfig, device: torch.device) -> None:
 
 
 def draw(folder: Path, card: Card, length: int, seed: int = 0) -> EpisodeStore:
-    """Write a data set of nothing but noise in a card's form, equal for equal seeds."""
+    """Write a data set of nothing but noise in a card's form; equal seeds write equal ones."""
     shape = (2 * length, card.frames.height, card.frames.width)
     palette, rng = np.array(card.frames.palette, np.uint8), np.random.default_rng(seed)
     meta = {"frame_shape": [*shape[1:], 3], "actions": card.actions.n}
@@ -120,20 +121,20 @@ def measure(
     """Time each stage of a run, one after the other on one network.
 
     Args:
-        card: whose network is trained, from fresh weights.
-        config: of `plan`.
-        device: where.
-        seconds: of each measurement: two for each stage.
+        card: the card of the network that is trained, from fresh weights.
+        config: the result of `plan`.
+        device: where it is trained.
+        seconds: the length of each measurement, two for each stage.
 
     Returns:
         `precision`, which the loop has picked; `rates`, the operations a second of one big product
-        in float32 and in that precision; `stages`, what `_stage` says of each that the card has.
+        in float32 and in that precision; `stages`, the results of `_stage`.
     """
     with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
         stores = [draw(Path(folder) / "data", card, config.length)]
         size = (card.frames.height, card.frames.width, 3)
-        found = Survey(size, card.actions.n, card.frames.palette, card.rewards.values)
-        batches = Batches(config, found, stores, Process(0, 1))
+        survey = Survey(size, card.actions.n, card.frames.palette, card.rewards.values)
+        batches = Batches(config, survey, stores, Process(0, 1))
         learner = loop.begin(config, card, device)
         kinds = dict.fromkeys((torch.float32, learner.precision))
         rates = {
@@ -142,49 +143,47 @@ def measure(
             ]
             for kind in kinds
         }
-        stages = ["pictures", "videos", *(["jumps"] if card.model.shortcut else [])]
         return {
             "precision": str(learner.precision).removeprefix("torch."),
             "rates": rates,
             "stages": [
                 _stage(name, Steps(learner, config, batches, device, i * STAGE), seconds, rates)
-                for i, name in enumerate(stages)
+                for i, name in enumerate(("pictures", "videos"))
             ],
         }
 
 
+@dataclass
 class Steps:
-    """Training steps, one a call, from a step on."""
+    """Training steps, one a call, from the step number `step` on."""
 
-    def __init__(
-        self,
-        learner: loop.Learner,
-        config: TrainConfig,
-        batches: Batches,
-        device: torch.device,
-        first: int,
-    ) -> None:
-        self.learner, self.config, self.device = learner, config, device
-        self.batches, self.process, self.step = batches, batches.process, first
+    learner: loop.Learner
+    config: TrainConfig
+    batches: Batches
+    device: torch.device
+    step: int
 
     def __call__(self) -> None:
-        """Take one, as the loop does."""
-        batch = self.batches(self.step, self.device)
-        loop.advance(self.learner, self.config, self.process, batch, self.step)
+        """Take one step, as the loop does."""
+        with self.learner.section("dfgym::batch"):
+            batch = self.batches(self.step, self.device)
+        loop.advance(self.learner, self.config, self.batches.process, batch, self.step)
         self.step += 1
 
 
 def count(steps: Steps) -> int:
-    """Count the operations of one step's forward and backward passes; updates no weights.
+    """Count the operations of one step's forward and backward passes; no weight is changed.
 
     Attention is counted as plain matrix products of all copies with all, since torch's counter does
     not see the CPU's fused one; half of it is masked.
     """
-    with ExitStack() as stack:
-        for optimizer in steps.learner.optimizers:
-            stack.enter_context(replaced(optimizer, ("step",), lambda *_: lambda: None))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        return operations.flops(steps)
+    learner = steps.learner
+    steps.learner = learner._replace(optimizers=[], average=copy.deepcopy(learner.average))
+    with sdpa_kernel(SDPBackend.MATH):
+        counted = operations.flops(steps)
+    steps.learner = learner
+    learner.network.zero_grad(set_to_none=True)
+    return counted
 
 
 def _stage(name: str, steps: Steps, seconds: float, rates: dict[str, float]) -> dict[str, Any]:
@@ -194,10 +193,10 @@ def _stage(name: str, steps: Steps, seconds: float, rates: dict[str, float]) -> 
         `stage`, `steps` (how many were timed), `steps_per_second`, `frames_per_second` (of the
         sequences: each goes through the network as two copies), `p50_ms`, `p95_ms`, `p99_ms`,
         `operations_per_step`, `share_of_float32` and likewise of the other precision; `time`, see
-        `parts`.
+        `shares`.
     """
     counted, config = count(steps), steps.config
-    times = repeat(steps, seconds)
+    times = durations(steps, seconds)
     speed = float(1 / times.mean())
     return {
         "stage": name,
@@ -207,39 +206,18 @@ def _stage(name: str, steps: Steps, seconds: float, rates: dict[str, float]) -> 
         **percentiles(times),
         "operations_per_step": counted,
         **{f"share_of_{kind}": speed * counted / rate for kind, rate in rates.items()},
-        "time": parts(steps, seconds),
+        "time": shares(steps, seconds),
     }
 
 
-def parts(steps: Steps, seconds: float) -> dict[str, float]:
-    """Shares of a step's time by part of `loop.advance`; they add up to 1."""
-    learner, spent = steps.learner, defaultdict[str, float](float)
-    owners: list[tuple[str, object, str]] = [
-        ("batch", steps, "batches"),
-        ("forward and losses", loop, "losses"),
-        ("backward", Tensor, "backward"),
-        ("gradient clip", nn.utils, "clip_grad_norm_"),
-        *((type(each).__name__, each, "step") for each in learner.optimizers),
-        ("average", learner.average, "update_parameters"),
-    ]
-    with ExitStack() as stack:
-        for label, owner, name in owners:
-            stack.enter_context(replaced(owner, (name,), _clocked(label, spent)))
-        total = float(repeat(steps, seconds, spent.clear).sum())
-    shares = {label: spent[label] / total for label, *_ in owners}
-    return {**shares, "the rest": 1 - sum(shares.values())}
-
-
-def _clocked(label: str, spent: dict[str, float]) -> Around:
-    def around(_: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            wait()
-            before = time.perf_counter()
-            result = original(*args, **kwargs)
-            wait()
-            spent[label] += time.perf_counter() - before
-            return result
-
-        return call
-
-    return around
+def shares(steps: Steps, seconds: float) -> dict[str, float]:
+    """Return the shares of a step's time that the sections of `loop.advance` take; sum 1."""
+    learner, clock = steps.learner, SectionClock()
+    steps.learner = learner._replace(section=clock)
+    total = float(durations(steps, seconds, clock.clear).sum())
+    steps.learner = learner
+    result = {
+        LABELS.get(name, name.removeprefix("dfgym::")): seconds / total
+        for name, seconds in clock.seconds.items()
+    }
+    return {**result, "the rest": 1 - sum(result.values())}

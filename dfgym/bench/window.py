@@ -1,4 +1,4 @@
-"""What the cache is worth: a frame against its past's kept keys and values, or all of it again.
+"""What the KV cache is worth: a frame from its past's keys and values, or from all of it again.
 
 Published interactive models run the whole window through the network for every denoising step, and
 again to finish the frame. Both ways are run here on the same past, at equal output.
@@ -8,16 +8,16 @@ Legend: b rows, t = window + 1 frames, h w c an encoded frame.
 
 from __future__ import annotations
 
-import time as clocks
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.benchmark import Timer, timer
 
-from dfgym.bench.operations import attention, flops
-from dfgym.bench.speed import check_seconds, seconds_of
+from dfgym.bench import operations
+from dfgym.bench.clock import check_seconds
 from dfgym.diffusion import noise
 from dfgym.diffusion.sampler import sample
 from dfgym.diffusion.targets import to_clean
@@ -29,8 +29,8 @@ from dfgym.world.device import pick_device
 from dfgym.world.execution import keep_in_place, prepare
 from dfgym.world.sampling import choose_sampling
 
-RUN = 3
-"""Calls of one way timed before it is the other's turn."""
+CALLS = 3
+"""The calls of one way that are timed before it is the other's turn."""
 
 Way = Callable[[], tuple[Tensor, Tensor, Tensor]]
 """Makes the next frame of every row: the frame, logits of reward and of termination."""
@@ -52,13 +52,13 @@ def compare(
     of frames that have, and a recomputed one does not. Codec and shells are left out of both.
 
     Args:
-        world: whose network is a transformer.
+        world: a world whose network is a transformer.
         rows: b.
-        seconds: of each way, at least three turns.
-        device: where it runs.
+        seconds: the length of the measurement of each way, at least three turns.
+        device: where both run.
         denoising_steps: the card's if None.
-        compile: fuse the passes of both, see `dfgym.world.execution`.
-        precision: of the matrix products of both.
+        compile: whether the passes of both are fused, see `dfgym.world.execution`.
+        precision: the number format of the matrix products of both.
 
     Returns:
         `batch`; `frames_seen`, the window's and the new one; `largest_difference` of frames,
@@ -66,27 +66,47 @@ def compare(
         the latter to the former; `cached_operations` and `recomputed_operations` of a frame.
     """
     check_seconds(seconds)
-    plain = ways(world, rows, device, denoising_steps)
     cached, recomputed = ways(world, rows, device, denoising_steps, compile, precision)
-    made = zip(cached(), recomputed(), strict=True)
-    difference = float(torch.stack([(a - b).abs().max() for a, b in made]).max())
-    slots, passes = world.card.model.window + 1, len(_sampling(world, denoising_steps).levels) + 1
-    # The counter sees the recomputed way's attention, which is fused, only on some devices.
-    unseen = passes * attention(world.card)
-    both = zip(plain, (unseen, 0), strict=True)  # nor does it see into what is compiled
-    counts = [flops(way) / rows + missing for way, missing in both]
-    times = np.array([[_steady(way) for way in (cached, recomputed)] for _ in _lasting(seconds)])
+    pairs = zip(cached(), recomputed(), strict=True)
+    difference = float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
+    # Nothing of what is compiled can be counted. The cache's attention is no matrix product.
+    plain = operations.begin(
+        world, rows, device, denoising_steps=denoising_steps, context_mode="clean"
+    )
+    cached_operations = operations.count(plain)["operations_per_frame"]
+    recomputed_operations = operations.flops(ways(world, rows, device, denoising_steps)[1]) / rows
+    times = np.array([[_seconds(way) for way in (cached, recomputed)] for _ in _turns(seconds)])
     quick, slow = np.median(times, 0)
     return {
         "batch": rows,
-        "frames_seen": slots,
+        "frames_seen": world.card.model.window + 1,
         "largest_difference": difference,
         "cached_ms": float(1000 * quick),
         "recomputed_ms": float(1000 * slow),
         "ratio": float(slow / quick),
-        "cached_operations": counts[0],
-        "recomputed_operations": counts[1],
+        "cached_operations": cached_operations,
+        "recomputed_operations": recomputed_operations,
     }
+
+
+class _Moment(NamedTuple):
+    """A full window, and all that the frame after it is made from.
+
+    Attributes:
+        network: the world's transformer on its device.
+        levels: the signal levels of the denoising steps.
+        past: clean frames `(b, window, h, w, c)`.
+        actions: `(b, t)` int64, the action that led to each frame.
+        time: `(b, t)` int64.
+        start: pure noise `(b, h, w, c)`.
+    """
+
+    network: Transformer
+    levels: list[float]
+    past: Tensor
+    actions: Tensor
+    time: Tensor
+    start: Tensor
 
 
 def ways(
@@ -97,86 +117,101 @@ def ways(
     compile: bool = False,
     precision: str = "float32",
 ) -> tuple[Way, Way]:
-    """The cached and the recomputed way to the frame after a full window; equal but for rounding.
+    """Return the cached and the recomputed way to the frame after a full window.
 
-    Calls repeat themselves: each makes the same frame.
+    Both make the same frame but for rounding, and the same one at each call.
     """
-    card, where = world.card, pick_device(device)
+    card, place = world.card, pick_device(device)
     network = build_empty(card)
     assert isinstance(network, Transformer)
-    state = {name: value.to(where) for name, value in world.weights.items()}
+    state = {name: value.to(place) for name, value in world.weights.items()}
     network.load_state_dict(state, assign=True)
     network.eval().requires_grad_(False)
-    levels, _, jump = _sampling(world, denoising_steps)
-    window, codec = card.model.window, Codec(card.frames.palette)
-    frames, led = world.starts.episode(0)
-    past = codec.encode(torch.from_numpy(np.resize(frames, (window, *frames.shape[1:]))).to(where))
-    past = past.expand(rows, *past.shape)
-    actions = torch.from_numpy(np.resize([*led, 0], window + 1)).to(where)
-    actions = torch.cat((torch.full_like(actions[:1], card.actions.n), actions[:-1]))
-    actions = actions.expand(rows, -1)
-    time = torch.arange(window + 1, device=where).expand(rows, -1)
+    window = card.model.window
+    frames, actions = world.starts.episode(0)
+    frames = np.resize(frames, (window, *frames.shape[1:]))
+    past = Codec(card.frames.palette).encode(torch.from_numpy(frames).to(place))
+    before = torch.from_numpy(np.resize([*actions, 0], window)).to(place)
+    before = torch.cat((torch.full_like(before[:1], card.actions.n), before))
+    time = torch.arange(window + 1, device=place).expand(rows, -1)
     start = noise.normal(
-        torch.arange(rows, device=where), time[:, -1], noise.FRAME, past[0, 0].numel()
-    ).view_as(past[:, 0])
+        torch.arange(rows, device=place), time[:, -1], noise.FRAME, past[0].numel()
+    )
+    moment = _Moment(
+        network,
+        choose_sampling(card, denoising_steps, "clean", None).levels,
+        past.expand(rows, *past.shape),
+        before.expand(rows, -1),
+        time,
+        start.view(rows, *past.shape[1:]),
+    )
+    return (
+        _cached(moment, card.model.target, compile, precision),
+        _recomputed(moment, card.model.target, compile, precision),
+    )
 
-    step, see = (prepare(f, where, compile, precision) for f in (network.step, network.see))
-    rings = network.empty_rings(rows, where)
+
+def _cached(moment: _Moment, target: str, compile: bool, precision: str) -> Way:
+    """The way of `Dynamics`: one frame a pass, its past in the KV cache."""
+    network, levels, past, actions, time, start = moment
+    step = prepare(network.step, past.device, compile, precision)
+    rings = network.empty_rings(len(past), past.device)
     if compile:
-        keep_in_place([rings], where)
-    finished = network.told(1.0)
-    told = {tau: network.told(tau, jump) for tau in levels}
-    for i in range(window):
-        network.step(past[:, i], finished, actions[:, i], network.now(time[:, i]), rings)
+        keep_in_place([rings], past.device)
+    told = {tau: network.told(tau) for tau in (*levels, 1.0)}
+    for i in range(past.shape[1]):
+        network.step(past[:, i], told[1.0], actions[:, i], network.now(time[:, i]), rings)
 
-    def clean(said: Tensor, x: Tensor, tau: float) -> Tensor:
-        return to_clean(said, x, x.new_tensor(tau), card.model.target)
-
-    def cached() -> tuple[Tensor, Tensor, Tensor]:
+    def way() -> tuple[Tensor, Tensor, Tensor]:
         now = network.now(time[:, -1])
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             tokens = step(x, told[tau], actions[:, -1], now, rings)
-            return clean(network.picture(tokens).estimate, x, tau)
+            return to_clean(network.picture(tokens).estimate, x, x.new_tensor(tau), target)
 
-        x = sample(denoise, start, levels, straight=jump > 0)
-        tokens = step(x, finished, actions[:, -1], now, rings)
-        return (x, *network.outcome(tokens))
+        x = sample(denoise, start, levels)
+        return (x, *network.outcome(step(x, told[1.0], actions[:, -1], now, rings)))
 
-    mask = torch.ones(window + 1, window + 1, dtype=torch.bool, device=where).tril()
-    mask = mask.expand(rows, -1, -1)
+    return way
 
-    def whole(x: Tensor, tau: float, jump: int) -> Tensor:
-        taus = torch.ones(rows, window + 1, device=where)
+
+def _recomputed(moment: _Moment, target: str, compile: bool, precision: str) -> Way:
+    """The way of most published models: the whole window in every pass."""
+    network, levels, past, actions, time, start = moment
+    encode = prepare(network.see, past.device, compile, precision)
+    mask = torch.ones(time.shape[1], time.shape[1], dtype=torch.bool, device=past.device).tril()
+    mask = mask.expand(len(past), -1, -1)
+
+    def last_tokens(x: Tensor, tau: float) -> Tensor:
+        taus = torch.ones_like(time, dtype=torch.float32)
         taus[:, -1] = tau
-        jumps = torch.zeros_like(time)
-        jumps[:, -1] = jump
-        tokens = see(torch.cat((past, x[:, None]), 1), taus, actions, time, mask, jumps)
-        return tokens.unflatten(0, (rows, -1))[:, -1]
+        frames = torch.cat((past, x[:, None]), 1)
+        tokens = encode(frames, taus, actions, time, mask, torch.zeros_like(time))
+        return tokens.unflatten(0, time.shape)[:, -1]
 
-    def recomputed() -> tuple[Tensor, Tensor, Tensor]:
+    def way() -> tuple[Tensor, Tensor, Tensor]:
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            return clean(network.picture(whole(x, tau, jump)).estimate, x, tau)
+            estimate = network.picture(last_tokens(x, tau)).estimate
+            return to_clean(estimate, x, x.new_tensor(tau), target)
 
-        x = sample(denoise, start, levels, straight=jump > 0)
-        return (x, *network.outcome(whole(x, 1.0, 0)))
+        x = sample(denoise, start, levels)
+        return (x, *network.outcome(last_tokens(x, 1.0)))
 
-    return cached, recomputed
-
-
-def _sampling(world: World, denoising_steps: int | None) -> Any:
-    return choose_sampling(world.card, denoising_steps, "clean", None)
+    return way
 
 
-def _steady(way: Way) -> float:
-    """Seconds of a call that follows its like, as steps do: the processor's caches are warm."""
-    way()
-    return seconds_of(lambda: [way() for _ in range(RUN)]) / RUN
+def _seconds(way: Way) -> float:
+    """Return the seconds of a call that follows its like, so that the processor's caches are warm.
+
+    That is how steps follow each other.
+    """
+    threads = torch.get_num_threads()
+    return Timer("way()", globals={"way": way}, num_threads=threads).timeit(CALLS).mean
 
 
-def _lasting(seconds: float) -> Any:
-    """Count for so long, and to three at least."""
-    begun, turns = clocks.perf_counter(), 0
-    while turns < 3 or clocks.perf_counter() - begun < 2 * seconds:
-        yield turns
-        turns += 1
+def _turns(seconds: float) -> Iterator[int]:
+    """Count turns until both ways have had so many seconds, three turns at least."""
+    begin, turn = timer(), 0
+    while turn < 3 or timer() - begin < 2 * seconds:
+        yield turn
+        turn += 1

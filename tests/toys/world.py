@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from dfgym import model
+from dfgym.bench import shape
 from dfgym.model.transformer import Output
 from dfgym.world import bundle
+from dfgym.world.bundle import World
 from dfgym.world.card import (
     Actions,
     Card,
@@ -54,6 +56,11 @@ def toy_weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
         state = model.build(card).state_dict()
         return {name: value + 0.2 * torch.randn_like(value) for name, value in state.items()}
+
+
+def world_in_memory(card: Card) -> World:
+    """Return a world of random weights and starts that is in no folder."""
+    return World(card, "0" * 64, Path("/nowhere"), shape.weights(card), shape.starts(card))
 
 
 def tensors(output: Output) -> tuple[torch.Tensor, ...]:

@@ -17,8 +17,7 @@ from dfgym.bench import window as cached
 from dfgym.bench.shape import Shape
 from dfgym.errors import ConfigError
 from dfgym.world import memory
-from dfgym.world.bundle import World
-from toys.world import toy_card
+from toys.world import toy_card, world_in_memory
 
 
 def peak(call: Callable[[], Any]) -> int:
@@ -45,7 +44,7 @@ CARDS = {
 @pytest.mark.parametrize("name", CARDS)
 def test_the_estimate_covers_what_torch_allocates_and_is_not_far_off(name: str) -> None:
     card, rows = CARDS[name], 16
-    world = World(card, "0" * 64, Path("/nowhere"), shape.weights(card), shape.starts(card))
+    world = world_in_memory(card)
     dynamics = operations.begin(world, rows, "cpu")
     rings = 2 * 4 * rows * card.model.depth * (card.model.window + 1)
     rings *= card.frames.height * card.frames.width // card.model.patch**2 * card.model.dim

@@ -1,0 +1,66 @@
+"""`dfgym evaluate --denoising-steps-sweep`: how lawful the dream is at each number of steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dfgym.bench.command import print_columns, sweep
+from dfgym.errors import ConfigError
+from dfgym.evaluation.rollout import Dream, is_breakout, open_real
+from dfgym.files import write_json
+from dfgym.games import breakout_referee as referee
+from dfgym.world import shelf
+from dfgym.world.dynamics import Dynamics
+
+ROWS = 16
+"""Games that the referee watches at a time."""
+
+
+def few_steps(
+    world: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    steps: Sequence[int],
+    quick: bool = False,
+    **settings: Any,
+) -> list[dict[str, float]]:
+    """Judge a dream, and time it, at several numbers of denoising steps; writes `few_steps.json`.
+
+    Args:
+        world: a name on the shelf, or the path of a folder.
+        out: the folder to write to.
+        steps: the numbers of denoising steps; those that the context mode refuses are left out.
+        quick: whether the referee judges 100 transitions at each instead of 2,000.
+        settings: the other keywords of `Dynamics`; the card's values where they are left out.
+
+    Returns:
+        For each number the results of `dfgym.bench.command.sweep`, `illegal_per_1000` and
+        `wrong_per_1000` transitions.
+
+    Raises:
+        WorldError: there is no such world, or it is damaged.
+        ConfigError: no referee knows the rules of its game, or a number of steps is not allowed.
+        MissingPackageError: the real game is not installed.
+    """
+    loaded = shelf.load(world)
+    card = loaded.card
+    if not is_breakout(card):
+        raise ConfigError(
+            f"world is {card.name!r}, and no referee knows the rules of {card.source.env}; "
+            f"use {shelf.DEFAULT}"
+        )
+    open_real(card).env.close()  # first of all, before anything takes time
+    result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, **settings)
+    for entry in result:
+        chosen = {**settings, "denoising_steps": int(entry["denoising_steps"])}
+        game = Dream(Dynamics(loaded, ROWS, **chosen))
+        legality = referee.rollout(game, card, 100 if quick else 2000)
+        entry["illegal_per_1000"] = legality.illegal_per_1000
+        entry["wrong_per_1000"] = legality.wrong_per_1000
+    if not result:
+        raise ConfigError(f"denoising_steps is {list(steps)}; the context mode allows none of them")
+    write_json(Path(out) / "few_steps.json", result)
+    print_columns(f"Denoising steps, {ROWS} rows", result)
+    return result
