@@ -1,4 +1,4 @@
-"""Make the pictures of the page in docs/: `python tests/play_pictures.py`."""
+"""Make the pictures of the page in docs/: `PYTHONPATH=tests python .ci/page_pictures.py`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def take_pictures(folder: Path) -> None:
 
 
 def photograph(page: Page, file: Path) -> bool:
-    """Let the script play to where dream and real differ, take over, and see if it looks well."""
+    """Let the scripted player play to where dream and real differ, and take a picture there."""
     page.select_option("#agent", "scripted")
     now = header(page)
     if now["t"] < 30 or now["real"]["terminated"] or not now["real"]["difference"]:

@@ -1,5 +1,6 @@
-"""Measure the page of `dfgym play` in a real browser: `python tests/play_speed.py [--steps 36000]`.
+"""Measure the page of `dfgym play` in a real browser.
 
+Run it from the repository's root: `PYTHONPATH=tests python .ci/page_speed.py [--steps 36000]`.
 Prints, as JSON: seconds from the command to the first frame on screen; milliseconds from a key
 press to the picture that obeys it and frames a second, at the card's speed and at full speed; the
 page's bytes; and the server's memory after a minute's steps at the card's speed and after `--steps`
@@ -31,26 +32,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=0)
     steps = parser.parse_args().steps
-    found: dict[str, Any] = {"page_bytes": PAGE.stat().st_size}
+    results: dict[str, Any] = {"page_bytes": PAGE.stat().st_size}
     with running_browser() as browser:
         page = new_context(browser).new_page()
         began = time.perf_counter()
         with running_server() as (url, process):
             page.goto(url)
             until(page, "dfgym.header")
-            found["first_frame_s"] = round(time.perf_counter() - began, 2)
+            results["first_frame_s"] = round(time.perf_counter() - began, 2)
             for speed, name in (("10", "card_speed"), ("0", "full_speed")):
                 page.select_option("#speed", speed)
                 page.evaluate("document.activeElement.blur()")
-                found[name] = keys(page)
-            found["full_speed"] |= frames(page)
+                results[name] = keys(page)
+            results["full_speed"] |= frames(page)
             if steps:
-                found["memory_MB"] = memory(page, process.pid, steps)
-    print(json.dumps(found, indent=2))
+                results["memory_MB"] = memory(page, process.pid, steps)
+    print(json.dumps(results, indent=2))
 
 
 def keys(page: Page) -> dict[str, float]:
-    """Press keys at odd moments, as people do."""
+    """Measure the milliseconds from a key to its picture, with keys pressed at odd moments."""
     chance = random.Random(0)
     page.evaluate("dfgym.latencies.length = 0")
     pause(page, False)
@@ -65,31 +66,31 @@ def keys(page: Page) -> dict[str, float]:
 
 
 def frames(page: Page) -> dict[str, float]:
-    """Frames that the page draws in a second while an agent plays as fast as it goes."""
+    """Count the frames that the page draws in a second while an agent plays at full speed."""
     page.select_option("#agent", "scripted")
     pause(page, False)
-    shown = []
-    while len(shown) < SECONDS:
+    rates = []
+    while len(rates) < SECONDS:
         first, began = header(page), time.perf_counter()
         page.wait_for_timeout(1000)
         last = header(page)
         if last["episode"] == first["episode"] and not last["terminated"]:  # its end stays a while
-            shown.append((last["seq"] - first["seq"]) / (time.perf_counter() - began))
-    return {"frames_per_second": round(float(np.median(shown)), 1)}
+            rates.append((last["seq"] - first["seq"]) / (time.perf_counter() - began))
+    return {"frames_per_second": round(float(np.median(rates)), 1)}
 
 
 def memory(page: Page, pid: int, steps: int) -> dict[str, float]:
-    """The server's resident memory while an agent plays at full speed."""
+    """Measure the server's resident memory while an agent plays at full speed."""
     page.select_option("#speed", "0")
     page.select_option("#agent", "scripted")
     pause(page, False)
-    first, found = header(page)["seq"], {}
+    first, results = header(page)["seq"], {}
     for count in (MINUTE, steps):
         while page.evaluate("dfgym.header.seq") < first + count:
             time.sleep(0.5)
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        found[f"after_{count}_steps"] = round(pages * 4096 / 1e6, 1)
-    return found
+        results[f"after_{count}_steps"] = round(pages * 4096 / 1e6, 1)
+    return results
 
 
 if __name__ == "__main__":

@@ -11,21 +11,21 @@ import socket
 import tempfile
 import threading
 import webbrowser
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from msgspec import Meta
 
+from dfgym import checks
 from dfgym.errors import ConfigError, MissingPackageError
+from dfgym.play.messages import Settings
 from dfgym.world import shelf
 
 if TYPE_CHECKING:
     from dfgym.play.session import Session
-
-_LOADING = threading.Lock()
-"""Two sessions that are made at once would both load the world."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,24 @@ class Serve:
     """Where the page is served."""
 
     host: str = "127.0.0.1"
-    """Address to listen at. The default one is reached from this machine alone."""
-    port: int = 0
-    """Port; 0: one that is free."""
+    """The address to listen at. The default one is reached from this machine alone."""
+    port: Annotated[int, Meta(ge=0, le=2**16 - 1)] = 0
+    """The port; 0 for one that is free."""
     allow_host: tuple[str, ...] = ()
     """Names, besides the address, by which browsers may call this server."""
-    max_connections: int = 4
-    """Pages that can play at the same time."""
+    max_connections: Annotated[int, Meta(ge=1)] = 4
+    """The number of pages that can play at the same time."""
     open: bool = True
-    """Open the page in the browser."""
+    """Whether to open the page in the browser."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be served."""
-        if not 0 <= self.port < 2**16:
-            raise ConfigError(f"port is {self.port}; allowed is 0 (any) to {2**16 - 1}")
-        if self.max_connections < 1:
-            raise ConfigError(f"max-connections is {self.max_connections}; allowed is 1 or more")
+        checks.check(self, ConfigError)
         if not self.names:
             raise ConfigError(
-                f"host {self.host!r} listens at every address of this machine, and a request must "
-                "say by which of its names it came (against DNS rebinding): name them with "
-                "--allow-host"
+                f"host is {self.host!r}, which listens at every address of this machine, but a "
+                "request must say by which of its names it came (against DNS rebinding); give the "
+                "names with --allow-host"
             )
 
     @property
@@ -80,28 +77,28 @@ class Serve:
         try:
             address = ipaddress.ip_address(self.host)
         except ValueError:
-            own = [self.host] if self.host else []  # a name; nothing means every address
+            names = [self.host] if self.host else []  # an empty one means every address
         else:
             if address.is_unspecified:
-                own = []
+                names = []
             elif address.version == 6:
-                own = [f"[{self.host}]"]
+                names = [f"[{self.host}]"]
             else:
-                own = [self.host]
+                names = [self.host]
             if address.is_loopback:
-                own.append("localhost")
-        return [*own, *self.allow_host]
+                names.append("localhost")
+        return [*names, *self.allow_host]
 
     def hosts(self, port: int) -> frozenset[str]:
-        """The `Host` headers that are ours; behind a proxy a name may go without our port."""
-        ported = {f"{name}:{port}" for name in self.names}
-        return frozenset(host.lower() for host in {*ported, *self.allow_host})
+        """Return the `Host` headers that are accepted; a proxy may leave our port out of a name."""
+        with_port = {f"{name}:{port}" for name in self.names}
+        return frozenset(host.lower() for host in {*with_port, *self.allow_host})
 
     def listen(self) -> socket.socket:
         """Open the port.
 
         Raises:
-            ConfigError: it is in use, or the address is not this machine's.
+            ConfigError: the port is in use, or the address is not this machine's.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
@@ -118,10 +115,10 @@ class Play:
     """Play a learned game in the browser, beside the real one where that is installed."""
 
     world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
-    """Name on the shelf, or a folder's path."""
+    """A name on the shelf, or a folder's path."""
     real: bool = True
-    """Begin with the real game beside the dream."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
+    """Whether to begin with the real game beside the dream."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     serve: Annotated[Serve, tyro.conf.arg(name="")] = Serve()
 
 
@@ -133,15 +130,18 @@ class Watch:
     """random, scripted:<share of random actions> or sb3:<algorithm>:<zip file>. To load such a
     file is to run what its author put there: give none but your own."""
     world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
-    """Name on the shelf, or a folder's path."""
+    """A name on the shelf, or a folder's path."""
     real: bool = True
-    """Begin with the real game beside the dream."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = Dream()
+    """Whether to begin with the real game beside the dream."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     serve: Annotated[Serve, tyro.conf.arg(name="")] = Serve()
 
 
 def play(config: Play | Watch) -> None:
     """Serve the page until SIGINT or SIGTERM; prints its address, with the token.
+
+    All that a flag names is loaded first, so that a flag that is wrong is refused before there is
+    an address to open.
 
     Raises:
         WorldError, ConfigError, DeviceError: a flag is not allowed.
@@ -154,39 +154,43 @@ def play(config: Play | Watch) -> None:
         raise MissingPackageError(
             'the page needs the package aiohttp: pip install "dfgym[play]"'
         ) from reason
-    asyncio.run(_serve(config))
+    with config.serve.listen() as listener:
+        asyncio.run(_serve(config.serve, listener, _Sessions(config)))
 
 
-async def _serve(config: Play | Watch) -> None:
-    from dfgym.play.server import Door, Server, serving
+async def _serve(
+    config: Serve, listener: socket.socket, make_session: Callable[[], Session]
+) -> None:
+    from dfgym.play.server import AccessPolicy, Server, serving
 
-    serve, make, token = config.serve, partial(_make_session, config), secrets.token_urlsafe(24)
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with serve.listen() as listener, tempfile.TemporaryDirectory(prefix="dfgym-") as private:
-        port = listener.getsockname()[1]
-        door = Door(serve.hosts(port), token)
-        app = Server(door, make, serve.max_connections).app()
+    stop, token, port = asyncio.Event(), secrets.token_urlsafe(24), listener.getsockname()[1]
+    stop_on_signals(stop)
+    access = AccessPolicy(config.hosts(port), token)
+    app = Server(access, make_session, config.max_connections).app()
+    url = f"http://{config.names[0]}:{port}/?token={token}"
+    with tempfile.TemporaryDirectory(prefix="dfgym-") as private:
         async with serving(app, listener):
-            url = f"http://{serve.names[0]}:{port}/?token={token}"
             print(url, flush=True)
-            # The page comes while the game is being loaded; a flag that is wrong stops all.
-            if serve.open:
-                # Some openers come back only when the browser ends; nobody waits for this thread.
+            if config.open:
+                # Some openers return only when the browser ends; nothing waits for this thread.
                 threading.Thread(target=_open, args=(url, private), daemon=True).start()
-            stopped = asyncio.create_task(stop.wait())
-            loading = asyncio.create_task(asyncio.to_thread(_try, make))
-            await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
-            if not stop.is_set():
-                await loading  # to raise what it raised
-                await stopped
+            await stop.wait()
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set an event of the running loop at SIGINT or SIGTERM."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
 
 
 def _open(url: str, private: str) -> None:
     """Open the page by way of a file in a folder that nobody else can read.
 
-    Every user of a machine sees the arguments of every process, and the address has the token.
+    Every user of a machine can see the arguments of every process, and the address has the token.
     """
     page = Path(private) / "play.html"
     with contextlib.suppress(webbrowser.Error, OSError):  # the address was printed
@@ -194,28 +198,33 @@ def _open(url: str, private: str) -> None:
         webbrowser.open(page.as_uri())
 
 
-def _make_session(config: Play | Watch) -> Session:
-    settings = config.dream.keywords()
-    device = settings.pop("device")
-    agent = config.agent if isinstance(config, Watch) else None
-    with _LOADING:
+class _Sessions:
+    """Makes a page's session; the first is made at once, which loads and checks everything.
+
+    Raises:
+        WorldError, ConfigError, DeviceError: a flag is not allowed.
+    """
+
+    def __init__(self, config: Play | Watch) -> None:
         import torch
 
+        torch.set_num_threads(1)
+        self._config = config
+        self._lock = threading.Lock()  # two sessions made at once would both load the world
+        first = self._make()
+        first.advance()
+        first.begin()
+        self._first: Session | None = first
+
+    def __call__(self) -> Session:
+        with self._lock:
+            first, self._first = self._first, None
+            return first or self._make()
+
+    def _make(self) -> Session:
         from dfgym.play.session import Session
 
-        torch.set_num_threads(1)
-        return Session(
-            config.world,
-            device=device,
-            settings=settings,
-            agents=() if agent is None else (agent,),
-            agent=agent,
-            real=config.real,
-        )
-
-
-def _try(make: partial[Session]) -> None:
-    """Make a session and a step, so that all is loaded."""
-    session = make()
-    session.advance()
-    session.close()
+        config = self._config
+        agent = config.agent if isinstance(config, Watch) else None
+        agents = () if agent is None else (agent,)
+        return Session(config.world, config.settings, agents=agents, agent=agent, real=config.real)

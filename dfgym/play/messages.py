@@ -1,37 +1,52 @@
-"""What the page may say: JSON text, checked by hand, into frozen dataclasses.
+"""The messages that the page sends: JSON objects, checked into one dataclass for each kind.
 
-Everything here comes from outside. A message has exactly the keys of its dataclass, and `do`;
-whether its values fit the world (is there such an action, such a start?) is the session's to check.
+Everything here comes from outside. The key `do` names the kind, and the other keys are exactly the
+fields of its dataclass. Whether the values fit the world (is there such an action, such a start?)
+is for the session to check.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
+from msgspec import Meta
+
+from dfgym import checks
 from dfgym.errors import ConfigError
 
 MAX_BYTES = 4096
-"""Of a message."""
+"""The length of the longest message."""
 MAX_FPS = 240
-_MAX_INT = 2**53  # beyond it a page's numbers are no longer exact
+
+Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+"""An integer that JavaScript represents exactly."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a world is run; None leaves a value to the card. See `dfgym.env.env.DreamEnv`."""
+
+    device: str = "auto"
+    denoising_steps: int | None = None
+    context_mode: str | None = None
+    context_noise: float | None = None
+    compile: bool = False
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
 class Act:
-    """This action is held from now on; `input` is the page's own count, told back with frames."""
+    """Hold this action from now on; `input` is the page's own count, which frames repeat."""
 
-    action: int
-    input: int
+    action: Integer
+    input: Integer
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Stop, or go on from the frame that is shown."""
+    """Pause, or play on from the current frame."""
 
     on: bool
 
@@ -43,147 +58,112 @@ class Step:
 
 @dataclass(frozen=True)
 class Reset:
-    """Begin an episode: at a start of the greeting's list, or a random one."""
+    """Begin an episode at one of the greeting's starts, or at a random one if it is null."""
 
-    start: int | None
+    start: Integer | None
 
 
 @dataclass(frozen=True)
 class Seek:
     """Pause, and show frame t of the running episode."""
 
-    t: int
+    t: Integer
 
 
 @dataclass(frozen=True)
-class Agent:
-    """Hand the controls to an agent, or take them back."""
+class SelectAgent:
+    """Hand the controls to an agent, or take them back with null."""
 
     name: str | None
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How the dream is made from now on; see `dfgym.env.env.DreamEnv`."""
+class ChangeSettings:
+    """Run the world with these settings from now on."""
 
-    denoising_steps: int
-    context_mode: str
-    context_noise: float
+    settings: Settings
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Steps a second; 0: as fast as it goes."""
+class SetSpeed:
+    """Play so many steps a second; 0 means as many as there can be."""
 
-    fps: float
+    fps: Annotated[float, Meta(ge=0, le=MAX_FPS)]
 
 
 @dataclass(frozen=True)
-class Real:
-    """The real game beside the dream, or not."""
+class ShowReal:
+    """Show the real game beside the dream, or hide it."""
 
     on: bool
 
 
 @dataclass(frozen=True)
 class Ack:
-    """Frame `seq` was drawn."""
+    """Confirm that frame `seq` was drawn."""
 
-    seq: int
+    seq: Integer
 
 
-Message = Act | Pause | Step | Reset | Seek | Agent | Settings | Speed | Real | Ack
-_Kind = TypeVar("_Kind", bound=Message)
-_DO = "act, pause, step, reset, seek, agent, settings, speed, real, ack"
+Message = (
+    Act | Pause | Step | Reset | Seek | SelectAgent | ChangeSettings | SetSpeed | ShowReal | Ack
+)
 
 
 def parse(text: str) -> Message:
     """Read a message.
 
     Raises:
-        ConfigError: it is not JSON, has a key twice, is of an unknown kind, has other keys, or a
-            value of another type or out of range.
+        ConfigError: the text is not JSON or has a key twice, or the message is of an unknown kind,
+            has other keys, or has a value of another type or out of range.
     """
     try:
-        table = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+        table = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_to_table)
     except (ValueError, RecursionError) as reason:
         raise ConfigError(f"a message must be JSON: {reason}") from None
     if not isinstance(table, dict):
-        raise ConfigError(f'a message must be an object like {{"do": "step"}}, not {_shown(table)}')
+        raise ConfigError(
+            f"the message is {checks.shorten(table)}; expected an object with a key do"
+        )
+    kind: type[Message]
     match table.pop("do", None):
         case "act":
-            return _read(Act, table)
+            kind = Act
         case "pause":
-            return _read(Pause, table)
+            kind = Pause
         case "step":
-            return _read(Step, table)
+            kind = Step
         case "reset":
-            return _read(Reset, table)
+            kind = Reset
         case "seek":
-            return _read(Seek, table)
+            kind = Seek
         case "agent":
-            return _read(Agent, table)
+            kind = SelectAgent
         case "settings":
-            return _read(Settings, table)
+            kind = ChangeSettings
         case "speed":
-            message = _read(Speed, table)
-            if not 0 <= message.fps <= MAX_FPS:
-                raise ConfigError(f"fps is {message.fps:g}; allowed is 0 (no limit) to {MAX_FPS}")
-            return message
+            kind = SetSpeed
         case "real":
-            return _read(Real, table)
+            kind = ShowReal
         case "ack":
-            return _read(Ack, table)
+            kind = Ack
         case other:
-            raise ConfigError(f"do is {_shown(other)}; it must be one of {_DO}")
+            raise ConfigError(
+                f"do is {checks.shorten(other)}; allowed are act, pause, step, reset, seek, agent, "
+                "settings, speed, real, ack"
+            )
+    return checks.convert(kind, table, ConfigError)
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int and abs(value) <= _MAX_INT
-
-
-# By annotation: what it is in words, and whether a value is one. A bool is no int here.
-_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "int": ("a whole number", _whole),
-    "int | None": ("a whole number or null", lambda value: value is None or _whole(value)),
-    "float": (
-        "a finite number",
-        lambda value: _whole(value) or (type(value) is float and math.isfinite(value)),
-    ),
-    "bool": ("true or false", lambda value: type(value) is bool),
-    "str": ("a text", lambda value: type(value) is str),
-    "str | None": ("a text or null", lambda value: value is None or type(value) is str),
-}
-
-
-def _read(kind: type[_Kind], table: dict[str, Any]) -> _Kind:
-    fields = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-    if table.keys() != fields.keys():
-        wanted = ", ".join(["do", *fields])
-        raise ConfigError(
-            f"a message {kind.__name__.lower()} has the keys {wanted}, not {_shown(list(table))}"
-        )
-    for name, annotation in fields.items():
-        words, fits = _TYPES[annotation]
-        if not fits(table[name]):
-            raise ConfigError(f"{name} is {_shown(table[name])}; it must be {words}")
-    return kind(**table)
-
-
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _to_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice, of which other readers would take the last."""
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in table if keys.count(key) > 1)
-        raise ValueError(f"the key {_shown(twice)} stands there twice")
+        duplicate = next(key for key in table if keys.count(key) > 1)
+        raise ValueError(f"the key {checks.shorten(duplicate)} stands there twice")
     return table
-
-
-def _shown(value: Any) -> str:
-    """The value in an error, cut short: it came from outside."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,4 +1,4 @@
-"""What the page is told of a session: its greeting, its state, its frames."""
+"""The messages that the page receives: its greeting, the state of the controls, and frames."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dfgym.world.sampling import MAX_DENOISING_STEPS
 
 
 def hello(session: Session, name: str) -> dict[str, Any]:
-    """All that does not change: the world, its actions, starts and agents.
+    """Return all that does not change: the world, its actions, starts and agents.
 
     Args:
         session: the game.
-        name: by which the page asks for its recordings.
+        name: the name by which the page requests its recordings.
     """
     card = session.world.card
     keys: list[list[str]] = [[] for _ in range(card.actions.n)]
@@ -36,10 +36,10 @@ def hello(session: Session, name: str) -> dict[str, Any]:
         "frame": {"height": card.frames.height, "width": card.frames.width},
         "fps": card.frames.fps,
         "actions": [
-            {"name": meaning, "keys": own}
-            for meaning, own in zip(card.actions.meanings, keys, strict=True)
+            {"name": meaning, "keys": action_keys}
+            for meaning, action_keys in zip(card.actions.meanings, keys, strict=True)
         ],
-        "no_key": session.no_key,
+        "idle_action": session.idle_action,
         "settings": asdict(session.settings),
         "context_modes": list(CONTEXT_MODES),
         "max_denoising_steps": MAX_DENOISING_STEPS,
@@ -47,9 +47,9 @@ def hello(session: Session, name: str) -> dict[str, Any]:
         "agents": list(session.agents),
         "agent": session.agent,
         "real": {
-            "available": session.has_real,
+            "available": session.real_available,
             "on": session.real_on,
-            "why": session.why,
+            "note": session.real_note,
         },
         "starts": [
             {"index": index, "frame": frame, "pixels": _pixels(session, episode, frame)}
@@ -61,9 +61,9 @@ def hello(session: Session, name: str) -> dict[str, Any]:
 
 
 def state(session: Session) -> dict[str, Any]:
-    """What the controls stand at, to be told after the frame that is shown with it.
+    """Return the state of the controls, to be sent after the frame that it belongs to.
 
-    `speaks_real`: that frame carries the real game's.
+    `beside` says whether that frame carries the real game's.
     """
     return {
         "type": "state",
@@ -72,24 +72,24 @@ def state(session: Session) -> dict[str, Any]:
         "speed": session.speed,
         "settings": asdict(session.settings),
         "real_on": session.real_on,
-        "speaks_real": session.beside,
+        "beside": session.beside,
     }
 
 
 def frame(session: Session, seq: int, preview: bool = False) -> bytes:
-    """The shown frame: the length of a JSON header (uint32, little endian), the header, pixels.
+    """Encode the current frame: a JSON header's length (uint32, little endian), it, and pixels.
 
     Args:
         session: the game.
-        seq: the page acknowledges the frame by it.
-        preview: whether the frame was looked up, not played.
+        seq: the number by which the page acknowledges the frame.
+        preview: whether the player moved to the frame, and did not play to it.
 
     Returns:
-        After the header uint8 `(h, w, 3)` of the dream and, if `real` is not null, of the real
-        game.
+        After the header follow uint8 `(h, w, 3)` of the dream and, if `real` is not null, of the
+        real game.
     """
     timeline = session.timeline
-    moment = timeline.now
+    moment = timeline.current
     real = moment.real if session.beside else None
     header: dict[str, Any] = {
         "seq": seq,

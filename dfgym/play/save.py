@@ -1,7 +1,7 @@
-"""What a player takes home: a GIF, an MP4, or an episode to train on.
+"""What a player can save of a game: a GIF, an MP4, or an episode to train on.
 
-Files are made in a temporary folder and handed out as bytes: where they end up is the browser's to
-say, and nothing that it says reaches a path here.
+Files are made in a temporary folder and returned as bytes: the browser decides where they end up,
+and nothing that it sends reaches a path here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +20,21 @@ from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
 from dfgym.evaluation.film import DREAM, GAP, REAL, encode_gif, encode_mp4, side_by_side
 from dfgym.frames import upscale
-from dfgym.play.timeline import Moment
-from dfgym.world.card import Card
+from dfgym.play.timeline import Film
 
 SIDE = 160
-"""Games are drawn at least about this many pixels high."""
+"""The height, in pixels, at which games are drawn, at least about."""
 STRIP = 20
-"""Pixels above two games that say which is which; even, as MP4 wants it."""
-
-
-@dataclass(frozen=True)
-class Film:
-    """An episode from its start, or what is kept of it, to the frame that was shown."""
-
-    card: Card
-    moments: list[Moment]
-    beside: bool
-    """Whether every moment has the real game too."""
-    seed: int
-    """Of the dream's noise."""
+"""The height, in pixels, of the labels above two games; even, as MP4 needs it."""
 
 
 def gif(film: Film) -> bytes:
-    """Encode an endless GIF of the dream, beside the real game if that is there."""
+    """Encode an endless GIF of the dream, beside the real game if the film has it."""
     return encode_gif(_pictures(film), film.card.frames.fps)
 
 
 def mp4(film: Film) -> bytes:
-    """Encode an H.264 film of the same pictures.
+    """Encode an H.264 video of the same pictures.
 
     Raises:
         MissingPackageError: imageio-ffmpeg, which brings the encoder, is missing.
@@ -57,10 +43,10 @@ def mp4(film: Film) -> bytes:
 
 
 def episode(film: Film) -> bytes:
-    """Zip a data set of the episode, as `dfgym record` writes them.
+    """Zip a data set of the episode, in the form that `dfgym record` writes.
 
-    `dfgym train` holds the last 5 % of each data set's episodes out, and one at least. So the last
-    5 % of the steps are an episode of their own.
+    `dfgym train` holds out the last 5 % of each data set's episodes, and at least one. So the last
+    5 % of the steps become an episode of their own.
 
     Raises:
         DataError: there are fewer than 2 steps.
@@ -68,7 +54,7 @@ def episode(film: Film) -> bytes:
     card, moments = film.card, film.moments
     steps = len(moments) - 1
     if steps < 2:
-        raise DataError(f"an episode to train on needs at least 2 steps, and this has {steps}")
+        raise DataError(f"an episode to train on needs at least 2 steps, and this one has {steps}")
     cut = steps - max(steps // 20, 1)
     policy = "+".join(dict.fromkeys(moment.by for moment in moments[1:]))
     meta = {
@@ -85,12 +71,12 @@ def episode(film: Film) -> bytes:
     }
     with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
         with EpisodeStore.create(folder, meta) as store:
-            for part in (moments[: cut + 1], moments[cut:]):
-                last = part[-1]
+            for chunk in (moments[: cut + 1], moments[cut:]):
+                last = chunk[-1]
                 store.append(
-                    np.stack([moment.frame for moment in part]),
-                    np.array([moment.action for moment in part[1:]], np.int64),
-                    np.array([moment.reward for moment in part[1:]], np.float32),
+                    np.stack([moment.frame for moment in chunk]),
+                    np.array([moment.action for moment in chunk[1:]], np.int64),
+                    np.array([moment.reward for moment in chunk[1:]], np.float32),
                     last.terminated,
                     not last.terminated,
                     seed=film.seed,
@@ -105,9 +91,9 @@ def episode(film: Film) -> bytes:
 
 
 def _pictures(film: Film) -> Iterator[np.ndarray]:
-    """Draw picture after picture, uint8 `(h, w, 3)` with even sides."""
+    """Draw one picture after the other, uint8 `(h, w, 3)` with even sides."""
     cell = 2 * max(1, SIDE // (2 * film.card.frames.height))
-    wide = cell * film.card.frames.width
+    width = cell * film.card.frames.width
     font = ImageFont.load_default(13)
     for moment in film.moments:
         if not film.beside or moment.real is None:
@@ -115,8 +101,8 @@ def _pictures(film: Film) -> Iterator[np.ndarray]:
             continue
         games = side_by_side(moment.frame[None], moment.real.frame[None], cell)[0]
         strip = np.full((STRIP, *games.shape[1:]), GAP, np.uint8)
-        strip[:, :wide] = _label("DREAM", moment.score, DREAM, wide, font)
-        strip[:, -wide:] = _label("REAL", moment.real.score, REAL, wide, font)
+        strip[:, :width] = _label("DREAM", moment.score, DREAM, width, font)
+        strip[:, -width:] = _label("REAL", moment.real.score, REAL, width, font)
         yield np.concatenate([strip, games])
 
 
@@ -124,13 +110,13 @@ def _label(
     name: str,
     score: float,
     colour: tuple[int, int, int],
-    wide: int,
+    width: int,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> np.ndarray:
-    """Write a game's name and its score so far: uint8 `(STRIP, wide, 3)`, of two colours."""
-    label = Image.new("RGB", (wide, STRIP), colour)
+    """Draw a game's name and its score so far as uint8 `(STRIP, width, 3)` of two colours."""
+    label = Image.new("RGB", (width, STRIP), colour)
     pen = ImageDraw.Draw(label)
-    pen.fontmode = "1"  # no shades: a GIF has 256 colours, and the games come first
+    pen.fontmode = "1"  # without shades: a GIF has 256 colours, and the games need them
     number = f"{round(score, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
     pen.text((6, STRIP // 2), f"{name}  {number}", (255, 255, 255), font, anchor="lm")
     return np.asarray(label)

@@ -1,8 +1,8 @@
 """The running episode: what happened, and the states from which it happens again, exactly.
 
-Frame t is the one after t steps; frame 0 is the start. A state is cloned every `KEYFRAME` steps
-only (half a megabyte each, in the default world); what lies between is stepped again, which gives
-the same frames, since a dream's noise is a function of its seed and step.
+Frame t is the frame after t steps; frame 0 is the start. A state is cloned every `KEYFRAME` steps
+only, since one takes half a megabyte in the default world. The frames between are stepped again,
+which gives the same frames, because a dream's noise is a function of its seed and step.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ import numpy as np
 
 from dfgym.errors import ConfigError
 from dfgym.play.messages import Settings
+from dfgym.world.card import Card
 
 KEYFRAME = 16
+"""The number of steps from one cloned state to the next."""
 MAX_CHANGES = 8
-"""States kept between those: one is cloned at every change of settings."""
+"""The number of states kept besides those: one is cloned at every change of the settings."""
 MAX_STEPS = 2_000
-"""Kept of an episode; of a longer one the oldest frames go."""
+"""The number of steps kept of an episode; the oldest frames of a longer one are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Real:
-    """What the real game did with the same actions."""
+class RealMoment:
+    """A frame of the real game after the same actions, and the transition that led to it."""
 
     frame: np.ndarray
-    """uint8 `(h, w, 3)`, model size."""
+    """uint8 `(h, w, 3)` at model size."""
     reward: float
     score: float
+    """The sum of the rewards so far."""
     terminated: bool
     difference: float
-    """Share of the cells that are not as in the dream."""
+    """The share of the cells that differ from the dream's."""
     diverged: int | None
-    """The first step at which a cell was not."""
+    """The first step at which a cell differed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,32 @@ class Moment:
     """A frame of the dream, and the transition that led to it."""
 
     frame: np.ndarray
-    """uint8 `(h, w, 3)`, model size."""
+    """uint8 `(h, w, 3)` at model size."""
     action: int | None = None
     by: str = ""
     """Who chose the action: `human`, or an agent's name."""
     reward: float = 0.0
     score: float = 0.0
+    """The sum of the rewards so far."""
     terminated: bool = False
     truncated: bool = False
     termination_probability: float | None = None
     uncertainty: float | None = None
     ms: float = 0.0
-    real: Real | None = None
+    """The time that the step took, in milliseconds."""
+    real: RealMoment | None = None
+
+
+@dataclass(frozen=True)
+class Film:
+    """An episode from its start, or from the oldest frame that is kept, to the current frame."""
+
+    card: Card
+    moments: list[Moment]
+    beside: bool
+    """Whether every moment has the real game's frame too."""
+    seed: int
+    """The seed of the dream's noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +78,8 @@ class Keyframe:
 
     settings: Settings
     state: bytes | None
-    """None: it is kept no longer, but the frames after it followed from it, not from an older
-    one."""
+    """None if the state was dropped; the frames after it still followed from it, and not from an
+    older one."""
 
 
 class Timeline:
@@ -71,95 +88,96 @@ class Timeline:
     Args:
         frames: uint8 `(k, h, w, 3)`, k >= 1: the real frames that the dream begins with, the last
             of which is frame 0.
-        actions: int64 `(k - 1,)` between them.
+        actions: int64 `(k - 1,)`, the actions between them.
 
     Attributes:
-        first: the oldest frame that is kept.
-        moments: from frame `first` on.
-        actions: every action since frame 0, also those that led to frames no longer kept.
-        cursor: the frame that is shown; the next step goes on from it.
-        branches: how often the future was dropped for another.
+        first: the number of the oldest frame that is kept.
+        moments: the moments from frame `first` on.
+        actions: every action since frame 0, also those that led to frames that were dropped.
+        cursor: the number of the current frame, from which the next step goes on.
+        branches: how often the future was replaced by another.
     """
 
     def __init__(self, frames: np.ndarray, actions: np.ndarray) -> None:
-        self._before = list(frames[:-1]), [int(action) for action in actions]
+        self._context_frames = list(frames[:-1])
+        self._context_actions = [int(action) for action in actions]
         self.first = 0
         self.moments = [Moment(frames[-1])]
         self.actions: list[int] = []
         self.cursor = 0
         self.branches = 0
-        self._keyframes: dict[int, Keyframe] = {}  # by frame, in order
+        self._keyframes: dict[int, Keyframe] = {}  # by the number of the frame, in order
 
     @property
     def length(self) -> int:
-        """The newest frame."""
+        """The number of the newest frame."""
         return self.first + len(self.moments) - 1
 
     @property
-    def now(self) -> Moment:
-        """What is shown."""
-        return self.at(self.cursor)
+    def current(self) -> Moment:
+        """The moment at the cursor."""
+        return self.moment(self.cursor)
 
     @property
     def ended(self) -> bool:
         """Whether the episode is over at the cursor."""
-        return self.now.terminated or self.now.truncated
+        return self.current.terminated or self.current.truncated
 
-    def at(self, t: int) -> Moment:
-        """Frame t, which must be kept."""
+    def moment(self, t: int) -> Moment:
+        """Return the moment of frame t, which must be kept."""
         return self.moments[t - self.first]
 
     def seek(self, t: int) -> None:
-        """Show frame t.
+        """Move the cursor to frame t.
 
         Raises:
-            ConfigError: there is no such frame, or it is no longer kept.
+            ConfigError: there is no such frame, or it was dropped.
         """
         if not self.first <= t <= self.length:
             raise ConfigError(f"t is {t}; the timeline has frames {self.first} to {self.length}")
         self.cursor = t
 
     def append(self, moment: Moment) -> None:
-        """Add what followed the newest frame, and show it."""
+        """Add the moment that followed the newest one, and move the cursor to it."""
         assert self.cursor == self.length and moment.action is not None
         self.moments.append(moment)
         self.actions.append(moment.action)
         self.cursor += 1
         if len(self.moments) > MAX_STEPS + 1:
-            self._forget()
+            self._drop_oldest()
 
     def branch(self) -> None:
-        """Drop what followed the cursor."""
+        """Drop all that followed the cursor."""
         del self.moments[self.cursor - self.first + 1 :], self.actions[self.cursor :]
         for t in [t for t in self._keyframes if t > self.cursor]:
             del self._keyframes[t]
         self.branches += 1
 
-    def keep(self, settings: Settings, state: bytes) -> None:
-        """Keep the state that the dream has at the cursor, the newest frame."""
+    def add_keyframe(self, settings: Settings, state: bytes) -> None:
+        """Store the state that the dream has at the cursor, which is the newest frame."""
         assert self.cursor == self.length
         self._keyframes.pop(self.cursor, None)
         self._keyframes[self.cursor] = Keyframe(settings, state)
-        changes = [t for t, at in self._keyframes.items() if t % KEYFRAME and at.state is not None]
+        states = [t for t, keyframe in self._keyframes.items() if keyframe.state is not None]
+        changes = [t for t in states if t % KEYFRAME]
         for t in changes[:-MAX_CHANGES]:
             self._keyframes[t] = Keyframe(self._keyframes[t].settings, None)
 
-    def keyframe(self) -> tuple[int, Keyframe] | None:
-        """The last frame at or before the cursor that a state was cloned at, and the state."""
+    def last_keyframe(self) -> tuple[int, Keyframe] | None:
+        """Return the last keyframe at or before the cursor, and the number of its frame."""
         t = max((t for t in self._keyframes if t <= self.cursor), default=None)
         return None if t is None else (t, self._keyframes[t])
 
     def context(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """The last frames up to the cursor, at most `window`, and the actions between them."""
-        seen = self.moments[: self.cursor - self.first + 1]
-        frames = [moment.frame for moment in seen]
+        """Return the last frames up to the cursor, at most `window`, and the actions between."""
+        frames = [moment.frame for moment in self.moments[: self.cursor - self.first + 1]]
         actions = self.actions[self.first : self.cursor]
         if self.first == 0:
-            frames, actions = self._before[0] + frames, self._before[1] + actions
+            frames, actions = self._context_frames + frames, self._context_actions + actions
         frames = frames[-window:]
         return np.stack(frames), np.array(actions[len(actions) + 1 - len(frames) :], np.int64)
 
-    def _forget(self) -> None:
+    def _drop_oldest(self) -> None:
         """Drop the oldest frames, up to a state: without one a frame cannot be played on from."""
         second = min(t for t in self._keyframes if t > self.first and t % KEYFRAME == 0)
         for t in [t for t in self._keyframes if t < second]:

@@ -10,10 +10,10 @@ import numpy as np
 from dfgym.env.real import RealEnv
 from dfgym.errors import StateError
 from dfgym.frames import downscale
-from dfgym.play.timeline import Real, Timeline
+from dfgym.play.timeline import RealMoment, Timeline
 from dfgym.world.bundle import World
 
-LAWFUL = (
+CHANCE_NOTE = (
     "The real game has the same start and the same actions. A game with chance in it (sticky "
     "actions, random serves) lawfully takes another way than the dream: not every difference is "
     "an error of the dream."
@@ -21,13 +21,13 @@ LAWFUL = (
 
 
 class Twin:
-    """A real game that follows a dream, step by step.
+    """A real game that is stepped along with a dream.
 
-    It goes back by being played again, from its reset; every chance in it must follow from the
+    It goes back by being played again from its reset, so every chance in it must follow from the
     reset's seed, as it does in Gymnasium's games.
 
     Args:
-        world: whose game; its held-out episodes say how to come to each start.
+        world: the world whose game this is; its held-out episodes tell how to reach each start.
 
     Raises:
         MissingPackageError: the game's package is missing.
@@ -39,17 +39,17 @@ class Twin:
         self._starts = world.starts
         self._start = 0, 0
 
-    def begin(self, episode: int, frame: int) -> Real:
+    def begin(self, episode: int, frame: int) -> RealMoment:
         """Go to a start: a frame of a held-out episode.
 
         Raises:
-            StateError: the episode's seed is not known, or the installed game, played again, does
-                not come to the recorded frame.
+            StateError: the episode's seed is unknown, or the installed game, played again, does
+                not reach the recorded frame.
         """
         self._start = episode, frame
         if self._starts.seeds[episode] < 0:
             raise StateError(
-                f"the real game cannot be shown: this world does not say with which seed its "
+                "the real game cannot be shown: this world does not say with which seed its "
                 f"held-out episode {episode} was played"
             )
         real = self._restart()
@@ -60,14 +60,14 @@ class Twin:
             )
         return real
 
-    def step(self, before: Real, action: int, t: int, dream: np.ndarray | None) -> Real:
-        """Play one step, or none after the game's end.
+    def step(self, before: RealMoment, action: int, t: int, dream: np.ndarray | None) -> RealMoment:
+        """Play one step; after the game's end its last frame stays.
 
         Args:
-            before: what the last step brought.
-            action: from 0.
-            t: the step that this is.
-            dream: the dream's frame t to compare with; None: it is not known any more.
+            before: the moment before the step.
+            action: the action, counted from 0.
+            t: the number of the frame that the step leads to.
+            dream: the dream's frame t to compare with; None if it was dropped.
         """
         if before.terminated:
             real = dataclasses.replace(before, reward=0.0)
@@ -75,7 +75,7 @@ class Twin:
             observation, reward, terminated, _, _ = self._env.step(action)
             frame = downscale(observation, self._env.scale)
             score = before.score + reward
-            real = Real(frame, reward, score, terminated, before.difference, before.diverged)
+            real = RealMoment(frame, reward, score, terminated, before.difference, before.diverged)
         if dream is None:
             return real
         difference = float((real.frame != dream).any(-1).mean())
@@ -88,25 +88,25 @@ class Twin:
         for t, action in enumerate(actions, 1):
             real = self.step(real, action, t, None)
 
-    def follow(self, timeline: Timeline) -> None:
-        """Go back to the start and play a whole timeline along, writing into its moments."""
+    def replay(self, timeline: Timeline) -> None:
+        """Go back to the start and play a whole timeline, adding the real game to its moments."""
         real = self._restart()
         for t in range(timeline.length + 1):
-            kept = t >= timeline.first
+            has_moment = t >= timeline.first
             if t > 0:
-                dream = timeline.at(t).frame if kept else None
+                dream = timeline.moment(t).frame if has_moment else None
                 real = self.step(real, timeline.actions[t - 1], t, dream)
-            if kept:
-                moment = dataclasses.replace(timeline.at(t), real=real)
+            if has_moment:
+                moment = dataclasses.replace(timeline.moment(t), real=real)
                 timeline.moments[t - timeline.first] = moment
 
     def close(self) -> None:
         """Close the real game."""
         self._env.close()
 
-    def _restart(self) -> Real:
+    def _restart(self) -> RealMoment:
         episode, frame = self._start
         observation, _ = self._env.reset(seed=int(self._starts.seeds[episode]))
         for action in self._starts.episode(episode)[1][:frame]:
             observation, *_ = self._env.step(action)
-        return Real(downscale(observation, self._env.scale), 0.0, 0.0, False, 0.0, None)
+        return RealMoment(downscale(observation, self._env.scale), 0.0, 0.0, False, 0.0, None)

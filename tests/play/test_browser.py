@@ -58,13 +58,13 @@ def test_the_page_is_light() -> None:
     assert play_server.PAGE.stat().st_size <= MAX_PAGE_BYTES
 
 
-def test_it_asks_for_nothing_but_itself(address: str, open_page: Opener) -> None:
+def test_it_requests_nothing_but_itself(address: str, open_page: Opener) -> None:
     page = open_page("about:blank")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
     header(page)
-    assert asked == [address]
+    assert urls == [address]
 
 
 def test_it_starts_and_draws_changing_frames(address: str, open_page: Opener) -> None:
@@ -90,7 +90,7 @@ def test_the_real_game_stands_beside(address: str, open_page: Opener) -> None:
     assert page.is_visible("#first") is False
     page.uncheck("#twin")
     page.locator("#real-panel").wait_for(state="hidden")
-    until(page, "!dfgym.state.real_on")  # told after the frame; it would undo the next click
+    until(page, "!dfgym.state.real_on")  # it comes after the frame, and would undo the next click
     page.check("#twin")
     page.locator("#real-panel").wait_for(state="visible")
 
@@ -99,7 +99,7 @@ def test_the_paddle_obeys_the_keys(address: str, open_page: Opener) -> None:
     page = open_page(address)
     header(page)
     page.keyboard.down("a")
-    page.keyboard.down("a")  # the keyboard's own repetition is no news
+    page.keyboard.down("a")  # the keyboard's own repetition is ignored
     assert page.evaluate("input") == 1
     wait_for(lambda: paddle(page) in (0, 1), "the paddle at the left")
     assert page.locator("#keys .on").inner_text().endswith("left")
@@ -108,41 +108,41 @@ def test_the_paddle_obeys_the_keys(address: str, open_page: Opener) -> None:
     page.keyboard.up("d")
     wait_for(lambda: paddle(page) in (0, 1), "the paddle at the left again")
     page.keyboard.up("a")
-    until(page, "dfgym.header.action === dfgym.hello.no_key")
-    page.keyboard.down("ArrowRight")  # the card does not name it; anybody would try it
+    until(page, "dfgym.header.action === dfgym.hello.idle_action")
+    page.keyboard.down("ArrowRight")  # the card does not name it, but everybody tries it
     wait_for(lambda: paddle(page) in (8, 9), "the paddle at the right again")
     page.evaluate("window.dispatchEvent(new Event('blur'))")  # the keyup will go to another window
-    until(page, "dfgym.header.action === dfgym.hello.no_key")
-    until(page, "dfgym.latencies.length")  # it is known when the picture is on the screen
+    until(page, "dfgym.header.action === dfgym.hello.idle_action")
+    until(page, "dfgym.latencies.length")  # measured when the picture is on the screen
     assert all(0 < ms < 1000 * PATIENCE_S for ms in page.evaluate("dfgym.latencies"))
     until(page, "document.getElementById('n-key').textContent.endsWith(' ms')")
 
 
 def test_pause_step_rewind_and_branch(address: str, open_page: Opener) -> None:
     page = open_page(address)
-    seen = single_steps(page, 3)
-    t = min(seen)
+    pictures = single_steps(page, 3)
+    t = min(pictures)
     assert "Play" in page.inner_text("#pause")
     first = seek(page, 0)
     assert page.inner_text("#note") == "paused"
     assert "begins a branch" in page.inner_text("#branch")
-    assert {at: seek(page, at) for at in seen} == seen and seek(page, 0) == first
+    assert {at: seek(page, at) for at in pictures} == pictures and seek(page, 0) == first
     page.focus("#track")  # by keyboard too
     page.keyboard.press("ArrowRight")
     until_still(page, "dfgym.header.t === 1")
 
     page.select_option("#agent", "")
     until(page, "dfgym.state.agent === null")
-    pictures = []
+    branches = []
     for branch in (1, 2):  # the same again: the dream repeats itself exactly
-        assert seek(page, t) == seen[t]
+        assert seek(page, t) == pictures[t]
         page.keyboard.down("d")
-        pictures.append(step(page))
+        branches.append(step(page))
         page.keyboard.up("d")
         now = header(page)
         assert (now["t"], now["length"], now["branch"], now["action"]) == (t + 1, t + 1, branch, 2)
         assert page.inner_text("#branch") == f"Branch {branch}, begun at step {t}."
-    assert pictures[0] == pictures[1]
+    assert branches[0] == branches[1]
     page.click("#pause")
     until(page, f"dfgym.header.t !== {t + 1}")
 
@@ -173,40 +173,40 @@ def test_starts_agents_and_settings(address: str, open_page: Opener) -> None:
     page.get_by_role("button", name="first settings").click()
     until(page, "dfgym.state.settings.context_mode === 'clean'")
 
-    page.fill("#steps", "999")  # not allowed: said in words, and the control goes back
+    page.fill("#steps", "999")  # not allowed: an error is shown, and the control goes back
     page.press("#steps", "Enter")
-    wait_for(lambda: "999" in page.inner_text("#alert"), "words about 999")
+    wait_for(lambda: "999" in page.inner_text("#alert"), "an error about 999")
     assert page.input_value("#steps") == first
     page.get_by_role("button", name="Dismiss").click()
     assert page.inner_text("#alert") == ""
 
 
-def test_an_error_goes_with_its_cause(address: str, open_page: Opener) -> None:
+def test_an_error_disappears_with_its_cause(address: str, open_page: Opener) -> None:
     page = open_page(address, viewport={"width": 360, "height": 500})
     header(page)
     pause(page)
     page.click("summary")
-    for remedy in ("3", ""):  # an emptied field is the old value, no 0
+    for remedy in ("3", ""):  # an emptied field is the old value, not 0
         page.fill("#steps", "999")
         page.press("#steps", "Enter")
-        wait_for(lambda: "999" in page.inner_text("#alert"), "words about 999")
+        wait_for(lambda: "999" in page.inner_text("#alert"), "an error about 999")
         assert page.evaluate("scrollY") > 100
         banner = page.locator(".banner").bounding_box()
-        assert banner is not None and 0 <= banner["y"] < 100  # wherever one has scrolled to
+        assert banner is not None and 0 <= banner["y"] < 100  # wherever the page is scrolled to
         page.fill("#steps", remedy)
         page.press("#steps", "Enter")
-        wait_for(lambda: page.inner_text("#alert") == "", "no words")
+        wait_for(lambda: page.inner_text("#alert") == "", "no error")
         until(page, "dfgym.state.settings.denoising_steps === 3")
         assert page.input_value("#steps") == "3"
-    page.evaluate("complain('gone at once?')")
+    page.evaluate("showError('gone at once?')")
     page.keyboard.press("Tab")
-    page.evaluate("blamed = performance.now(); send({ do: 'act', action: 0, input: ++input })")
+    page.evaluate("errorAt = performance.now(); send({ do: 'act', action: 0, input: ++input })")
     assert "gone" in page.inner_text("#alert")  # playing on leaves the time to read
-    page.evaluate("blamed -= 5000; send({ do: 'act', action: 0, input: ++input })")
+    page.evaluate("errorAt -= 5000; send({ do: 'act', action: 0, input: ++input })")
     assert page.inner_text("#alert") == ""
 
 
-def test_what_is_not_there_is_not_a_number(address: str, open_page: Opener) -> None:
+def test_a_missing_value_is_a_dash(address: str, open_page: Opener) -> None:
     page = open_page(address)
     let_scripted_play(page, 1)
     wait_for(lambda: page.inner_text("#n-ms").endswith("ms"), "a time")
@@ -258,7 +258,7 @@ def test_a_hidden_page_waits(address: str, open_page: Opener) -> None:
         until(page, f"dfgym.state.paused === {str(hidden).lower()}")
 
 
-def test_a_stopped_server_is_told_in_words(open_page: Opener) -> None:
+def test_a_stopped_server_is_an_error_on_the_page(open_page: Opener) -> None:
     with running_server() as (url, process):
         page = open_page(url)
         header(page)
@@ -267,7 +267,7 @@ def test_a_stopped_server_is_told_in_words(open_page: Opener) -> None:
         assert "connection" in page.inner_text("#alert")
         process.wait(PATIENCE_S)
         page.get_by_role("button", name="Reconnect").click()
-        wait_for(lambda: "No connection" in page.inner_text("#alert"), "words about no connection")
+        wait_for(lambda: "No connection" in page.inner_text("#alert"), "a connection error")
 
 
 def test_a_phone_plays_by_touch(address: str, open_page: Opener) -> None:
@@ -283,4 +283,4 @@ def test_a_phone_plays_by_touch(address: str, open_page: Opener) -> None:
     page.mouse.down()  # Playwright's finger can only tap
     wait_for(lambda: paddle(page) in (0, 1), "the paddle at the left")
     page.mouse.up()
-    until(page, "dfgym.header.action === dfgym.hello.no_key")
+    until(page, "dfgym.header.action === dfgym.hello.idle_action")

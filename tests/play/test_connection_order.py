@@ -1,54 +1,55 @@
-"""The order of what a page is sent: a state comes after the frame that it belongs to."""
+"""The order of what a page receives: a state comes after the frame that it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dfgym.play import connection
-from toys.page import Here
+from toys.page import Running, RunTest
 
 
-def test_who_is_told_paused_has_been_sent_the_last_frame(play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
-        async with here.page() as page:
-            kinds = [said["type"] for said in await page.hear_until("state")]
+def test_paused_comes_after_the_last_frame(play: RunTest) -> None:
+    async def test(running: Running) -> None:
+        async with running.page() as page:
+            kinds = [reply["type"] for reply in await page.receive_until("state")]
             assert kinds == ["hello", "frame", "state"]
-            (server,) = here.server._connections.values()
+            (server,) = running.server._connections.values()
             game = server._session
             assert game is not None
             last = 0
             for do, values in [("step", {}), ("pause", {"on": True}), ("seek", {"t": 0})]:
-                await page.say("pause", on=False)
+                await page.send("pause", on=False)
                 while page.state["paused"]:
-                    last = (await page.hear()).get("t", last)
-                await page.say(do, **values)
+                    last = (await page.receive()).get("t", last)
+                await page.send(do, **values)
                 while not page.state["paused"]:
-                    last = (await page.hear()).get("t", last)
+                    last = (await page.receive()).get("t", last)
                 assert last == game.timeline.cursor
 
     play(test)
 
 
-def test_a_state_waits_for_its_frame(play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
-        async with here.page() as page:
-            await page.say("speed", fps=0)
+def test_a_state_waits_for_its_frame(play: RunTest) -> None:
+    async def test(running: Running) -> None:
+        async with running.page() as page:
+            await page.send("speed", fps=0)
             while page.state.get("speed") != 0:
-                await page.hear()
-            unseen = [await page.frame(ack=False) for _ in range(connection.MAX_UNSEEN)]
-            await page.say("pause", on=True)
-            (told,) = await page.hear_until("state", ack=False)  # nothing waits, nor shall this
-            assert told["paused"]
-            await page.say("step")
-            await page.say("settings", denoising_steps=1, context_mode="clean", context_noise=0)
-            await page.say("agent", name="random")
-            for _ in range(2):  # an error waits for nothing; a state would come before the second
-                await page.say("seek", t=-1)
-                (error,) = await page.hear_until("error", ack=False)
+                await page.receive()
+            undrawn = [await page.frame(ack=False) for _ in range(connection.MAX_IN_FLIGHT)]
+            await page.send("pause", on=True)
+            (state,) = await page.receive_until(
+                "state", ack=False
+            )  # no frame waits, so it comes at once
+            assert state["paused"]
+            await page.send("step")
+            settings = {"device": "cpu", "denoising_steps": 1}
+            await page.send("settings", settings=settings)
+            await page.send("agent", name="random")
+            for _ in range(2):  # errors do not wait; a state would come before the second
+                await page.send("seek", t=-1)
+                (error,) = await page.receive_until("error", ack=False)
                 assert "-1" in error["message"]
-            await page.say("ack", seq=unseen[0]["seq"])
-            frame, told = await page.hear_until("state", ack=False)
-            assert (frame["type"], frame["t"]) == ("frame", unseen[-1]["t"] + 1)
-            assert told["agent"] == "random" and told["settings"]["denoising_steps"] == 1
+            await page.send("ack", seq=undrawn[0]["seq"])
+            frame, state = await page.receive_until("state", ack=False)
+            assert (frame["type"], frame["t"]) == ("frame", undrawn[-1]["t"] + 1)
+            assert state["agent"] == "random" and state["settings"]["denoising_steps"] == 1
 
     play(test)

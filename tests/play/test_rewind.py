@@ -10,12 +10,13 @@ import pytest
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError, StateError
 from dfgym.play import messages, replies, timeline
+from dfgym.play.messages import Settings
 from dfgym.play.session import Session
 from toys.play import ACTIONS, MAX_STEPS, frames, play, read_frame
 
 
-def settings(game: Session, steps: int, mode: str = "clean", noise: float = 0.0) -> None:
-    game.apply(messages.Settings(steps, mode, noise))
+def change(game: Session, steps: int, mode: str = "clean", noise: float = 0.0) -> None:
+    game.apply(messages.ChangeSettings(Settings("cpu", steps, mode, noise)))
 
 
 # --- Rewind ---------------------------------------------------------------------------------------
@@ -55,7 +56,7 @@ def test_looking_back_alone_changes_nothing(game: Session, calm_world: Path) -> 
         game.apply(messages.Seek(t))
     play(game, ACTIONS[20:])
     assert game.timeline.branches == 0
-    other = Session(str(calm_world), device="cpu", seed=0)
+    other = Session(str(calm_world), Settings(device="cpu"), seed=0)
     play(other, ACTIONS)
     assert np.array_equal(frames(game), frames(other))
 
@@ -68,7 +69,7 @@ def test_the_end_can_be_taken_back(game: Session) -> None:
     assert game.timeline.ended and game.episode == 1
 
 
-def test_there_is_no_frame_beyond(game: Session) -> None:
+def test_seeking_beyond_the_timeline_is_refused(game: Session) -> None:
     play(game, ACTIONS[:3])
     for t in (-1, 4):
         with pytest.raises(ConfigError, match=f"t is {t}; the timeline has frames 0 to 3"):
@@ -76,7 +77,7 @@ def test_there_is_no_frame_beyond(game: Session) -> None:
     assert game.timeline.cursor == 3 and not game.paused
 
 
-def test_what_does_not_repeat_is_told(game: Session) -> None:
+def test_a_dream_that_does_not_repeat_itself_is_an_error(game: Session) -> None:
     play(game, ACTIONS[:10])
     game.timeline.moments[5].frame[0, 0] ^= 255
     game.apply(messages.Seek(5))
@@ -84,12 +85,12 @@ def test_what_does_not_repeat_is_told(game: Session) -> None:
         game.advance()
 
 
-def test_only_so_much_is_kept(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_is_bounded(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline, "MAX_STEPS", 40)
     play(game, (ACTIONS * 2)[: MAX_STEPS - 1])
-    kept, before = game.timeline, frames(game)
-    assert (kept.first, kept.length) == (32, 59) and len(kept._keyframes) == 2
-    assert len(kept.actions) == 59
+    history, before = game.timeline, frames(game)
+    assert (history.first, history.length) == (32, 59) and len(history._keyframes) == 2
+    assert len(history.actions) == 59
     with pytest.raises(ConfigError, match="frames 32 to 59"):
         game.apply(messages.Seek(31))
     for t in (32, 50):
@@ -104,7 +105,7 @@ def test_only_so_much_is_kept(game: Session, monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_change_in_mid_episode(game: Session) -> None:
     play(game, ACTIONS[:10])
     before = frames(game)
-    settings(game, 4, "noised", 0.1)
+    change(game, 4, "noised", 0.1)
     assert np.array_equal(frames(game), before)  # the past stays
     play(game, ACTIONS[10:20])
     assert np.array_equal(frames(game)[:11], before)
@@ -115,14 +116,14 @@ def test_settings_change_in_mid_episode(game: Session) -> None:
     for action, moment in zip(ACTIONS[10:20], game.timeline.moments[11:], strict=True):
         assert np.array_equal(env.step(action)[0][::5, ::5], moment.frame)
     score = sum(moment.reward for moment in game.timeline.moments)
-    assert game.timeline.now.score == score
+    assert game.timeline.current.score == score
 
 
 @pytest.mark.parametrize("t", [4, 9, 10, 11, 16, 19])
 def test_rewind_across_a_change_of_settings(game: Session, t: int) -> None:
-    """With the settings of now: exact where those made the frames, anew from them before."""
+    """Under the new settings: exact where they made the frames, and begun anew before."""
     play(game, ACTIONS[:10])
-    settings(game, 3)
+    change(game, 3)
     play(game, ACTIONS[10:20])
     before = frames(game)
     game.apply(messages.Seek(t))
@@ -139,7 +140,7 @@ def test_settings_can_be_compared(game: Session) -> None:
     futures = []
     for steps in (3, 1, 3):
         game.apply(messages.Seek(10))
-        settings(game, steps)
+        change(game, steps)
         play(game, ACTIONS[10:18])
         futures.append(frames(game)[11:])
     assert np.array_equal(futures[0], futures[2])
@@ -151,24 +152,24 @@ def test_few_states_are_kept_however_often_settings_change(
 ) -> None:
     monkeypatch.setattr(timeline, "MAX_STEPS", 40)
     for t in range(MAX_STEPS - 1):
-        settings(game, 1 + t % 2)
+        change(game, 1 + t % 2)
         play(game, ACTIONS[t % 40 : t % 40 + 1])
-    kept, before = game.timeline, frames(game)
-    stated = [t for t, at in kept._keyframes.items() if at.state is not None]
-    assert (kept.first, kept.length) == (32, 59)
-    assert stated == [32, 48, *range(51, 59)]
+    history, before = game.timeline, frames(game)
+    states = [t for t, keyframe in history._keyframes.items() if keyframe.state is not None]
+    assert (history.first, history.length) == (32, 59)
+    assert states == [32, 48, *range(51, 59)]
     newest = game.settings
-    for t in (58, 48, 40, 33, 32):  # all can be played on from, with any settings
+    for t in (58, 48, 40, 33, 32):  # each can be played on from, with any settings
         for steps in (newest.denoising_steps, 3):
             game.apply(messages.Seek(t))
-            settings(game, steps)
+            change(game, steps)
             play(game, [1])
             assert np.array_equal(frames(game)[: t - 31], before[: t - 31])
 
 
 def test_a_game_whose_changes_are_forgotten_is_played_on_exactly_after_them(game: Session) -> None:
     for t in range(20):
-        settings(game, 1 + t % 2)
+        change(game, 1 + t % 2)
         play(game, ACTIONS[t : t + 1])
     play(game, ACTIONS[20:40])
     before = frames(game)
@@ -179,7 +180,7 @@ def test_a_game_whose_changes_are_forgotten_is_played_on_exactly_after_them(game
 
 
 @pytest.mark.parametrize(
-    ("steps", "mode", "noise", "told"),
+    ("steps", "mode", "noise", "error"),
     [
         (0, "clean", 0.0, "denoising_steps is 0"),
         (129, "clean", 0.0, "denoising_steps is 129"),
@@ -188,17 +189,17 @@ def test_a_game_whose_changes_are_forgotten_is_played_on_exactly_after_them(game
         (2, "clean", 0.5, "context_noise is 0.5"),
     ],
 )
-def test_settings_that_cannot_be(
-    game: Session, steps: int, mode: str, noise: float, told: str
+def test_impossible_settings_are_refused(
+    game: Session, steps: int, mode: str, noise: float, error: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
-        settings(game, steps, mode, noise)
+    with pytest.raises(ConfigError, match=error):
+        change(game, steps, mode, noise)
     play(game, ACTIONS[:2])
-    assert game.settings == messages.Settings(2, "clean", 0.0)
+    assert game.settings == Settings("cpu", 2, "clean", 0.0)
 
 
 def test_the_time_limit_counts_on_across_settings(game: Session) -> None:
     play(game, [0] * 30)
-    settings(game, 1)
+    change(game, 1)
     play(game, [0] * (MAX_STEPS - 30))
-    assert game.timeline.now.truncated and game.timeline.length == MAX_STEPS
+    assert game.timeline.current.truncated and game.timeline.length == MAX_STEPS

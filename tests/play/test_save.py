@@ -1,4 +1,4 @@
-"""What can be saved of a game, as a picture, a film and a data set; on the real MinAtar."""
+"""What can be saved of a game: a picture, a video and a data set; on the real MinAtar."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from dfgym.errors import DataError, MissingPackageError
 from dfgym.evaluation.film import DREAM, REAL
 from dfgym.frames import upscale
 from dfgym.play import messages, replies, save
+from dfgym.play.messages import Settings
 from dfgym.play.session import Session
-from toys.play import play, reals
+from toys.play import play, real_moments
 
 ACTIONS = np.random.default_rng(0).integers(3, size=40).tolist()
 
 
 @pytest.fixture
 def game(breakout_world: Path) -> Session:
-    return Session(str(breakout_world), device="cpu", seed=0)
+    return Session(str(breakout_world), Settings(device="cpu"), seed=0)
 
 
 def test_a_gif_is_exact(game: Session) -> None:
@@ -38,12 +39,14 @@ def test_a_gif_is_exact(game: Session) -> None:
         np.asarray(picture.convert("RGB"))
         for picture in ImageSequence.Iterator(Image.open(io.BytesIO(save.gif(game.film()))))
     ]
-    shown = [
+    moments = [
         (m.frame, r.frame, np.array([m.score, r.score]))
-        for m, r in zip(game.timeline.moments, reals(game), strict=True)
+        for m, r in zip(game.timeline.moments, real_moments(game), strict=True)
     ]
     # Pillow writes pictures that are alike as one that stays longer.
-    distinct = [pair for i, pair in enumerate(shown) if i == 0 or not _alike(pair, shown[i - 1])]
+    distinct = [
+        moment for i, moment in enumerate(moments) if i == 0 or not _alike(moment, moments[i - 1])
+    ]
     assert len(pictures) == len(distinct)
     for picture, (dream, real, _) in zip(pictures, distinct, strict=True):
         assert picture.shape == (save.STRIP + 160, 336, 3)
@@ -58,7 +61,7 @@ def test_a_gif_is_exact(game: Session) -> None:
             assert colours == {colour, (255, 255, 255)}
 
 
-def test_labels_tell_the_games_and_scores_apart(game: Session) -> None:
+def test_labels_show_the_game_and_its_score(game: Session) -> None:
     play(game, [0])
     film = game.film()
     real = film.moments[-1].real
@@ -85,7 +88,7 @@ def _alike(first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...]) -> boo
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_an_mp4_has_every_frame(game: Session, tmp_path: Path, beside: bool) -> None:
-    game.apply(messages.Real(beside))
+    game.apply(messages.ShowReal(beside))
     play(game, ACTIONS[:12])
     film = tmp_path / "film.mp4"
     film.write_bytes(save.mp4(game.film()))
@@ -95,9 +98,9 @@ def test_an_mp4_has_every_frame(game: Session, tmp_path: Path, beside: bool) -> 
     pictures = np.frombuffer(decoded.stdout, np.uint8)
     pictures = pictures.reshape(-1, *((save.STRIP + 160, 336) if beside else (160, 160)), 3)
     assert len(pictures) == 13
-    last = game.timeline.now.frame.astype(int)
-    shown = pictures[-1][-160:, :160]
-    assert np.abs(shown[8::16, 8::16] - last).mean() < 12  # colours are coded coarsely
+    last = game.timeline.current.frame.astype(int)
+    dream = pictures[-1][-160:, :160]
+    assert np.abs(dream[8::16, 8::16] - last).mean() < 12  # colours are coded coarsely
 
 
 def test_no_mp4_without_the_encoder(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +114,9 @@ def test_an_episode_is_a_data_set_to_train_on(game: Session, tmp_path: Path) -> 
     game.begin(5)
     play(game, ACTIONS)
     game.apply(messages.Seek(20))
-    game.apply(messages.Agent("random"))
+    game.apply(messages.SelectAgent("random"))
     game.advance()  # a branch, of another player
-    game.apply(messages.Agent(None))
+    game.apply(messages.SelectAgent(None))
     play(game, ACTIONS[21:])
     game.apply(messages.Seek(38))
     moments = game.timeline.moments[:39]
@@ -136,5 +139,5 @@ def test_an_episode_is_a_data_set_to_train_on(game: Session, tmp_path: Path) -> 
 
 def test_one_step_is_no_episode(game: Session) -> None:
     play(game, [0])
-    with pytest.raises(DataError, match="at least 2 steps, and this has 1"):
+    with pytest.raises(DataError, match="at least 2 steps, and this one has 1"):
         save.episode(game.film())

@@ -1,4 +1,4 @@
-"""The player's server over real sockets: who may come in, and where it is served."""
+"""The player's server over real sockets: access, addresses, and the command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ import pytest
 from dfgym import cli
 from dfgym.errors import ConfigError
 from dfgym.play import server
-from dfgym.play.command import Serve
-from dfgym.play.server import Door, Server
-from toys.page import PATIENCE, TOKEN, Here, Page
+from dfgym.play.command import Serve, stop_on_signals
+from dfgym.play.server import AccessPolicy, Server
+from toys.page import PATIENCE, TOKEN, Page, Running, RunTest
 
-# --- Who may come in ------------------------------------------------------------------------------
+# --- Access ---------------------------------------------------------------------------------------
 
 
-def test_the_page_and_its_headers(play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
+def test_the_page_and_its_headers(play: RunTest) -> None:
+    async def test(running: Running) -> None:
         nonces = set()
         for _ in range(2):
-            status, text, headers = await here.get(f"/?token={TOKEN}")
+            status, text, headers = await running.get(f"/?token={TOKEN}")
             assert status == 200 and text.lower().startswith("<!doctype html>")
             assert "{{NONCE}}" not in text
             policy = headers["Content-Security-Policy"]
@@ -48,11 +47,11 @@ def test_the_page_and_its_headers(play: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/socket", "/save/gif", "/nowhere"])
-def test_nobody_comes_in_without_the_token(path: str, play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
-        ours = {"Origin": here.base}
+def test_every_request_needs_the_token(path: str, play: RunTest) -> None:
+    async def test(running: Running) -> None:
+        ours = {"Origin": running.base}
         for query in ("", "?token=", "?token=wrong", "?token=%C3%A4", f"?Token={TOKEN}"):
-            status, text, headers = await here.get(path + query, **ours)
+            status, text, headers = await running.get(path + query, **ours)
             assert status == 401 and "address that `dfgym play` printed" in text
             assert "script-src" in headers["Content-Security-Policy"]
 
@@ -60,55 +59,59 @@ def test_nobody_comes_in_without_the_token(path: str, play: Callable[..., None])
 
 
 @pytest.mark.parametrize("path", ["/", "/socket", "/save/gif", "/nowhere"])
-def test_foreign_pages_and_names_are_refused(path: str, play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
+def test_foreign_pages_and_names_are_refused(path: str, play: RunTest) -> None:
+    async def test(running: Running) -> None:
         path_and_token = f"{path}?token={TOKEN}"
-        strange = ["http://evil.example", "null", f"{here.base}.evil.example", "http://[", ""]
-        for origin in [*strange, "http://127.0.0.1:1", here.base.replace("http", "ws")]:
-            status, text, _ = await here.get(path_and_token, Origin=origin)
+        strange = ["http://evil.example", "null", f"{running.base}.evil.example", "http://[", ""]
+        for origin in [*strange, "http://127.0.0.1:1", running.base.replace("http", "ws")]:
+            status, text, _ = await running.get(path_and_token, Origin=origin)
             assert status == 403 and "another page" in text
-        for host in ("evil.example", f"evil.example:{here.port}", "127.0.0.1", "127.0.0.1:1"):
-            status, text, _ = await here.get(path_and_token, Host=host)
+        for host in ("evil.example", f"evil.example:{running.port}", "127.0.0.1", "127.0.0.1:1"):
+            status, text, _ = await running.get(path_and_token, Host=host)
             assert status == 403 and "this server is" in text
 
     play(test)
 
 
-def test_a_socket_needs_its_page(play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
-        status, text, _ = await here.get(f"/socket?token={TOKEN}")
+def test_a_socket_needs_its_page(play: RunTest) -> None:
+    async def test(running: Running) -> None:
+        status, text, _ = await running.get(f"/socket?token={TOKEN}")
         assert status == 403 and "which page" in text
         for origin in (None, "http://evil.example"):
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await here.client.ws_connect(f"{here.base}/socket?token={TOKEN}", origin=origin)
+                await running.client.ws_connect(
+                    f"{running.base}/socket?token={TOKEN}", origin=origin
+                )
             assert refused.value.status == 403
-        status, text, _ = await here.get(f"/socket?token={TOKEN}", Origin=here.base)
+        status, text, _ = await running.get(f"/socket?token={TOKEN}", Origin=running.base)
         assert status == 400  # our page, but no WebSocket
 
     play(test)
 
 
-def test_there_is_nothing_else(play: Callable[..., None]) -> None:
-    async def test(here: Here) -> None:
+def test_there_is_nothing_else(play: RunTest) -> None:
+    async def test(running: Running) -> None:
         for path in ("/page.html", "/save", "/save/exe", "/save/%2e%2e%2fetc", "/socket/", "//"):
-            status, text, _ = await here.get(f"{path}?token={TOKEN}&session=x")
+            status, text, _ = await running.get(f"{path}?token={TOKEN}&session=x")
             assert status == 404 and text.strip()
-        async with here.client.post(f"{here.base}/?token={TOKEN}", data=b"x" * 10_000) as answer:
+        async with running.client.post(
+            f"{running.base}/?token={TOKEN}", data=b"x" * 10_000
+        ) as answer:
             assert answer.status == 405
 
     play(test)
 
 
-def test_who_says_nothing_is_hung_up_on(
-    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAX_LINES", 3)
-    monkeypatch.setattr(server, "QUIET_S", 3.0)
+def test_a_silent_connection_is_closed(play: RunTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_SOCKETS", 3)
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 3.0)
 
-    async def test(here: Here) -> None:
+    async def test(running: Running) -> None:
         listener = Serve().listen()
         port = listener.getsockname()[1]
-        app = Server(Door(Serve().hosts(port), TOKEN), here.server._make, 4).app()
+        app = Server(
+            AccessPolicy(Serve().hosts(port), TOKEN), running.server._make_session, 4
+        ).app()
         async with server.serving(app, listener):
             lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
             lines[0][1].write(b"GET / HT")
@@ -117,9 +120,9 @@ def test_who_says_nothing_is_hung_up_on(
             assert not any(line[0].at_eof() for line in lines)
             for line in lines:
                 assert await asyncio.wait_for(line[0].read(), PATIENCE) == b""
-            for each in (writer, *(line[1] for line in lines)):
-                each.close()
-            async with here.client.get(f"http://127.0.0.1:{port}/?token={TOKEN}") as answer:
+            for stream in (writer, *(line[1] for line in lines)):
+                stream.close()
+            async with running.client.get(f"http://127.0.0.1:{port}/?token={TOKEN}") as answer:
                 assert answer.status == 200
 
     play(test)
@@ -129,11 +132,13 @@ def test_what_is_no_request_is_not_repeated(capfd: pytest.CaptureFixture[str]) -
     async def test() -> None:
         listener = Serve().listen()
         port = listener.getsockname()[1]
-        app = Server(Door(Serve().hosts(port), TOKEN), lambda: pytest.fail("no game"), 4).app()
+        app = Server(
+            AccessPolicy(Serve().hosts(port), TOKEN), lambda: pytest.fail("no game"), 4
+        ).app()
         async with server.serving(app, listener):
-            for said in (b"GET /?token=%s HTTP/9\r\n\r\n", b"\x16\x03 %s\r\n\r\n"):
+            for request in (b"GET /?token=%s HTTP/9\r\n\r\n", b"\x16\x03 %s\r\n\r\n"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(said % TOKEN.encode())
+                writer.write(request % TOKEN.encode())
                 answer = await asyncio.wait_for(reader.read(), PATIENCE)
                 assert answer.startswith(b"HTTP/1.") and b" 400 " in answer
                 assert b"no request" in answer and TOKEN.encode() not in answer
@@ -144,7 +149,7 @@ def test_what_is_no_request_is_not_repeated(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_a_page_gone_before_its_socket_is_no_error(
-    play: Callable[..., None],
+    play: RunTest,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -155,10 +160,10 @@ def test_a_page_gone_before_its_socket_is_no_error(
         await asyncio.sleep(0.05)
         return await prepare(self, request)
 
-    async def test(here: Here) -> None:
+    async def test(running: Running) -> None:
         monkeypatch.setattr(aiohttp.web.WebSocketResponse, "prepare", late)
         with pytest.raises(aiohttp.ClientError):
-            async with here.page():
+            async with running.page():
                 pass
         await asyncio.sleep(0.2)
 
@@ -186,27 +191,27 @@ def test_only_named_hosts_are_served(flags: dict[str, Any], hosts: set[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "error"),
     [
         ({"host": "0.0.0.0"}, "--allow-host"),
         ({"host": "::"}, "--allow-host"),
         ({"host": ""}, "--allow-host"),
-        ({"port": 70_000}, "port is 70000"),
-        ({"max_connections": 0}, "max-connections is 0"),
+        ({"port": 70_000}, "port is 70000; expected"),
+        ({"max_connections": 0}, "max_connections is 0; expected"),
     ],
 )
-def test_what_cannot_be_served(flags: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_impossible_addresses_are_refused(flags: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         Serve(**flags)
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_refused() -> None:
     with Serve().listen() as first, pytest.raises(ConfigError, match="another --port"):
         Serve(port=first.getsockname()[1]).listen()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "error"),
     [
         (["play", "nowhere-v0"], "nowhere-v0"),
         (["watch", "nobody"], "'nobody' is unknown"),
@@ -217,16 +222,15 @@ def test_a_port_in_use_is_told() -> None:
         (["play", "--device", "abacus"], "'abacus'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
-    arguments: list[str], told: str, calm_world: Path, capsys: pytest.CaptureFixture[str]
+def test_mistakes_are_one_line_and_come_before_the_address(
+    arguments: list[str], error: str, calm_world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = [] if "nowhere-v0" in arguments else [str(calm_world)]
     at = 2 if arguments[0] == "watch" else 1
-    given = [*arguments[:at], *where, *arguments[at:], "--no-open"]
-    assert cli.main(given) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("dfgym: error: ") and printed.count("\n") == 1
-    assert told in printed
+    assert cli.main([*arguments[:at], *where, *arguments[at:], "--no-open"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("dfgym: error: ") and printed.err.count("\n") == 1
+    assert error in printed.err and printed.out == ""
 
 
 def test_without_aiohttp_its_extra_is_named(
@@ -235,6 +239,29 @@ def test_without_aiohttp_its_extra_is_named(
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert cli.main(["play", "--no-open"]) == 2
     assert 'pip install "dfgym[play]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_signal_stops_the_server_on_every_platform(
+    windows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise NotImplementedError  # as the event loop of Windows does
+
+    async def test() -> None:
+        if windows:
+            monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), PATIENCE)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        asyncio.run(test())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
@@ -253,8 +280,7 @@ def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
                 address = f"{base}/socket?token={token}"
                 async with client.ws_connect(address, origin=base) as socket:
                     page = Page(socket)
-                    shown = (await page.frame())["pictures"][0]
-                    assert shown.shape == (8, 8, 3)
+                    assert (await page.frame())["pictures"][0].shape == (8, 8, 3)
                     process.send_signal(signal.SIGINT)
                     assert await page.closed() == 1001
 
@@ -266,7 +292,7 @@ def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_browser_holds_up_nothing_and_is_not_told_the_token_where_all_can_read_it(
+def test_a_browser_delays_nothing_and_its_command_line_has_no_token(
     calm_world: Path, tmp_path: Path
 ) -> None:
     browser, number = tmp_path / "browser", tmp_path / "number"
@@ -291,4 +317,4 @@ def test_a_browser_holds_up_nothing_and_is_not_told_the_token_where_all_can_read
             assert process.wait(PATIENCE) == 0 and not opened.exists()
         finally:
             process.kill()
-            os.kill(int(number.read_text().split()[0]), signal.SIGKILL)  # it is still there
+            os.kill(int(number.read_text().split()[0]), signal.SIGKILL)  # it still runs

@@ -12,26 +12,27 @@ from stable_baselines3 import PPO
 from dfgym.env.env import DreamEnv
 from dfgym.env.real import RealEnv
 from dfgym.play import messages, replies, timeline
+from dfgym.play.messages import Settings
 from dfgym.play.session import Session
-from dfgym.play.timeline import Real
+from dfgym.play.timeline import RealMoment
 from dfgym.world import bundle, shelf
-from toys.play import play, read_frame, reals
+from toys.play import play, read_frame, real_moments
 
 ACTIONS = np.random.default_rng(0).integers(3, size=40).tolist()
 
 
 @pytest.fixture
 def game(breakout_world: Path) -> Session:
-    return Session(str(breakout_world), device="cpu", seed=0)
+    return Session(str(breakout_world), Settings(device="cpu"), seed=0)
 
 
-def same(first: list[Real], second: list[Real]) -> bool:
-    """Whether the real game did the same; pixels and all numbers."""
+def same(first: list[RealMoment], second: list[RealMoment]) -> bool:
+    """Whether the real game did the same, in pixels and in all numbers."""
 
-    def plain(real: Real) -> tuple[object, ...]:
+    def values(real: RealMoment) -> tuple[object, ...]:
         return (real.frame.tobytes(), real.reward, real.score, real.terminated, real.diverged)
 
-    return [plain(real) for real in first] == [plain(real) for real in second]
+    return [values(real) for real in first] == [values(real) for real in second]
 
 
 # --- The real game --------------------------------------------------------------------------------
@@ -41,8 +42,8 @@ def test_every_start_is_one_of_the_real_game(game: Session) -> None:
     for index in range(len(game.starts)):
         game.begin(index)
         assert game.take_notice() is None
-        (real,) = reals(game)
-        assert np.array_equal(real.frame, game.timeline.now.frame)
+        (real,) = real_moments(game)
+        assert np.array_equal(real.frame, game.timeline.current.frame)
         assert (real.difference, real.diverged, real.score) == (0.0, None, 0.0)
 
 
@@ -57,7 +58,7 @@ def test_the_twin_is_the_real_game(game: Session) -> None:
     for action in game.world.starts.episode(episode)[1][:frame]:
         env.step(action)
     score, ended = 0.0, False
-    for real, action in zip(reals(game)[1:], ACTIONS, strict=True):
+    for real, action in zip(real_moments(game)[1:], ACTIONS, strict=True):
         if ended:
             assert real.terminated and real.reward == 0
             continue
@@ -67,11 +68,11 @@ def test_the_twin_is_the_real_game(game: Session) -> None:
         assert (real.reward, real.score, real.terminated) == (reward, score, ended)
 
 
-def test_the_difference_is_told(game: Session) -> None:
+def test_the_difference_is_measured(game: Session) -> None:
     game.begin(0)
     play(game, ACTIONS[:12])
     differences = []
-    for moment, real in zip(game.timeline.moments, reals(game), strict=True):
+    for moment, real in zip(game.timeline.moments, real_moments(game), strict=True):
         differences.append((moment.frame != real.frame).any(-1).mean())
         assert real.difference == pytest.approx(differences[-1])
         first = next((t for t, difference in enumerate(differences) if difference), None)
@@ -85,62 +86,61 @@ def test_the_difference_is_told(game: Session) -> None:
 def test_both_games_go_back(game: Session, t: int) -> None:
     game.begin(5)
     play(game, ACTIONS[:20])
-    before, frames = reals(game), [m.frame.tobytes() for m in game.timeline.moments]
+    before, frames = real_moments(game), [m.frame.tobytes() for m in game.timeline.moments]
     game.apply(messages.Seek(t))
     play(game, ACTIONS[t:20])
-    assert same(reals(game), before)
+    assert same(real_moments(game), before)
     assert [m.frame.tobytes() for m in game.timeline.moments] == frames
 
 
 def test_the_real_game_comes_and_goes(game: Session) -> None:
     game.begin(5)
     play(game, ACTIONS[:5])
-    assert replies.state(game)["speaks_real"]
-    game.apply(messages.Real(False))
-    assert not replies.state(game)["speaks_real"] and not replies.state(game)["real_on"]
+    assert replies.state(game)["beside"]
+    game.apply(messages.ShowReal(False))
+    assert not replies.state(game)["beside"] and not replies.state(game)["real_on"]
     assert read_frame(replies.frame(game, 1))[0]["real"] is None
     play(game, ACTIONS[5:10])
-    assert game.timeline.now.real is None
-    game.apply(messages.Real(True))
+    assert game.timeline.current.real is None
+    game.apply(messages.ShowReal(True))
     play(game, ACTIONS[10:15])
-    after = reals(game)
-    other = Session(str(game.world.path), device="cpu", seed=0)
+    after = real_moments(game)
+    other = Session(str(game.world.path), Settings(device="cpu"), seed=0)
     other.begin(5)
     play(other, ACTIONS[:15])
-    assert same(after, reals(other))
+    assert same(after, real_moments(other))
 
 
 def test_it_comes_back_while_the_past_is_shown(game: Session) -> None:
-    game.apply(messages.Real(False))
+    game.apply(messages.ShowReal(False))
     game.begin(5)
     play(game, ACTIONS[:15])
     game.apply(messages.Seek(6))
-    game.apply(messages.Real(True))
-    shown = read_frame(replies.frame(game, 1))[1]
-    assert len(shown) == 2
+    game.apply(messages.ShowReal(True))
+    assert len(read_frame(replies.frame(game, 1))[1]) == 2
     play(game, ACTIONS[6:15])
-    other = Session(str(game.world.path), device="cpu", seed=0)
+    other = Session(str(game.world.path), Settings(device="cpu"), seed=0)
     other.begin(5)
     play(other, ACTIONS[:15])
-    assert same(reals(game), reals(other))
+    assert same(real_moments(game), real_moments(other))
 
 
 def test_the_real_game_of_a_long_episode(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond what is kept it still follows from the reset."""
+    """It follows from the reset, although the oldest frames were dropped."""
     monkeypatch.setattr(timeline, "MAX_STEPS", 30)
     game.begin(5)
     play(game, ACTIONS)
-    before = [(real.frame.tobytes(), real.score, real.difference) for real in reals(game)]
+    before = [(real.frame.tobytes(), real.score, real.difference) for real in real_moments(game)]
     assert game.timeline.first == 16
-    game.apply(messages.Real(False))
-    game.apply(messages.Real(True))
+    game.apply(messages.ShowReal(False))
+    game.apply(messages.ShowReal(True))
     game.apply(messages.Seek(20))
     play(game, ACTIONS[20:])
-    after = [(real.frame.tobytes(), real.score, real.difference) for real in reals(game)]
+    after = [(real.frame.tobytes(), real.score, real.difference) for real in real_moments(game)]
     assert after == before
 
 
-def test_a_seed_that_is_not_known(
+def test_an_unknown_seed_hides_the_real_game(
     breakout_world: Path,
     tmp_path: Path,
 ) -> None:
@@ -149,9 +149,9 @@ def test_a_seed_that_is_not_known(
     starts = bundle.Starts(**{**vars(world.starts), "seeds": seeds})
     path = tmp_path / world.card.name
     bundle.write(path, world.card, world.weights, starts)
-    game = Session(str(path), device="cpu")
+    game = Session(str(path), Settings(device="cpu"))
     greeting = replies.hello(game, "it")["real"]
-    assert not greeting["available"] and "does not say with which seed" in greeting["why"]
+    assert not greeting["available"] and "does not say with which seed" in greeting["note"]
     game.advance()
 
 
@@ -162,14 +162,14 @@ def test_a_game_that_is_not_installed(
     for name in [name for name in sys.modules if name.startswith("minatar")]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "minatar.environments.breakout", None)
-    game = Session(str(breakout_world), device="cpu")
+    game = Session(str(breakout_world), Settings(device="cpu"))
     greeting = replies.hello(game, "it")["real"]
-    assert not greeting["available"] and 'pip install "dfgym[minatar]"' in greeting["why"]
+    assert not greeting["available"] and 'pip install "dfgym[minatar]"' in greeting["note"]
     game.advance()
 
 
 def test_the_scripted_player_plays(game: Session) -> None:
-    game.apply(messages.Agent("scripted"))
+    game.apply(messages.SelectAgent("scripted"))
     for _ in range(10):
         game.advance()
     assert {moment.by for moment in game.timeline.moments[1:]} == {"scripted"}
@@ -181,22 +181,19 @@ def test_an_agent_begins_at_the_controls(breakout_world: Path, tmp_path: Path) -
         ("scripted:0.2", "scripted:0.2"),
         (f"sb3:ppo:{tmp_path / 'it.zip'}", "sb3:ppo:it.zip"),
     ]:
-        game = Session(str(breakout_world), device="cpu", agents=[agent], agent=agent)
+        game = Session(str(breakout_world), Settings(device="cpu"), agents=[agent], agent=agent)
         greeting = replies.hello(game, "it")
         assert greeting["agents"] == ["random", "scripted", label]
         assert greeting["agent"] == label
         game.advance()
-        assert game.timeline.now.by == label
-        game.apply(messages.Agent(None))
-        game.apply(messages.Agent(label))
+        assert game.timeline.current.by == label
+        game.apply(messages.SelectAgent(None))
+        game.apply(messages.SelectAgent(label))
         game.advance()
 
 
 def test_the_default_world_begins_like_its_game() -> None:
-    game = Session(shelf.DEFAULT, device="cpu", seed=0)
+    game = Session(shelf.DEFAULT, Settings(device="cpu"), seed=0)
     play(game, [0, 0, 0])
     assert game.beside and game.timeline.length == 3
-    assert "lawfully" in replies.hello(game, "it")["real"]["why"]
-
-
-# --- Recordings -----------------------------------------------------------------------------------
+    assert "lawfully" in replies.hello(game, "it")["real"]["note"]

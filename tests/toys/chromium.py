@@ -1,4 +1,4 @@
-"""`dfgym play` and a headless Chromium to play it with, and how to ask a page what it shows."""
+"""`dfgym play`, a headless Chromium to play it with, and functions that read a page."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 WORLD = "minatar-breakout-v0"
 PADDLE = (22, 61, 78)
-PATIENCE_S = 300.0  # for a machine that is busy; nothing here waits longer than it must
-# Chromium's own words where a connection cannot be made: that is what one test is about.
+PATIENCE_S = 300.0  # for a busy machine; nothing here waits longer than it must
+# Chromium's own errors where a connection cannot be made, which one test provokes.
 EXPECTED = ("WebSocket connection to", "net::ERR_CONNECTION_REFUSED")
 
 Opener = Callable[..., Page]
@@ -26,7 +26,7 @@ Opener = Callable[..., Page]
 
 @contextlib.contextmanager
 def running_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run `dfgym play` on any free port; yields the address that it printed, and its process."""
+    """Run `dfgym play` on a free port; yield the address that it prints, and its process."""
     command = [sys.executable, "-m", "dfgym.cli", "play", WORLD, "--port", "0", "--no-open"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -70,11 +70,13 @@ def running_browser() -> Iterator[Browser]:
 
 
 def find_chromium() -> str | None:
+    """Return the path of the system's Chromium or Chrome, if there is one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """Open a browser context that records violations of the page's policy."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
     context.set_default_timeout(1000 * PATIENCE_S)
     context.add_init_script(
@@ -86,72 +88,76 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
 
 @contextlib.contextmanager
 def watched_pages(browser: Browser) -> Iterator[Opener]:
-    """Opens pages, and sees to it that they stayed without errors and within their policy."""
-    said: list[str] = []
+    """Yield a function that opens pages; they must stay free of errors and within their policy."""
+    errors: list[str] = []
     contexts: list[BrowserContext] = []
 
-    def opened(url: str, context: BrowserContext | None = None, **options: Any) -> Page:
+    def open_page(url: str, context: BrowserContext | None = None, **options: Any) -> Page:
         if context is None:
             context = new_context(browser, **options)
             contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         return page
 
     try:
-        yield opened
+        yield open_page
         for context in contexts:
             for page in context.pages:
-                said += page.evaluate("window.violations")
+                errors += page.evaluate("window.violations")
     finally:
         for context in contexts:
             context.close()
-    assert [words for words in said if not any(known in words for known in EXPECTED)] == []
+    assert [text for text in errors if not any(start in text for start in EXPECTED)] == []
 
 
-def wait_for(condition: Callable[[], Any], words: str) -> Any:
-    """Wait for a truth, asked from here: the page's policy forbids Playwright's own polling."""
+def wait_for(condition: Callable[[], Any], goal: str) -> Any:
+    """Wait for a condition, polled here: the page's policy forbids Playwright's own polling."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {PATIENCE_S:g} s for: {words}"
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {PATIENCE_S:g} s for: {goal}"
         time.sleep(0.01)
-    return found
+    return value
 
 
 def until(page: Page, expression: str) -> Any:
+    """Wait until an expression is true on the page; return its value."""
     return wait_for(lambda: page.evaluate(expression), expression)
 
 
 def header(page: Page) -> dict[str, Any]:
-    found: dict[str, Any] = until(page, "dfgym.header")
-    return found
+    """Return the header of the frame on the screen."""
+    value: dict[str, Any] = until(page, "dfgym.header")
+    return value
 
 
 def until_still(page: Page, expression: str = "true") -> Any:
-    """Wait until the game is paused, all that came is drawn, and a truth about it holds.
+    """Wait until the game is paused, all that came is drawn, and an expression is true.
 
-    The server tells a pause after the last frame; but the page draws when its next picture is due,
+    The server sends a pause after the last frame, but the page draws when its next picture is due,
     so that `dfgym.header` may be older than `dfgym.state`.
     """
-    return until(page, f"dfgym.state?.paused && !queue.length && asked === null && ({expression})")
+    return until(
+        page, f"dfgym.state?.paused && !queue.length && request === null && ({expression})"
+    )
 
 
 def pixels(page: Page, canvas: str = "dream") -> bytes:
-    """What a canvas shows, RGB."""
+    """Return the RGB pixels of a canvas."""
     header(page)
-    drawn = page.evaluate(
+    rgba = page.evaluate(
         "(id) => { const c = document.getElementById(id); return Array.from("
         "c.getContext('2d').getImageData(0, 0, c.width, c.height).data) }",
         canvas,
     )
-    assert len(drawn) == 4 * 10 * 10 and set(drawn[3::4]) == {255}
-    return bytes(value for i, value in enumerate(drawn) if i % 4 < 3)
+    assert len(rgba) == 4 * 10 * 10 and set(rgba[3::4]) == {255}
+    return bytes(value for i, value in enumerate(rgba) if i % 4 < 3)
 
 
 def paddle(page: Page) -> int | None:
-    """The paddle's column."""
+    """Return the paddle's column, if it is in its row."""
     row = pixels(page)[-30:]
     cells = [tuple(row[i : i + 3]) for i in range(0, 30, 3)]
     return cells.index(PADDLE) if PADDLE in cells else None
@@ -169,15 +175,15 @@ def pause(page: Page, on: bool = True) -> None:
 
 
 def seek(page: Page, t: int) -> bytes:
-    """Drag the timeline to a step; returns the picture there."""
+    """Drag the timeline to a step; return the picture there."""
     page.fill("#track", str(t))
     until_still(page, f"dfgym.header.t === {t}")
     return pixels(page)
 
 
 def step(page: Page) -> bytes:
-    """Pause, and play one step; returns the picture after it."""
-    pause(page)  # or a frame that is on its way would pass for the step's
+    """Pause, and play one step; return the picture after it."""
+    pause(page)  # or a frame in flight would pass for the step's
     seq = header(page)["seq"]
     page.click("#step")
     until_still(page, f"dfgym.header.seq > {seq} && !dfgym.header.preview")
@@ -189,23 +195,23 @@ def let_scripted_play(page: Page, steps: int) -> None:
     header(page)
     page.select_option("#speed", "0")
     page.select_option("#agent", "scripted")
-    going = f"dfgym.header.t >= {steps} && !dfgym.header.terminated"
+    condition = f"dfgym.header.t >= {steps} && !dfgym.header.terminated"
     while True:
         pause(page, False)
-        until(page, going)
+        until(page, condition)
         pause(page)
-        if page.evaluate(going):  # it can end before the pause comes
+        if page.evaluate(condition):  # it can end before the pause comes
             return
 
 
 def single_steps(page: Page, count: int) -> dict[int, bytes]:
-    """Pause in mid-episode, step on, and return the pictures by their steps."""
+    """Pause in mid-episode, play some steps, and return the pictures by their steps."""
     while True:
         let_scripted_play(page, 20)
         t = header(page)["t"]
-        seen = {t: pixels(page)}
-        while len(seen) <= count and not header(page)["terminated"]:
-            seen[t + len(seen)] = step(page)
-            assert header(page)["t"] == max(seen), "a single step is one step"
-        if len(seen) > count:
-            return seen
+        pictures = {t: pixels(page)}
+        while len(pictures) <= count and not header(page)["terminated"]:
+            pictures[t + len(pictures)] = step(page)
+            assert header(page)["t"] == max(pictures), "a single step is one step"
+        if len(pictures) > count:
+            return pictures

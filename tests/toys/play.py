@@ -1,4 +1,4 @@
-"""Toy worlds whose episodes end by the time limit alone, and playing them, for tests."""
+"""Toy worlds whose episodes end by the time limit alone, and how to play them, for tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dfgym.play.messages import Settings
 from dfgym.play.session import Session
-from dfgym.play.timeline import Real
+from dfgym.play.timeline import RealMoment
 from dfgym.world import bundle, shelf
 from dfgym.world.card import Episode, Model
 from toys.world import toy_card, toy_starts, toy_weights
@@ -22,7 +23,7 @@ ACTIONS = [2, 2, 1, 0, 2, 1, 1, 0, 0, 1, 2, 0, 1, 1, 2, 0, 0, 2, 1, 2] * 2  # be
 
 @pytest.fixture(scope="session")
 def calm_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a world of random weights whose episodes end by the time limit alone."""
+    """Return the folder of a world whose episodes end by the time limit alone."""
     path = tmp_path_factory.mktemp("shelf") / "toy-calm-v0"
     card = toy_card(name="toy-calm-v0", episode=Episode(max_steps=MAX_STEPS))
     weights = toy_weights(card)
@@ -33,7 +34,7 @@ def calm_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def breakout_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a dream of random weights that begins where the real game did."""
+    """Return the folder of a world of random weights that begins where the real game did."""
     path = tmp_path_factory.mktemp("shelf") / "toy-minatar-breakout-v0"
     shipped = shelf.load(shelf.DEFAULT)
     card = toy_card(
@@ -52,20 +53,20 @@ def breakout_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def game(calm_world: Path) -> Session:
-    """A game of the calm world."""
-    return Session(str(calm_world), device="cpu", seed=0)
+    """Return a game of the calm world."""
+    return Session(str(calm_world), Settings(device="cpu"), seed=0)
 
 
 def play(game: Session, actions: Iterable[int]) -> None:
     """Play a step with each of some actions."""
     for number, action in enumerate(actions):
         game.hold(action, number)
-        game._tap = None  # no key is pressed and let go between two steps here
+        game._tap = None  # no key is pressed and released between two steps here
         game.advance()
 
 
 def frames(game: Session) -> np.ndarray:
-    """All frames of the running episode."""
+    """Return all frames of the running episode."""
     return np.stack([moment.frame for moment in game.timeline.moments])
 
 
@@ -78,8 +79,8 @@ def read_frame(data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
     return header, list(pixels.reshape(-1, side, side, 3))
 
 
-def reals(game: Session) -> list[Real]:
-    """What the real game did, frame by frame."""
-    found = [moment.real for moment in game.timeline.moments]
-    assert None not in found
-    return [real for real in found if real is not None]
+def real_moments(game: Session) -> list[RealMoment]:
+    """Return what the real game did, frame by frame."""
+    moments = [moment.real for moment in game.timeline.moments]
+    assert None not in moments
+    return [moment for moment in moments if moment is not None]
