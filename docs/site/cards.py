@@ -59,7 +59,7 @@ def world_page(card: Card) -> str:
     facts = {
         "Ids": f"`DFWorld/{name}` (the dream), `DFReal/{name}` (the real game in the same spaces)",
         "Real game": f"`{card['source']['env']}`, licence: {card['source']['licence']}",
-        "Install the real game": f'`pip install "dfgym[{card["source"]["extra"]}]"`',
+        "Install the real game": f'in the clone, `pip install -e ".[{card["source"]["extra"]}]"`',
         "Observation": f"uint8 `({frames['height'] * side}, {frames['width'] * side}, 3)`",
         "Frames inside the model": _inside(frames),
         "Actions": _actions(card["actions"]),
