@@ -12,14 +12,14 @@ from typing import Annotated, Any
 import tyro
 
 import dfgym
+from dfgym.checks import shorten
 from dfgym.command import fail, run_command
 from dfgym.errors import ConfigError, DfgymError
 from dfgym.play.command import Dream, Play, Watch
 from dfgym.world import shelf
-from dfgym.world.fields import shown
 
-Read = Callable[[Callable[..., Any]], Any]
-"""Reads a command's flags into a dataclass, or calls a function with them; tyro prints its help."""
+Parse = Callable[[Callable[..., Any]], Any]
+"""Turns a command's flags into a dataclass, or calls a function with them; tyro prints the help."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Record:
     scripted:<share of random actions> or sb3:<algorithm>:<zip file>, and a number. Random alone
     if left out."""
     seed: int = 0
-    """Of everything."""
+    """Seed of the environment and of the players."""
     env_kwargs: str = "{}"
     """Keywords of `gymnasium.make`, as JSON."""
     resize: tuple[int, int] | None = None
@@ -66,30 +66,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the command line if None.
 
     Returns:
-        The exit code: 0, 2 for an error that is the caller's to mend, told in one line, or 130
-        after Ctrl-C.
+        The exit code: 0, or 2 after an error that the caller can mend, which is printed in one
+        line, or 130 after Ctrl-C.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    match given:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    match words:
         case [] | ["-h" | "--help", *_]:
             print(_usage())
         case ["--version", *_]:
             print(dfgym.__version__)
-        case _ if any("\0" in text for text in given):
+        case _ if any("\0" in word for word in words):
             return fail("dfgym", "an argument holds the character NUL, which no path can")
         case [command, *rest] if command in COMMANDS:
             logging.basicConfig(format="%(message)s")
-            logging.getLogger("dfgym").setLevel(logging.INFO)  # which device is in use, say
-            read = partial(tyro.cli, prog=f"dfgym {command}", args=rest)
-            return run_command("dfgym", partial(COMMANDS[command][1], read), command in RESUMED)
+            logging.getLogger("dfgym").setLevel(logging.INFO)  # it names the device in use
+            parse = partial(tyro.cli, prog=f"dfgym {command}", args=rest)
+            return run_command("dfgym", partial(COMMANDS[command][1], parse), command in RESUMED)
         case [command, *_]:
             allowed = ", ".join(COMMANDS)
-            return fail("dfgym", f"there is no command {command!r}; there are {allowed}")
+            return fail("dfgym", f"there is no command {command!r}; allowed are {allowed}")
     return 0
 
 
 def worlds() -> int:
-    """List the worlds on the shelf, with what was measured of each."""
+    """List the worlds on the shelf, each with its measurements."""
     names, problems = shelf.survey()
     cards = []
     rows = [("world", "source", "frames", "actions", "parameters")]
@@ -112,8 +112,8 @@ def worlds() -> int:
     print(lines[0])
     for card, line in zip(cards, lines[1:], strict=True):
         print(line)
-        for what, value in _flat(card.measured):
-            print(f"    {what}: {value}")
+        for name, value in _flat(card.measured):
+            print(f"    {name}: {value}")
     return code
 
 
@@ -126,6 +126,7 @@ def _parameters(folder: Path) -> int:
 
 
 def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted keys and the values of nested tables, as text."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
@@ -133,17 +134,17 @@ def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield f"{above}{key}", f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _record(read: Read) -> None:
-    config: Record = read(Record)
+def _record(parse: Parse) -> None:
+    config: Record = parse(Record)
     from dfgym.data.record import record
 
-    given = shown(config.env_kwargs)
+    text = shorten(config.env_kwargs)
     try:
         keywords = json.loads(config.env_kwargs)
     except (ValueError, RecursionError) as reason:
-        raise ConfigError(f"env-kwargs {given} must be JSON: {reason}") from reason
+        raise ConfigError(f"env-kwargs is {text}; expected JSON: {reason}") from reason
     if not isinstance(keywords, dict):
-        raise ConfigError(f"env-kwargs {given} must be a JSON object, like '{{}}'")
+        raise ConfigError(f"env-kwargs is {text}; expected a JSON object, like '{{}}'")
     store = record(
         config.env,
         config.out,
@@ -156,45 +157,45 @@ def _record(read: Read) -> None:
     print(f"{config.out}: {store.num_frames:,} frames in {len(store):,} episodes")
 
 
-def _train(read: Read) -> None:
+def _train(parse: Parse) -> None:
     from dfgym.train.config import TrainConfig
 
-    config: TrainConfig = read(TrainConfig)
+    config: TrainConfig = parse(TrainConfig)
     from dfgym.train.loop import train
 
     train(config)
 
 
-def _pack(read: Read) -> None:
+def _pack(parse: Parse) -> None:
     from dfgym.train.pack import Presentation, pack
 
     def command(
         run: Annotated[Path, tyro.conf.Positional],
         out: Annotated[Path, tyro.conf.Positional],
         name: str,
-        shown: Presentation,
+        presentation: Annotated[Presentation, tyro.conf.arg(name="shown")],
     ) -> None:
         """Turn a training's checkpoint into a world.
 
         Args:
             run: the folder that `dfgym train` wrote.
             out: the world's folder, which must not exist yet.
-            name: like minatar-breakout-v0.
-            shown: what users see.
+            name: the world's name, like minatar-breakout-v0.
+            presentation: how the world is presented to its users.
         """
-        print(f"wrote {pack(run, out, name, shown)}")
+        print(f"wrote {pack(run, out, name, presentation)}")
 
-    read(command)
+    parse(command)
 
 
-def _make_world(read: Read) -> None:
+def _make_world(parse: Parse) -> None:
     from dfgym.make_world import Config, make_world
 
-    make_world(read(Config))
+    make_world(parse(Config))
 
 
-def _evaluate(read: Read) -> None:
-    config: Evaluate = read(Evaluate)
+def _evaluate(parse: Parse) -> None:
+    config: Evaluate = parse(Evaluate)
     if config.denoising_steps_sweep:
         from dfgym.evaluation.few_steps import few_steps
 
@@ -211,13 +212,13 @@ def _evaluate(read: Read) -> None:
     evaluate(config.world, config.out, quick=config.quick, **config.dream.keywords())
 
 
-def _contact_sheet(read: Read) -> None:
+def _contact_sheet(parse: Parse) -> None:
     from dfgym.evaluation.sheet import Config, contact_sheet
 
-    print(f"wrote {contact_sheet(read(Config))}")
+    print(f"wrote {contact_sheet(parse(Config))}")
 
 
-def _bench(read: Read) -> None:
+def _bench(parse: Parse) -> None:
     from dfgym.bench.command import Config, bench
 
     def command(
@@ -232,30 +233,30 @@ def _bench(read: Read) -> None:
         """
         bench(config, **dream.keywords())
 
-    read(command)
+    parse(command)
 
 
-def _study(read: Read) -> None:
+def _study(parse: Parse) -> None:
     from dfgym.study.command import Config, study
 
-    study(read(Config))
+    study(parse(Config))
 
 
-def _play(kind: type[Play] | type[Watch], read: Read) -> None:
-    config: Play | Watch = read(kind)
+def _play(kind: type[Play] | type[Watch], parse: Parse) -> None:
+    config: Play | Watch = parse(kind)
     from dfgym.play.command import play
 
     play(config)
 
 
-def _demo(read: Read) -> None:
+def _demo(parse: Parse) -> None:
     from dfgym.demo import Config, demo
 
-    demo(read(Config))
+    demo(parse(Config))
 
 
-COMMANDS: dict[str, tuple[str, Callable[[Read], int | None]]] = {
-    "worlds": ("list the worlds on the shelf", lambda read: read(worlds)),
+COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
+    "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
     "train": ("train a model on data sets", _train),
     "pack": ("turn a training's checkpoint into a world", _pack),
@@ -268,7 +269,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Read], int | None]]] = {
     "study": ("try the claims of diffusion forcing, each against its rivals", _study),
     "demo": ("train an agent in the dream and let it play the real game", _demo),
 }
-RESUMED = ("record", "train", "make-world", "study")  # what was stopped goes on
+RESUMED = ("record", "train", "make-world", "study")  # the same command continues what was stopped
 
 
 def _usage() -> str:
@@ -277,7 +278,7 @@ def _usage() -> str:
         [
             "usage: dfgym COMMAND [flags]",
             "",
-            *(f"  {name:{width}}  {says}" for name, (says, _) in COMMANDS.items()),
+            *(f"  {name:{width}}  {summary}" for name, (summary, _) in COMMANDS.items()),
             "",
             "`dfgym COMMAND --help` lists its flags. Agents are trained and scored by",
             "`python -m` dfgym.agents.ppo, dfgym.agents.dqn and dfgym.agents.evaluate.",

@@ -15,7 +15,7 @@ from dfgym.errors import DfgymError, MissingPackageError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: a reader, or a crash, never sees a half of it."""
+    """Write a whole file or nothing: neither a reader nor a crash meets one half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -36,7 +36,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Bring values to what JSON takes: numbers to four digits, None where they are not finite."""
+    """Turn values into those that JSON has: numbers of four digits, None where not finite."""
     match value:
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
@@ -54,7 +54,7 @@ def read_capped(path: Path, cap: int, error: type[DfgymError]) -> bytes:
     """Read a file of at most `cap` bytes.
 
     Raises:
-        DfgymError: the given class, if the file is missing, not a plain file or larger than `cap`.
+        DfgymError: of the class `error`: the file is missing, no plain file or larger than `cap`.
     """
     try:
         if not path.is_file():

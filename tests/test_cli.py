@@ -40,12 +40,12 @@ def shelf(toy_ids: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toy_ids
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that must fail: code 2, one line on stderr, which is returned."""
     assert cli.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("dfgym: error: ") and told.count("\n") == 1
-    return told
+    error = capsys.readouterr().err
+    assert error.startswith("dfgym: error: ") and error.count("\n") == 1
+    return error
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
@@ -80,7 +80,7 @@ def test_worlds_lists_the_shelf_without_torch(shelf: Path) -> None:
     assert row == [NAME, "DFSource/MinAtar-Breakout-v0", "40x40", "3", f"{weights:,}"]
 
 
-def test_measured_numbers_stand_under_their_world() -> None:
+def test_measured_numbers_are_listed_under_their_world() -> None:
     measured = {"transfer": {"dream": 12.34567, "seeds": 3}, "by": "hand"}
     assert dict(cli._flat(measured)) == {
         "transfer.dream": "12.35",
@@ -100,22 +100,22 @@ def test_a_broken_world_is_one_line_and_the_rest_is_listed(
     (tmp_path / "linked-v0").symlink_to(shelf)
     shutil.copytree(shelf, tmp_path / "weightless" / NAME)
     (tmp_path / "weightless" / NAME / "weights.safetensors").unlink()
-    for folders, says in (
+    for folders, texts in (
         (f"{tmp_path}:{shelf.parent}", ["broken-v0/world.toml", "linked-v0 is a link"]),
         (f"/{300 * 'x'}:{shelf.parent}", ["File name too long"]),
         (f"{tmp_path / 'weightless'}", ["weights.safetensors"]),
     ):
         monkeypatch.setenv(VARIABLE, folders)
         assert cli.main(["worlds"]) == 2
-        printed, told = capsys.readouterr()
-        for line, what in zip(told.splitlines(), says, strict=True):
-            assert line.startswith("dfgym: error: ") and what in line
+        printed, errors = capsys.readouterr()
+        for line, text in zip(errors.splitlines(), texts, strict=True):
+            assert line.startswith("dfgym: error: ") and text in line
         assert (NAME in printed) == ("weightless" not in folders)
         assert "minatar-breakout-v0" in printed
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "text"),
     [
         (["dream"], "'dream'"),
         (["bench", "nowhere-v0"], "nowhere-v0"),
@@ -130,15 +130,15 @@ def test_a_broken_world_is_one_line_and_the_rest_is_listed(
         (["train", "--data", "nowhere", "--out", "run"], "nowhere"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     arguments: list[str],
-    says: str,
+    text: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert says in refused(capsys, *arguments)
+    assert text in error_of(capsys, *arguments)
     assert not [*tmp_path.iterdir()]  # nothing was written
 
 
@@ -159,7 +159,7 @@ def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("raised", "code", "says"),
+    ("exception", "code", "text"),
     [
         (PermissionError(13, "Permission denied", "/x"), 2, "error: '/x': Permission denied"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
@@ -168,21 +168,21 @@ def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFix
     ],
 )
 def test_what_a_machine_or_its_user_does_is_no_traceback(
-    raised: BaseException,
+    exception: BaseException,
     code: int,
-    says: str,
+    text: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def broken(read: Any) -> None:
-        raise raised
+        raise exception
 
     monkeypatch.setitem(cli.COMMANDS, "train", ("", broken))
     assert cli.main(["train"]) == code
-    assert capsys.readouterr().err.strip() == f"dfgym: {says}"
+    assert capsys.readouterr().err.strip() == f"dfgym: {text}"
 
 
-def test_only_what_goes_on_says_so(
+def test_only_a_command_that_can_continue_announces_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(read: Any) -> None:
@@ -214,10 +214,10 @@ def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     from dfgym.evaluation import run
 
-    called: list[Any] = []
-    monkeypatch.setattr(run, "evaluate", lambda *args, **kw: called.append((args, kw)))
+    calls: list[Any] = []
+    monkeypatch.setattr(run, "evaluate", lambda *args, **kw: calls.append((args, kw)))
     assert cli.main(["evaluate", NAME, "--out", "x", "--quick", "--denoising-steps", "3"]) == 0
-    assert called == [((NAME, Path("x")), {"quick": True, "device": "auto", "denoising_steps": 3})]
+    assert calls == [((NAME, Path("x")), {"quick": True, "device": "auto", "denoising_steps": 3})]
 
 
 # --- the demo ---
@@ -242,12 +242,12 @@ def test_the_demo_trains_in_the_dream_and_plays_both(
     lines = printed.splitlines()
     heads = next(line for line in lines if "real game" in line and "dream" in line)
     assert heads.index("dream") < heads.index("real game")
-    for who in ("random", "this agent"):
-        assert next(line for line in lines if line.startswith(who)).count(" to ") == 2
+    for player in ("random", "this agent"):
+        assert next(line for line in lines if line.startswith(player)).count(" to ") == 2
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_the_demo_without_the_real_game_says_how_to_get_it(
+def test_the_demo_without_the_real_game_prints_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(*_: object) -> None:
@@ -268,13 +268,13 @@ def test_the_demo_without_the_real_game_says_how_to_get_it(
 def test_the_demo_trains_in_nothing_but_the_dream(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[demo.ppo.Config] = []
+    configs: list[demo.ppo.Config] = []
     original = demo.ppo.train
 
     def train(config: demo.ppo.Config) -> Path:
-        trained.append(config)
+        configs.append(config)
         return original(config)
 
     monkeypatch.setattr(demo.ppo, "train", train)
     demo.demo(demo.Config(minutes=0.01, seed=5, out=tmp_path))
-    assert [(config.env, config.seed) for config in trained] == [(DREAM, 5)]
+    assert [(config.env, config.seed) for config in configs] == [(DREAM, 5)]
