@@ -18,6 +18,7 @@ import tyro
 
 from dfgym.data.record import record
 from dfgym.errors import ConfigError, DfgymError, WorldError
+from dfgym.evaluation import transfer
 from dfgym.evaluation.run import evaluate
 from dfgym.files import plain, write_json
 from dfgym.train.config import TrainConfig, to_plain
@@ -159,19 +160,8 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
             "real": sum(real) / len(real),
         }
     kept["speed"] = found["speed"]
-    if "transfer" in (moved := found.get("transfer") or {}):
-        dream, real, chance = moved["dream"], moved["real"], moved["random"]
-        kept["transfer"] = {
-            "steps": moved["steps"],
-            "episodes": moved["episodes"],
-            "ratio": moved["transfer"],
-            "dream_over_real_return": moved["honesty"],
-            "dream_trained_in_real": dream["in_real"],
-            "dream_trained_in_dream": dream["in_dream"],
-            "real_trained_in_real": real["in_real"],
-            "real_trained_in_dream": real["in_dream"],
-            "random_in_real": chance["real"]["mean"],
-        }
+    if agents := transfer.card_entries(found.get("transfer") or {}):
+        kept["transfer"] = agents
     return dict(plain(kept))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfgym.evaluation import metrics
+from dfgym.evaluation.plots import line_plot
+from dfgym.evaluation.report import Section, Table
 from dfgym.evaluation.rollout import (
     Dream,
     Episode,
@@ -103,3 +105,48 @@ def _means(pieces: Sequence[Piece], values: Sequence[float]) -> list[float]:
     lengths = np.array([end - first for _, _, first, end in pieces])
     totals = np.bincount(blocks, lengths * np.array(values))
     return (totals / np.bincount(blocks, lengths)).tolist()
+
+
+TITLES = {
+    "brightness": "brightness in grey levels",
+    "detail": "difference of neighbouring pixels",
+    "change": "share of pixels that change in a step",
+    "illegal_per_1000": "illegal transitions in 1,000",
+    "drawn_error": "difference from the real game's drawing in grey levels",
+}
+
+
+def section(result: dict[str, Any]) -> Section:
+    """Report what the frames of one long game look like as it goes on."""
+    dream, real = result["dream"], result["real"]
+    count = len(dream["brightness"])
+    places = [result["block"] * (index + 1) for index in range(count)]
+    measured = {key: title for key, title in TITLES.items() if key in dream}
+    plots = [
+        line_plot(
+            title,
+            places,
+            {"dream": dream[key], "real": real[key]},
+            "frames played",
+            y_range=(0, 0),
+        )
+        for key, title in measured.items()
+    ]
+    rows = [
+        [f"{name}, {title}", *(f"{value:.3g}" for value in game[key])]
+        for key, title in measured.items()
+        for name, game in (("dream", dream), ("real", real))
+    ]
+    comparisons = [
+        f"{title}: {dream[key][-1]:.3g} (real: {real[key][-1]:.3g})"
+        for key, title in measured.items()
+    ]
+    return Section(
+        "Drift",
+        f"In the last of {count} blocks of {result['block']:,} frames, {'; '.join(comparisons)}.",
+        "The same player plays on in dream and real game, without a limit on the episode; one that "
+        f"ends begins anew. The longest episodes had {dream['longest']:,} steps (dream) and "
+        f"{real['longest']:,} (real).",
+        plots=plots,
+        table=Table(["after", *(f"{place:,}" for place in places)], rows),
+    )

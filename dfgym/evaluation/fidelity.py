@@ -19,6 +19,8 @@ from dfgym.errors import ConfigError
 from dfgym.evaluation import metrics, moments
 from dfgym.evaluation.metrics import calibration, event_scores
 from dfgym.evaluation.moments import Moment
+from dfgym.evaluation.plots import Bar, bar_plot, line_plot
+from dfgym.evaluation.report import Section, Table, percent
 from dfgym.evaluation.rollout import open_real
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ MakeDynamics = Callable[[int], "Dynamics"]
 
 HORIZONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCH = 256
+GAMES = ("dream", "real", "copy")
+EVENTS = {"reward": "rewards foreseen", "termination": "ends foreseen"}
+SPOKEN = 16
+"""Steps after which the report's verdict compares dream and truth."""
 
 
 def horizon(
@@ -171,3 +177,127 @@ def _step_each(
         parts.append([value[: len(part)] for value in values])
     frames, rewards, terminated, probability = map(np.concatenate, zip(*parts, strict=True))
     return _Steps(frames, rewards, terminated), probability
+
+
+def horizon_section(result: dict[str, Any]) -> Section:
+    """Report how dream and truth part over the horizon."""
+    games = [name for name in GAMES if name in result]
+    plots = [
+        line_plot(
+            title,
+            result["horizons"],
+            {name: result[name][key] for name in games},
+            "steps after the real past",
+            log_x=True,
+            y_range=least,
+        )
+        for key, title, least in (
+            ("exact", "share of frames with no wrong pixel", (0.0, 1.0)),
+            ("psnr", "PSNR, dB", None),
+            ("ssim", "SSIM", (0.0, 1.0)),
+        )
+    ]
+    rows = [["pasts", *map(str, result["moments"])]]
+    for key, form in (("exact", "{:.3f}"), ("psnr", "{:.1f} dB"), ("ssim", "{:.3f}")):
+        rows += [[f"{name}, {key}", *map(form.format, result[name][key])] for name in games]
+    place = max(i for i, h in enumerate(result["horizons"]) if h <= SPOKEN or i == 0)
+    steps, count = result["horizons"][place], result["moments"][place]
+    verdict = (
+        f"After {steps} steps {percent(result['dream']['exact'][place])} of {count} dreams show "
+        f"the real frame without a wrong pixel (PSNR {result['dream']['psnr'][place]:.1f} dB); "
+    )
+    if "real" in result:
+        verdict += (
+            f"the real game with other chance does so in {percent(result['real']['exact'][place])} "
+            f"({result['real']['psnr'][place]:.1f} dB)."
+        )
+    else:
+        verdict += f"the last real frame kept is at {result['copy']['psnr'][place]:.1f} dB."
+    return Section(
+        "Over the horizon",
+        verdict,
+        "The dream goes on from real pasts under the recorded actions. Where the game's chance can "
+        "be redrawn, the real game does so too: its own line is as high as any dream can stay.",
+        plots=plots,
+        table=Table(["steps", *map(str, result["horizons"])], rows),
+    )
+
+
+def next_frame_section(result: dict[str, Any]) -> Section:
+    """Report how single steps compare with the truth."""
+    dream, shuffled = result["dream"], result["dream"]["shuffled"]
+    games = [name for name in GAMES if name in result]
+    frames = [(name, name, result[name]) for name in games]
+    frames.append(("shuffled actions", "copy", shuffled))
+    plots = [
+        bar_plot(
+            title,
+            [Bar(name, one[key], form.format(one[key]), colour) for name, colour, one in frames],
+            least,
+        )
+        for key, title, form, least in (
+            ("exact", "share of frames with no wrong pixel", "{:.3f}", 1.0),
+            ("psnr", "PSNR, dB", "{:.1f}", 0.0),
+        )
+    ]
+    for kind, title in EVENTS.items():
+        if dream[kind]["events"]:
+            bars = [
+                Bar(name, score, f"{score:.3f}", name)
+                for name in games
+                if (score := result[name][kind]["f1"]) is not None
+            ]
+            plots.append(bar_plot(f"{title}, F1 of {dream[kind]['events']} events", bars, 1.0))
+    bins = dream["calibration"]
+    if len(bins["probability"]) > 1:
+        plots.append(
+            line_plot(
+                "frequency of the end of an episode",
+                bins["probability"],
+                {"dream": bins["frequency"], "ideal": bins["probability"]},
+                "its predicted probability",
+                y_range=(0, 1),
+            )
+        )
+    rows = [[name, *_frame_cells(result[name]), *_event_cells(result[name])] for name in games]
+    rows.append(["dream, shuffled actions", *_frame_cells(shuffled), *[""] * 3 * len(EVENTS)])
+    scores = ("precision", "recall", "F1")
+    header = ["", "PSNR", "SSIM", "exact"]
+    header += [f"{title}, {score}" for title in EVENTS.values() for score in scores]
+    lost = dream["psnr"] - shuffled["psnr"]
+    verdict = f"One step ahead {percent(dream['exact'], 1)} of frames have no wrong pixel"
+    if "real" in result:
+        verdict += f" (the real game with other chance: {percent(result['real']['exact'], 1)})"
+    verdict += f", PSNR {dream['psnr']:.1f} dB. "
+    verdict += " ".join(_event_verdict(title, dream[kind]) for kind, title in EVENTS.items())
+    verdict += (
+        f" Under shuffled actions PSNR falls by {lost:.1f} dB: the dream obeys its actions."
+        if lost > 0
+        else " Under shuffled actions PSNR does not fall: the dream ignores its actions."
+    )
+    return Section(
+        "The next frame",
+        verdict,
+        f"One step from each of {result['moments']:,} real pasts, held against what the real game "
+        f"did. The expected calibration error of the end's probability is {bins['ece']:.4f}.",
+        plots=plots,
+        table=Table(header, rows),
+    )
+
+
+def _frame_cells(scores: dict[str, Any]) -> list[str]:
+    return [f"{scores['psnr']:.1f}", f"{scores['ssim']:.4f}", f"{scores['exact']:.4f}"]
+
+
+def _event_cells(scores: dict[str, Any]) -> list[str]:
+    return [
+        "not tested" if scores[kind][name] is None else f"{scores[kind][name]:.3f}"
+        for kind in EVENTS
+        for name in ("precision", "recall", "f1")
+    ]
+
+
+def _event_verdict(title: str, scores: dict[str, Any]) -> str:
+    if not scores["events"]:
+        return f"{title.capitalize()}: not tested, 0 events."
+    return f"{title.capitalize()}: F1 {scores['f1']:.2f} of {scores['events']} events."

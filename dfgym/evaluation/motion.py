@@ -11,6 +11,8 @@ import numpy as np
 
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
+from dfgym.evaluation.plots import line_plot
+from dfgym.evaluation.report import Section, Table
 from dfgym.games.cartpole import look
 
 if TYPE_CHECKING:
@@ -101,3 +103,44 @@ def _see(frame: np.ndarray) -> tuple[float, float]:
 def _size(values: np.ndarray) -> float:
     """Root mean square; 0 of nothing."""
     return float(np.sqrt(np.square(values).mean())) if len(values) else 0.0
+
+
+def section(result: dict[str, Any]) -> Section:
+    """Report how far things move and how far they should."""
+    rows = [["starts read in both", *map(str, result["starts"])]]
+    rows += [
+        [f"{name}, {words}", *(f"{value:.3g}" for value in result[name][key])]
+        for name in SCALES
+        for key, words in (
+            ("moved", "recorded change"),
+            ("error", "error of the dreamed one"),
+            ("share", "slope of dreamed over recorded"),
+        )
+    ]
+    plots = [
+        line_plot(
+            f"{name}, {unit}",
+            result["horizons"],
+            {"real": result[name]["moved"], "dream": result[name]["error"]},
+            "frames dreamed",
+            y_range=(0, 0),
+        )
+        for name, unit in (("position", "units of the game"), ("angle", "degrees"))
+    ]
+    steps, count = result["horizons"][-1], result["starts"][-1]
+    parts = [
+        f"the {name} is off by {result[name]['error'][-1]:.2g} where it changed by "
+        f"{result[name]['moved'][-1]:.2g} {unit}"
+        for name, unit in (("position", "units"), ("angle", "degrees"))
+    ]
+    return Section(
+        "Motion",
+        f"After {steps} frames {' and '.join(parts)} (root mean squares over {count} starts)."
+        if count
+        else f"After {steps} frames nothing could be read off the dream: not tested, 0 starts.",
+        "The dream goes on from real pasts under the recorded actions. How far cart and pole moved "
+        "in the recording (real) and how far the dream is from there (dream), root mean squares "
+        "over the starts that can be read in both.",
+        plots=plots,
+        table=Table(["frames dreamed", *map(str, result["horizons"])], rows),
+    )

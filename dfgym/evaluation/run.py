@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from dfgym.bench import speed
 from dfgym.errors import ConfigError
-from dfgym.evaluation import fidelity, report, transfer
+from dfgym.evaluation import drift as drifts
+from dfgym.evaluation import fidelity, report, sections, transfer
+from dfgym.evaluation import motion as motions
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.evaluation.motion import motion
@@ -36,6 +38,15 @@ from dfgym.world.dynamics import Dynamics
 ROWS = 16
 FILM = 240
 """Frames of the moving picture."""
+SECTIONS = {
+    "legality": sections.legality,
+    "transfer": transfer.section,
+    "horizon": fidelity.horizon_section,
+    "next_frame": fidelity.next_frame_section,
+    "motion": motions.section,
+    "drift": drifts.section,
+    "speed": sections.speed,
+}
 
 
 def evaluate(
@@ -131,10 +142,28 @@ def evaluate(
         film = encode_gif(_film(make, loaded, FILM // 5 if quick else FILM), card.frames.fps)
         write_atomic(folder / "dream.gif", film)
     write_json(folder / "evaluation.json", found)
-    html = report.page(found, film)
+    html = _page(found, film)
     write_atomic(folder / "evaluation.html", html.encode())
     print(f"wrote {folder / 'evaluation.html'}")
     return found
+
+
+def _page(found: dict[str, Any], film: bytes) -> str:
+    """Render the report."""
+    world, settings = found["world"], dict(found["settings"])
+    heading = report.Heading(
+        world["name"],
+        world["description"],
+        quick=settings.pop("quick"),
+        conditions={
+            "real game": world["source"],
+            "world's hash": world["hash"],
+            **settings,
+            **found["machine"],
+        },
+    )
+    answers = [make(found[name]) for name, make in SECTIONS.items() if found.get(name)]
+    return report.render(heading, answers, found["absent"], film)
 
 
 def _film(make: fidelity.MakeDynamics, world: World, length: int) -> np.ndarray:

@@ -1,29 +1,35 @@
-"""The test that counts: an agent that has only ever dreamt plays the real game.
+"""The test that counts: an agent that was trained in dreams alone plays the real game.
 
     python -m dfgym.evaluation.transfer --world minatar-breakout-v0 --out runs/evaluation/transfer
 
-trains the same PPO with the same number of steps in the dream and in the real game, once a seed,
-and scores every agent in both. Each agent's result is one JSON file, so the work can be cut off,
-continued, and shared between processes (`--sides dream --seeds 1`).
+trains the same PPO with the same number of steps in the dream and in the real game, once for each
+seed, and scores every agent in both. Each agent's result is one JSON file, so the work can be
+stopped, continued, and shared between processes (`--sides dream --seeds 1`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
+from dfgym import checks
 from dfgym.errors import ConfigError
+from dfgym.evaluation.plots import Bar, bar_plot
+from dfgym.evaluation.report import Figure, Section, Table, percent
 from dfgym.files import write_json
+from dfgym.statistics import Interval, mean_interval, ratio_interval
 from dfgym.world import shelf
 
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
-# Of result files from before they could be chosen.
-_UNSAID = {"frame_stack": 1, "standardize": False, "normalize_rewards": False}
+WORDS = {"dream": "trained in the dream", "real": "trained in the real game"}
+Positive = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -36,80 +42,238 @@ class Config:
     """Folder of the agents and their results."""
     sides: tuple[Side, ...] = ("dream", "real")
     """Where agents are trained."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0, 1, 2)
     """One agent each."""
-    steps: int = 500_000
+    steps: Positive = 500_000
     """Environment steps of a training."""
-    episodes: int = 100
-    """Scored in each game."""
-    frame_stack: int = 1
-    """Frames that an agent sees at once; more than 1 where one frame shows no motion."""
+    episodes: Positive = 100
+    """Episodes in which an agent is scored, in each game."""
+    frame_stack: Positive = 1
+    """Frames in one observation; more than 1 where one frame shows no motion."""
     standardize: bool = False
     """See `agents.ppo.Config`."""
     normalize_rewards: bool = False
     """See `agents.ppo.Config`."""
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.check(self, ConfigError)
+
 
 def transfer(config: Config) -> dict[str, Any] | None:
-    """Train and score what is missing; returns `summary` of all that is there.
+    """Train and score the agents that have no result yet.
+
+    Returns:
+        The `summary` of all results in the folder.
 
     Raises:
-        ConfigError: a number is out of range, or `out` holds results of other settings.
+        ConfigError: `out` holds results of other settings.
         WorldError: the world is not on the shelf.
         MissingPackageError: its real game is not installed.
     """
-    if min(config.steps, config.episodes, config.frame_stack) < 1:
-        raise ConfigError(
-            f"steps {config.steps}, episodes {config.episodes} and frame_stack "
-            f"{config.frame_stack} must each be at least 1"
-        )
     shelf.card(config.world)
-    _random(config)
+    _score_random(config)
     for seed in config.seeds:
         for side in config.sides:
-            _agent(config, side, seed)
+            _train_agent(config, side, seed)
     return summary(config.out)
 
 
 def summary(folder: Path) -> dict[str, Any] | None:
-    """Read the results in a folder; None if there are none yet.
+    """Summarise the results in a folder.
 
     Returns:
-        `steps`, `episodes`, `random` (its return in either game); for `dream` and `real`, where
-        agents were trained there: `seeds` and the mean returns `in_real` and `in_dream`, over all
-        seeds (`mean`) and for each (`each`); and, once both sides are there, `transfer` (real
-        return of the dream's agents over that of the real game's) and `honesty` (dream return over
-        real return of the dream's agents).
+        None if there are no results yet. Otherwise `steps`, `episodes`, `random` (its scores in
+        either game); for `dream` and `real`, where agents were trained there, `seeds` and their
+        returns `in_real` and `in_dream` (see `summarise_seeds`); and the ratios of `ratios`.
     """
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
-    chance = folder / "random.json"
-    if not results or not chance.is_file():
+    random = folder / "random.json"
+    if not results or not random.is_file():
         return None
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "steps": results[0]["steps"],
         "episodes": results[0]["episodes"],
-        "random": json.loads(chance.read_text())["scores"],
+        "random": json.loads(random.read_text())["scores"],
     }
     for side in IDS:
         trained = [result for result in results if result["side"] == side]
         if trained:
-            found[side] = {"seeds": [result["seed"] for result in trained]}
+            report[side] = {"seeds": [result["seed"] for result in trained]}
             for game in IDS:
-                each = [result["scores"][game]["mean"] for result in trained]
-                found[side][f"in_{game}"] = {"mean": float(np.mean(each)), "each": each}
-    if "dream" in found:
-        dreamt, real = (found["dream"][f"in_{game}"]["mean"] for game in IDS)
-        found["honesty"] = dreamt / real if real else None
-        if "real" in found:
-            taught = found["real"]["in_real"]["mean"]
-            found["transfer"] = real / taught if taught else None
-    return found
+                means = [result["scores"][game]["mean"] for result in trained]
+                report[side][f"in_{game}"] = summarise_seeds(means)
+    returns = {
+        (side, game): report[side][f"in_{game}"]["per_seed"]
+        for side in IDS
+        if side in report
+        for game in IDS
+    }
+    return report | ratios(returns)
 
 
-def _agent(config: Config, side: Side, seed: int) -> None:
-    wanted = {"side": side, "seed": seed, **_settings(config)}
+def summarise_seeds(means: Sequence[float]) -> dict[str, Any]:
+    """Return the `mean` over seeds, its 95 % `interval` over seeds, and the values `per_seed`.
+
+    Args:
+        means: each seed's mean return. The chance of the scored episodes is a part of what its
+            values differ by, so the interval holds it too.
+    """
+    values = [float(value) for value in means]
+    interval = mean_interval(values)
+    return {
+        "mean": float(np.mean(values)),
+        "interval": None if interval is None else list(interval),
+        "per_seed": values,
+    }
+
+
+def ratios(returns: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
+    """Return the ratios of mean returns, each with its 95 % interval over seeds.
+
+    Args:
+        returns: the mean returns per seed, by where the agents were trained and where they were
+            scored: `returns["dream", "real"]` of the dream's agents in the real game.
+
+    Returns:
+        `dream_over_real_return` and its `..._interval`: the return of the dream's agents in the
+        dream over their return in the real game, so what a dream promises too much. `ratio` and
+        `ratio_interval`: the real return of the dream's agents over that of the real game's agents.
+        Intervals are Fieller's, of the same agents in the first (paired), of independent trainings
+        in the second; None if there are too few seeds, or the ratio is unbounded.
+    """
+    result: dict[str, Any] = {}
+    for name, above, below, paired in (
+        ("dream_over_real_return", ("dream", "dream"), ("dream", "real"), True),
+        ("ratio", ("dream", "real"), ("real", "real"), False),
+    ):
+        if above in returns and below in returns:
+            numerators, denominators = returns[above], returns[below]
+            mean = float(np.mean(denominators))
+            result[name] = float(np.mean(numerators)) / mean if mean else None
+            interval = ratio_interval(numerators, denominators, paired)
+            result[f"{name}_interval"] = None if interval is None else list(interval)
+    return result
+
+
+def card_entries(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a world's card says of a `summary`; nothing before both sides are there."""
+    if "ratio" not in result:
+        return {}
+    entries: dict[str, Any] = {"steps": result["steps"], "episodes": result["episodes"]}
+    for name in ("ratio", "dream_over_real_return"):
+        entries |= {name: result[name], f"{name}_interval": result[f"{name}_interval"]}
+    for side in IDS:
+        for game in ("real", "dream"):
+            entries[f"{side}_trained_in_{game}"] = _without_none(result[side][f"in_{game}"])
+    entries["random_in_real"] = result["random"]["real"]["mean"]
+    return _without_none(entries)
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what there is none of, as TOML has no word for it."""
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def section(result: dict[str, Any]) -> Section:
+    """Report how agents of the dream do beside agents of the real game."""
+    trained = [side for side in IDS if side in result]
+    random = {game: result["random"][game]["mean"] for game in IDS}
+    plots = [
+        bar_plot(
+            f"mean return in the {name}, its 95 % interval, and a dot for each agent",
+            [
+                Bar("random player", random[game], f"{random[game]:.2f}", "copy"),
+                *(
+                    Bar(
+                        WORDS[side],
+                        scores["mean"],
+                        f"{scores['mean']:.2f}",
+                        side,
+                        tuple(scores["per_seed"]),
+                        scores["interval"],
+                    )
+                    for side in trained
+                    for scores in [result[side][f"in_{game}"]]
+                ),
+            ],
+        )
+        for game, name in (("real", "real game"), ("dream", "dream"))
+    ]
+    rows = [["random", f"{random['real']:.2f}", "", "", f"{random['dream']:.2f}", ""]]
+    for side in trained:
+        real, dream = result[side]["in_real"], result[side]["in_dream"]
+        rows.append(
+            [
+                f"PPO {WORDS[side]}",
+                *_mean_cells(real),
+                ", ".join(f"{value:.2f}" for value in real["per_seed"]),
+                *_mean_cells(dream),
+            ]
+        )
+    header = ["mean return", "in the real game", "95 % interval", "each seed", "in the dream"]
+    header.append("95 % interval")
+    ratio = result.get("ratio")
+    return Section(
+        "Transfer",
+        _verdict(result),
+        f"The same PPO, {result['steps']:,} steps in either game, scored over "
+        f"{result['episodes']} episodes a seed. Intervals hold 95 % over trainings with other "
+        "seeds (Student's t; Fieller's for ratios) and assume that the seeds' means are normal.",
+        []
+        if ratio is None
+        else [Figure(percent(ratio), "of the real training's real return, after dreams only")],
+        plots,
+        Table(header, rows),
+    )
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    if "dream" not in result:
+        return "No agent was trained in the dream: not tested."
+    count = len(result["dream"]["seeds"])
+    words = [
+        f"{count} agent{'s' * (count != 1)} trained in the dream alone reach"
+        f"{'es' * (count == 1)} a mean return of {result['dream']['in_real']['mean']:.2f} in the "
+        f"real game (random play: {result['random']['real']['mean']:.2f})"
+    ]
+    if (ratio := result.get("ratio")) is not None:
+        interval = result["ratio_interval"]
+        words[0] += (
+            f", {percent(ratio)} of what the real game's agents reach ({_percents(interval)})"
+        )
+        if interval is not None and interval[0] <= 1 <= interval[1]:
+            words.append("The difference is not significant at this number of seeds")
+    if (ratio := result.get("dream_over_real_return")) is not None:
+        words.append(
+            f"Their return in the dream is {ratio:.2f} times that "
+            f"({_times(result['dream_over_real_return_interval'])})"
+        )
+    return ". ".join(words) + "."
+
+
+def _percents(interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "no bounded interval"
+    return f"95 % interval over seeds {percent(interval[0])} to {percent(interval[1])}"
+
+
+def _times(interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "no bounded interval"
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+
+
+def _mean_cells(scores: dict[str, Any]) -> Iterable[str]:
+    interval: Interval | None = scores["interval"]
+    bounds = "one seed: none" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return f"{scores['mean']:.2f}", bounds
+
+
+def _train_agent(config: Config, side: Side, seed: int) -> None:
+    settings = {"side": side, "seed": seed, **_settings(config)}
     path = config.out / f"{side}-{seed}.json"
-    if _is_done(path, wanted):
+    if _is_done(path, settings):
         return
     from dfgym.agents import ppo
 
@@ -125,26 +289,26 @@ def _agent(config: Config, side: Side, seed: int) -> None:
             normalize_rewards=config.normalize_rewards,
         )
     )
-    write_json(path, {**wanted, "scores": _score(f"sb3:ppo:{agent}", config, seed)})
+    write_json(path, {**settings, "scores": _score(f"sb3:ppo:{agent}", config, seed)})
 
 
-def _random(config: Config) -> None:
-    wanted = _settings(config)
+def _score_random(config: Config) -> None:
+    settings = _settings(config)
     path = config.out / "random.json"
-    if not _is_done(path, wanted):
-        write_json(path, {**wanted, "scores": _score("random", config, 0)})
+    if not _is_done(path, settings):
+        write_json(path, {**settings, "scores": _score("random", config, 0)})
 
 
 def _score(agent: str, config: Config, seed: int) -> dict[str, Any]:
     """Score in both games, with seeds that training has not used."""
     from dfgym.agents import evaluate
 
-    games = {}
+    scores = {}
     for game, form in IDS.items():
         env = form.format(config.world)
         score = evaluate.evaluate(agent, env, config.episodes, seed=10_000 + 1000 * seed)
-        games[game] = score.to_dict()
-    return games
+        scores[game] = score.to_dict()
+    return scores
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -158,14 +322,16 @@ def _settings(config: Config) -> dict[str, Any]:
     }
 
 
-def _is_done(path: Path, wanted: dict[str, Any]) -> bool:
+def _is_done(path: Path, settings: dict[str, Any]) -> bool:
     if not path.is_file():
         return False
-    found = json.loads(path.read_text())
-    for key, value in wanted.items():
-        there = found.get(key, _UNSAID.get(key))
-        if there != value:
-            raise ConfigError(f"{path} has {key} {there!r}, asked is {value!r}; choose another out")
+    result = json.loads(path.read_text())
+    for key, value in settings.items():
+        if result.get(key) != value:
+            raise ConfigError(
+                f"`{key}` is {value!r}; expected {result.get(key)!r}, as in {path}; give another "
+                "`out`"
+            )
     return True
 
 

@@ -15,7 +15,8 @@ pytest.importorskip("pygame")
 
 from dfgym.errors import ConfigError
 from dfgym.evaluation import drift as drifts
-from dfgym.evaluation import fidelity, moments, run, sections
+from dfgym.evaluation import fidelity, moments, run
+from dfgym.evaluation import motion as motions
 from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import Episode, RandomPolicy, Real, open_real, players, roll
 from dfgym.games import cartpole_judge as judge
@@ -93,10 +94,10 @@ def test_drift_tells_a_dream_from_the_drawing(world: Path, monkeypatch):
     assert all(len(found[name]["drawn_error"]) == 3 for name in ("dream", "real"))
     assert max(found["real"]["drawn_error"]) < 4 < min(found["dream"]["drawn_error"])
     assert "illegal_per_1000" not in found["real"]
-    assert "difference from the real game" in sections.drift(found)
+    assert "difference from the real game" in drifts.section(found).verdict
     for name in ("dream", "real"):
         del found[name]["drawn_error"]
-    assert "difference from the real game" not in sections.drift(found)
+    assert "difference from the real game" not in drifts.section(found).verdict
 
 
 def test_drawn_errors_are_each_blocks_own():
@@ -151,7 +152,7 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
             assert found[name]["moved"][i] == pytest.approx(way, abs=eye)
             assert found[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
         assert found[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
-    assert "Motion" in sections.motion(found)
+    assert "off by" in motions.section(found).verdict
     short = bundle.Starts(frames[:2], none[:2], np.array([0, 2]), none[:1])
     with pytest.raises(
         ConfigError, match="no start has a past of 2 frames and one to compare with"
