@@ -28,14 +28,14 @@ COLOURS = {
     "card": "#f4f6f8",
 }
 """The light theme's colours, by the names of their CSS variables."""
-SERIES = {
+SERIES: dict[str, dict[str, Any]] = {
     "dream": {"color": COLOURS["dream"], "marker": "o", "markersize": 3.5},
     "real": {"color": COLOURS["real"], "marker": "s", "markersize": 2.5, "linestyle": (0, (4, 3))},
     "copy": {"color": COLOURS["copy"], "linestyle": ":"},
     "ideal": {"color": COLOURS["copy"], "linestyle": ":"},
 }
 """How a line is drawn; dashes and dots tell the lines apart in print and for the colour-blind."""
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text, not outlines
     "svg.hashsalt": "dfgym",  # the same plot gives the same bytes
     "figure.facecolor": "none",
