@@ -19,8 +19,8 @@ from dfgym.world import shelf
 
 WORLD = shelf.DEFAULT
 EPISODES = 100
-SCORED = 10_000  # how far the seeds of scored episodes are from those of training
-WATCHED = 300  # steps in the GIF
+SEED_OFFSET = 10_000  # between the seeds of training and those of the scored episodes
+FILM_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Config:
     """Train PPO in the dream, play the real game with it, and compare with random play."""
 
     minutes: float = 4.0
-    """How long to train."""
+    """Time to train for."""
     seed: int = 0
-    """Of the agent and the environments; how far training gets depends on the machine's speed."""
+    """Seed of the agent and of the environments; the machine's speed still changes the training."""
     out: Path = Path("dfgym-demo")
-    """Folder for the agent and the GIF; those of an earlier demo are replaced."""
+    """Folder for the agent and the GIF. Those of an earlier demo are replaced."""
 
     def __post_init__(self) -> None:
-        """Refuse a time that cannot be trained for."""
+        """Refuse a time that is not positive and a seed out of range."""
         if not 0 < self.minutes < math.inf:
-            raise ConfigError(f"minutes is {self.minutes}; it must be above 0, and finite")
-        check(self, seed=(0, MAX_SEED - SCORED))
+            raise ConfigError(f"minutes is {self.minutes}; expected a finite number above 0")
+        check(self, seed=(0, MAX_SEED - SEED_OFFSET))
 
 
 def demo(config: Config) -> dict[str, dict[str, Score]]:
-    """Run the demo; returns the scores, by player (`random`, `this agent`) and place.
+    """Run the demo and return the scores by player (`random`, `this agent`) and place.
 
     Raises:
-        WorldError: the world is not on the shelf, or broken.
+        WorldError: the world is not on the shelf, or it is damaged.
     """
     card = shelf.card(WORLD)
     places = {"dream": f"DFWorld/{WORLD}", "real game": f"DFReal/{WORLD}"}
@@ -54,7 +54,7 @@ def demo(config: Config) -> dict[str, dict[str, Score]]:
         gym.make(places["real game"]).close()
     except MissingPackageError as reason:
         del places["real game"]
-        print(f"The real game is not there, so this demo stays in the dream: {reason}")
+        print(f"The real game is not installed, so this demo stays in the dream: {reason}")
     print(f"Training PPO in the dream for {config.minutes:g} minutes; it sees nothing else.")
     agent = ppo.train(
         ppo.Config(
@@ -68,14 +68,16 @@ def demo(config: Config) -> dict[str, dict[str, Score]]:
     players = {"random": "random", "this agent": f"sb3:ppo:{agent}"}
     scores = {
         name: {
-            place: evaluate(who, env, EPISODES, config.seed + SCORED)
+            place: evaluate(agent_name, env, EPISODES, config.seed + SEED_OFFSET)
             for place, env in places.items()
         }
-        for name, who in players.items()
+        for name, agent_name in players.items()
     }
     print(f"\nMean return of {EPISODES} episodes (95 % interval):")
     print(_table(scores))
-    films = [_watch(players["this agent"], env, config.seed + SCORED) for env in places.values()]
+    films = [
+        _film(players["this agent"], env, config.seed + SEED_OFFSET) for env in places.values()
+    ]
     film = config.out / "demo.gif"
     pictures = side_by_side(films[0], films[1], cell=4) if len(films) == 2 else films[0]
     write_atomic(film, encode_gif(pictures, card.frames.fps))
@@ -84,6 +86,7 @@ def demo(config: Config) -> dict[str, dict[str, Score]]:
 
 
 def _table(scores: dict[str, dict[str, Score]]) -> str:
+    """Return the scores as text, one line a player and one column a place."""
     places = list(next(iter(scores.values())))
     lines = [" " * 12 + "".join(f"{place:>24}" for place in places)]
     for name, row in scores.items():
@@ -92,8 +95,8 @@ def _table(scores: dict[str, dict[str, Score]]) -> str:
     return "\n".join(lines)
 
 
-def _watch(agent: str, env: str, seed: int) -> np.ndarray:
-    """Film an agent's play over as many episodes as fit; returns uint8 `(t, h, w, 3)`."""
+def _film(agent: str, env: str, seed: int) -> np.ndarray:
+    """Return a film of an agent's play, uint8 `(t, h, w, 3)`, over as many episodes as fit."""
     venv = make_venv(env, 1)
     try:
         play, _ = player(agent, env, venv, seed, greedy=False)
@@ -101,7 +104,7 @@ def _watch(agent: str, env: str, seed: int) -> np.ndarray:
         observations, begins = venv.reset(), np.ones(1, bool)
         assert isinstance(observations, np.ndarray)
         film = [observations[0].copy()]
-        for _ in range(WATCHED):
+        for _ in range(FILM_STEPS):
             observations, _, begins, infos = venv.step(play(observations, begins))
             if begins[0]:
                 film.append(infos[0]["terminal_observation"])

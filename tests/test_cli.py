@@ -227,7 +227,7 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 def small_demo(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "WORLD", NAME)
     monkeypatch.setattr(demo, "EPISODES", 4)
-    monkeypatch.setattr(demo, "WATCHED", 20)
+    monkeypatch.setattr(demo, "FILM_STEPS", 20)
 
 
 @pytest.mark.usefixtures("small_demo")
