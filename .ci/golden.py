@@ -19,7 +19,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"dfgym": "dfgym", "agents": "dfgym/agents", "envs_registry": "dfgym/worlds"}
-PROBE = '''
+PROBE = """
 import hashlib, subprocess, sys, warnings
 from pathlib import Path
 import numpy as np
@@ -36,10 +36,10 @@ def run(*arguments):
         sys.exit(f"dfgym {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
 
 out = Path(sys.argv[1])
-found = {"where": np.array(str(Path(dfgym.__file__).parent))}
+arrays = {"where": np.array(str(Path(dfgym.__file__).parent))}
 
 def keep(name, values):
-    found[name] = np.stack([np.asarray(value) for value in values])
+    arrays[name] = np.stack([np.asarray(value) for value in values])
 
 def play(name, env, batch):
     random = np.random.default_rng(7)
@@ -55,9 +55,9 @@ def play(name, env, batch):
         infos.append([info["termination_probability"], info["uncertainty"]])
         if not batch and (terminated or truncated):
             frames.append(env.reset()[0])
-    for part, values in (("frames", frames), ("rewards", rewards), ("ends", ends),
+    for kind, values in (("frames", frames), ("rewards", rewards), ("ends", ends),
                          ("info", infos)):
-        keep(f"{name} {part}", values)
+        keep(f"{name} {kind}", values)
     env.close()
 
 for world in ("minatar-breakout-v0", "cartpole-pixels-v0"):
@@ -77,16 +77,16 @@ run("train", "--data", game, "--out", out / "run-game", *common, "--model.mixtur
 run("train", "--data", pole, "--out", out / "run-pole", *common, "--model.patch", 8)
 for folder in (game, pole):
     for file in sorted(folder.glob("*.bin")):
-        found[f"recording {file.relative_to(out)}"] = np.fromfile(file, np.uint8)
+        arrays[f"recording {file.relative_to(out)}"] = np.fromfile(file, np.uint8)
 for folder in (out / "run-game", out / "run-pole"):
     for file in sorted(folder.rglob("*.safetensors")):
         tensors = [(str(value.shape), hashlib.sha256(value.tobytes()).hexdigest())
                    for value in load_file(file).values()]
-        found[f"training {file.relative_to(out)}"] = np.array(sorted(tensors))
-assert sum(name.startswith("recording") for name in found) > 2, sorted(found)
-assert sum(name.startswith("training") for name in found) == 2, sorted(found)
-np.savez(out / "trace.npz", **found)
-'''
+        arrays[f"training {file.relative_to(out)}"] = np.array(sorted(tensors))
+assert sum(name.startswith("recording") for name in arrays) > 2, sorted(arrays)
+assert sum(name.startswith("training") for name in arrays) == 2, sorted(arrays)
+np.savez(out / "trace.npz", **arrays)
+"""
 
 
 def lay_out(source: Path, target: Path) -> None:
