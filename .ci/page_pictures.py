@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -25,7 +26,8 @@ def take_pictures(folder: Path) -> None:
             for key in "ad":  # for the latency
                 page.keyboard.press(key)
                 until(page, "dfgym.latencies.length > 0")
-            wait_for(lambda p=page, n=name: photograph(p, folder / f"{n}.png"), "a good moment")
+            photo = functools.partial(photograph, page, folder / f"{name}.png")
+            wait_for(photo, "a good moment")
             page.context.close()
 
 

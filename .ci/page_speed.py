@@ -69,7 +69,7 @@ def frames(page: Page) -> dict[str, float]:
     """Count the frames that the page draws in a second while an agent plays at full speed."""
     page.select_option("#agent", "scripted")
     pause(page, False)
-    rates = []
+    rates: list[float] = []
     while len(rates) < SECONDS:
         first, began = header(page), time.perf_counter()
         page.wait_for_timeout(1000)

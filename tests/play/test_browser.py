@@ -69,13 +69,14 @@ def test_it_requests_nothing_but_itself(address: str, open_page: Opener) -> None
 
 def test_it_starts_and_draws_changing_frames(address: str, open_page: Opener) -> None:
     page = open_page(address)
-    for _ in range(3):
-        before = pixels(page)
-        wait_for(lambda before=before: pixels(page) != before, "another picture")
+    pictures: set[bytes] = set()
+    while len(pictures) < 4:
+        wait_for(lambda: pixels(page) not in pictures, "another picture")
+        pictures.add(pixels(page))
     assert page.inner_text("h1") == WORLD and WORLD in page.title()
     assert page.inner_text(".dream .badge") == "DREAM"
     for number in ("score", "n-step", "n-episode", "n-end", "n-doubt", "n-ms", "n-fps"):
-        wait_for(lambda n=number: page.inner_text(f"#{n}")[0].isdigit(), number)
+        until(page, f"/^\\d/.test(document.getElementById('{number}').textContent)")
 
 
 def test_the_real_game_stands_beside(address: str, open_page: Opener) -> None:

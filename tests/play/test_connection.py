@@ -46,7 +46,7 @@ def test_a_game_over_the_wire(play: RunTest) -> None:
             assert page.hello["actions"][1] == {"name": "left", "keys": ["a"]}
             assert page.hello["idle_action"] == 0 and page.hello["fps"] == 15
             await page.send("act", action=2, input=1)
-            obeyed = await page.until(lambda frame: frame["input"] == 1)
+            obeyed = await page.until_input(1)
             assert obeyed["action"] == 2 and obeyed["pictures"][0].shape == (8, 8, 3)
             await page.send("pause", on=True)
             await page.send("step")
@@ -72,7 +72,7 @@ def test_a_key_does_not_wait_for_the_clock(play: RunTest) -> None:
             await page.send("speed", fps=0.001)  # a step in a quarter of an hour
             for number, action in enumerate([1, 2, 1, 0], 1):
                 await page.send("act", action=action, input=number)
-                frame = await page.until(lambda frame, number=number: frame["input"] == number)
+                frame = await page.until_input(number)
                 assert frame["action"] == action
 
     play(test)
@@ -137,7 +137,7 @@ def test_200_malformed_messages_leave_it_playing(play: RunTest) -> None:
                 else:
                     await page.socket.send_bytes(b"\x00" * 100)
             await page.send("act", action=2, input=5)
-            frame = await page.until(lambda frame: frame["input"] == 5)
+            frame = await page.until_input(5)
             assert frame["action"] == 2
             assert 1 <= len(page.errors) <= 200 and all(page.errors)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dfgym.play import connection
 from toys.page import Running, RunTest
 
@@ -15,11 +17,16 @@ def test_paused_comes_after_the_last_frame(play: RunTest) -> None:
             game = server._session
             assert game is not None
             last = 0
-            for do, values in [("step", {}), ("pause", {"on": True}), ("seek", {"t": 0})]:
+            pauses: list[dict[str, Any]] = [
+                {"do": "step"},
+                {"do": "pause", "on": True},
+                {"do": "seek", "t": 0},
+            ]
+            for message in pauses:
                 await page.send("pause", on=False)
                 while page.state["paused"]:
                     last = (await page.receive()).get("t", last)
-                await page.send(do, **values)
+                await page.send(**message)
                 while not page.state["paused"]:
                     last = (await page.receive()).get("t", last)
                 assert last == game.timeline.cursor

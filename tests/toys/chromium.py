@@ -31,7 +31,12 @@ def running_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         lines: queue.Queue[str] = queue.Queue()
-        reader = threading.Thread(target=lambda: [lines.put(line) for line in process.stdout or ()])
+
+        def read_lines() -> None:
+            for line in process.stdout or ():
+                lines.put(line)
+
+        reader = threading.Thread(target=read_lines)
         reader.start()
         try:
             yield _address(lines), process

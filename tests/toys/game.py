@@ -1,4 +1,4 @@
-"""A toy world of the real game's size, and two games made for one question each, under ids."""
+"""A toy world of the real game's size, and two small games, all with ids."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def toy_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     gym.register(HIDDEN, f"{__name__}:Hidden")
     gym.register(LENGTHS, f"{__name__}:Lengths")
     yield path
-    for ours in (DREAM, REAL, HIDDEN, LENGTHS):
-        del gym.registry[ours]
+    for env_id in (DREAM, REAL, HIDDEN, LENGTHS):
+        del gym.registry[env_id]
 
 
 class Hidden(gym.Env[np.ndarray, Any]):
-    """Eight steps; action 1 is paid while the last rows are bright, else action 0."""
+    """Eight steps; action 1 is rewarded while the last rows are bright, and else action 0."""
 
     observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
     action_space = gym.spaces.Discrete(2)
@@ -58,13 +58,13 @@ class Hidden(gym.Env[np.ndarray, Any]):
         self, *, seed: int | None = None, options: Any = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self.left = 8
+        self.remaining = 8
         return self._frame(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         reward = float(action == self.bright)
-        self.left -= 1
-        return self._frame(), reward, self.left == 0, False, {}
+        self.remaining -= 1
+        return self._frame(), reward, self.remaining == 0, False, {}
 
     def _frame(self) -> np.ndarray:
         self.bright = int(self.np_random.integers(2))
@@ -74,7 +74,7 @@ class Hidden(gym.Env[np.ndarray, Any]):
 
 
 class Lengths(gym.Env[np.ndarray, Any]):
-    """Episodes that pay their length: 20 steps where the seed is odd, 1 where it is even."""
+    """Episodes of reward 1 a step: 20 steps where the seed is odd, 1 where it is even."""
 
     observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
     action_space = gym.spaces.Discrete(2)
@@ -86,9 +86,9 @@ class Lengths(gym.Env[np.ndarray, Any]):
         super().reset(seed=seed)
         if seed is not None:
             self.length = 20 if seed % 2 else 1
-        self.left = self.length
+        self.remaining = self.length
         return np.zeros((40, 40, 3), np.uint8), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.left -= 1
-        return np.zeros((40, 40, 3), np.uint8), 1.0, self.left == 0, False, {}
+        self.remaining -= 1
+        return np.zeros((40, 40, 3), np.uint8), 1.0, self.remaining == 0, False, {}

@@ -94,6 +94,10 @@ class Page:
             pass
         return frame
 
+    async def until_input(self, number: int) -> dict[str, Any]:
+        """Return the first frame that obeys the action of this number."""
+        return await self.until(lambda frame: bool(frame["input"] == number))
+
     async def closed(self) -> int | None:
         """Read to the end without acknowledging; return the code that it was closed with."""
         async for packet in self.socket:

@@ -1,4 +1,4 @@
-"""Small recordings of no game at all."""
+"""Small recordings of random frames."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ META = {"env": "Test-v0", "frame_shape": [4, 5, 3], "actions": 3}
 
 
 def episode(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    chance = np.random.default_rng([frames, seed])
+    """Return the frames, actions and rewards of a random episode."""
+    rng = np.random.default_rng([frames, seed])
     return (
-        chance.integers(0, 256, (frames, 4, 5, 3), np.uint8),
-        chance.integers(0, 3, frames - 1),
-        chance.normal(size=frames - 1).astype(np.float32),
+        rng.integers(0, 256, (frames, 4, 5, 3), np.uint8),
+        rng.integers(0, 3, frames - 1),
+        rng.normal(size=frames - 1).astype(np.float32),
     )
 
 
 def fill(path: Path, lengths: tuple[int, ...] = (2, 7, 4)) -> EpisodeStore:
+    """Write episodes of these numbers of frames, terminated and truncated by turns."""
     with EpisodeStore.create(path, META) as store:
         for index, length in enumerate(lengths):
             ended = index % 2 == 0

@@ -1,4 +1,4 @@
-"""Playing an environment to a hash, here and in a fresh process."""
+"""Functions that play an environment to a hash, here and in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import numpy as np
 
 
 def play(env: Any, steps: int) -> str:
-    """Step with fixed actions, resetting at each end; returns a hash of all that came."""
+    """Play fixed actions, with a reset at each end; return a hash of all results."""
     actions = np.random.default_rng(0)
     digest = hashlib.sha256()
     for _ in range(steps):
-        came = env.step(int(actions.integers(env.action_space.n)))
-        digest.update(came[0].tobytes() + repr(came[1:]).encode())
-        if came[2] or came[3]:
+        result = env.step(int(actions.integers(env.action_space.n)))
+        digest.update(result[0].tobytes() + repr(result[1:]).encode())
+        if result[2] or result[3]:
             observation, info = env.reset()
             digest.update(observation.tobytes() + repr(info).encode())
     return digest.hexdigest()
 
 
 def play_batch(env: Any, steps: int) -> list[Any]:
-    """Step a batch with fixed actions; returns all that came."""
+    """Play fixed actions in a batch; return the results of all steps."""
     actions = np.random.default_rng(1).integers(3, size=(steps, env.num_envs))
     return [env.step(row) for row in actions]
 
 
 def run(script: str, *arguments: object) -> str:
-    """Run a script that may import this module in a fresh process; returns what it printed."""
-    done = subprocess.run(
+    """Run a script that may import this module in a fresh process; return its output."""
+    process = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()

@@ -14,7 +14,7 @@ def path(steps: int) -> list[float]:
 
 @st.composite
 def schedules(draw: st.DrawFn) -> tuple[Schedule, int]:
-    """Any schedule of any kind, and its number of denoising steps."""
+    """Draw any schedule of any kind, and its number of denoising steps."""
     new, steps = draw(st.integers(1, 17)), draw(st.integers(1, 9))
     kinds = ["autoregressive", "full_sequence", "pyramid", "trapezoid", "fifo", "chunked"]
     kind = draw(st.sampled_from(kinds + ["hierarchical"] * (new > 1)))
@@ -30,7 +30,7 @@ def schedules(draw: st.DrawFn) -> tuple[Schedule, int]:
             kind += f":{2 ** draw(st.integers(1, new.bit_length() - 1))}"
     context = draw(st.integers(0, 10))
     causal = draw(st.booleans()) and kind[0] not in "th"
-    made = parse(kind, new, path(steps), context=context, window=window, causal=causal)
-    assert made.name == kind
-    assert not (causal and made.visible.triu(1).any())
-    return made, steps
+    schedule = parse(kind, new, path(steps), context=context, window=window, causal=causal)
+    assert schedule.name == kind
+    assert not (causal and schedule.visible.triu(1).any())
+    return schedule, steps

@@ -1,4 +1,4 @@
-"""A toy to learn in seconds: a bright dot that walks left and right and is paid at one wall."""
+"""A toy to learn in seconds: a bright dot walks left and right, with a reward at one wall."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ GROUND, DOT = (0, 0, 40), (250, 200, 0)
 
 
 def draw(place: int) -> np.ndarray:
+    """Draw the dot at a column: uint8 `(SIDE, SIDE, 3)`."""
     frame = np.full((SIDE, SIDE, 3), GROUND, np.uint8)
     frame[SIDE // 2, place] = DOT
     return frame
@@ -35,7 +36,10 @@ def draw(place: int) -> np.ndarray:
 def walk(
     rng: np.random.Generator, steps: int = 15
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Frames, actions, rewards (1 on arrival at the right wall, which also ends it), terminated."""
+    """Return an episode's frames, actions, rewards, and whether it terminated.
+
+    The reward is 1 on arrival at the right wall, which also ends the episode.
+    """
     place = int(rng.integers(0, SIDE - 1))
     frames, actions, rewards = [draw(place)], [], []
     for _ in range(steps):
@@ -50,6 +54,7 @@ def walk(
 
 
 def record(path: Path, episodes: int = 200, seed: int = 0) -> Path:
+    """Write a data set of walks; return its folder."""
     rng = np.random.default_rng(seed)
     with EpisodeStore.create(path, META) as store:
         for number in range(episodes):
@@ -67,6 +72,7 @@ def record(path: Path, episodes: int = 200, seed: int = 0) -> Path:
 
 
 def tiny(walks: Path, out: Path, **changes: object) -> TrainConfig:
+    """Return the configuration of the shortest training, with these changes."""
     config = TrainConfig(
         data=(walks,),
         out=out,
