@@ -23,7 +23,7 @@ PAGES = sorted(
     [ROOT / "README.md", *(page for page in DOCS.rglob("*.md") if page.parent.name != "lab")]
 )
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
-WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore")
+WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "speed")
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
