@@ -21,7 +21,7 @@ from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.evaluation import transfer
 from dfgym.evaluation.run import evaluate
 from dfgym.files import plain, write_json
-from dfgym.train.config import TrainConfig, to_plain
+from dfgym.train.config import TrainConfig, to_table
 from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
 from dfgym.train.survey import survey
@@ -69,20 +69,17 @@ def make_world(config: Config) -> Path:
     clock = _Clock(run / "times.json")
 
     with clock("record"):
-        asked = dataclasses.asdict(recipe.record)
-        env, frames, policies = (asked.pop(key) for key in ("env", "frames", "policies"))
-        asked["resize"] = asked["resize"] or None
-        stores = [record(env, run / "data", frames, policies, **asked)]
+        stores = [record(out=run / "data", **recipe.record.keywords())]
     with clock("train"):
         train = dataclasses.replace(
             recipe.train, data=(run / "data",), out=run / "train", device=config.device
         )
         # A wrong card is told now, not after hours.
-        draft_card(train, survey(stores, train.held_out), stores, shown=recipe.shown)
+        draft_card(train, survey(stores, train.held_out), stores, presentation=recipe.presentation)
         _train(train, processes)
     draft = run / "world" / config.name
     shutil.rmtree(draft, ignore_errors=True)  # packed by an earlier call, with what it was to show
-    pack(run / "train", draft, config.name, recipe.shown)
+    pack(run / "train", draft, config.name, recipe.presentation)
     with clock("evaluate"):
         found = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
     measured = {"seconds": clock.seconds, **summary(found)}
@@ -118,7 +115,7 @@ def _processes(config: Config, batch: int, device: torch.device) -> int:
 def _train(config: TrainConfig, processes: int) -> None:
     """Train in as many processes, each with one thread: on a CPU they do not wait for others."""
     path = config.out / "config.json"
-    write_json(path, to_plain(config))
+    write_json(path, to_table(config))
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

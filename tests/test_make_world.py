@@ -40,7 +40,7 @@ depth = 1
 heads = 2
 window = 3
 
-[shown]
+[presentation]
 observation_scale = 4
 extra = "minatar"
 keys = {a = 1, d = 2}

@@ -37,6 +37,7 @@ SAVED, SHARED, CELLS = 28, 10, 4
 by all else, and for each number of all frames: fitted from above to what autograd keeps."""
 LABELS = {
     "dfgym::batch": "batch",
+    "dfgym::corrupt": "corrupt",
     "dfgym::losses": "forward and losses",
     "dfgym::backward": "backward",
     "dfgym::clip_gradient": "gradient clip",
@@ -167,7 +168,7 @@ class Steps:
         """Take one step, as the loop does."""
         with self.learner.section("dfgym::batch"):
             batch = self.batches(self.step, self.device)
-        loop.advance(self.learner, self.config, self.batches.process, batch, self.step)
+        loop.advance(self.learner, self.config, self.batches.process, batch)
         self.step += 1
 
 

@@ -36,7 +36,7 @@ def target_levels(
 
 
 def context_levels(
-    shape: tuple[int, int], generator: Generator, clean_share: float = 0.0
+    shape: tuple[int, ...], generator: Generator, clean_share: float = 0.0
 ) -> Tensor:
     """Draw one independent level for each frame as its successors see it.
 

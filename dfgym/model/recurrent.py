@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
         actions: Tensor,
         time: Tensor,
         mask: Tensor,
-        jump: Tensor,
+        jump: Tensor | None = None,
     ) -> Output:
         """See whole sequences at once, each frame in two copies.
 
@@ -129,6 +129,7 @@ class Recurrent(nn.Module):
         """
         n = frames.shape[1]
         t = n // 2
+        jump = torch.zeros_like(actions) if jump is None else jump
         action = self.shell.embed_action(actions.flatten())
         by = self.modulations(self.shell.condition(tau.flatten(), action, jump.flatten()))
         x, news = self.hear(self.shell.embed(frames.flatten(0, 1)) + action[:, None, None], by)

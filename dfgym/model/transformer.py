@@ -170,7 +170,7 @@ class Transformer(nn.Module):
         x = frames.view(n, h // p, p, w // p, p, c).transpose(2, 3).reshape(n, h // p, w // p, -1)
         return self.embed_patch(x) + self.embed_site
 
-    def condition(self, tau: Tensor, action: Tensor, jump: Tensor) -> Tensor:
+    def condition(self, tau: Tensor, action: Tensor, jump: Tensor | None = None) -> Tensor:
         """Conditions `(n, d)` of levels `(n,)`, embedded actions `(n, d)` and jumps `(n,)`."""
         angle = tau[:, None] * (
             math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
@@ -222,7 +222,7 @@ class Transformer(nn.Module):
         actions: Tensor,
         time: Tensor,
         mask: Tensor,
-        jump: Tensor,
+        jump: Tensor | None = None,
     ) -> Tensor:
         """See whole sequences at once; the last tokens of all frames, `(b * t, y, x, d)`.
 
@@ -236,6 +236,7 @@ class Transformer(nn.Module):
                 the estimate itself is asked for.
         """
         t = frames.shape[1]
+        jump = torch.zeros_like(actions) if jump is None else jump
         action = self.embed_action(actions.flatten())
         condition = self.condition(tau.flatten(), action, jump.flatten())
         x = self.embed(frames.flatten(0, 1)) + action[:, None, None]

@@ -30,7 +30,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         ways = {"transformer": (OURS, How()), "recurrent": ("recurrent", How())}
         ways["recurrent, latent kept"] = ("recurrent", KEPT)
         found[game] = {name: lab.curve(game, *way) for name, way in ways.items()}
-        worlds = {name: lab.world(game, model) for name, (model, _) in ways.items()}
+        worlds = {name: lab.model(game, model).world for name, (model, _) in ways.items()}
         times = timings({name: (worlds[name], way[1]) for name, way in ways.items()})
         numbers[game] = {
             name: {

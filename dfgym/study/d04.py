@@ -19,7 +19,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
     found = curves(lab, games, LAWS)
     numbers = {game: {name: about(c) for name, c in named.items()} for game, named in found.items()}
     if "cartpole" in games:
-        survived = {law: survival(lab.world("cartpole", law), NOISE) for law in LAWS}
+        survived = {law: survival(lab.model("cartpole", law).world, NOISE) for law in LAWS}
         for law, shares in survived.items():
             numbers["cartpole"][law]["survives"] = {"noise": NOISE, "shares": shares.tolist()}
         why = _why({law: float(shares[0]) for law, shares in survived.items()})

@@ -16,7 +16,6 @@ from dfgym.study import dreams
 from dfgym.study.findings import Finding, about, over_horizon, said, table
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.laws import OURS, blocks
-from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
 GAMES = ("breakout",)
@@ -40,8 +39,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         for k in sorted({1, max(1, f // 4), f // 2, f - 1}):
             how, model = blocks(lab, game, k), chunked(k)
             curve = lab.curve(game, model, how)
-            world = lab.world(game, model)
-            schedule = dreams.matrix(world, how, k)
+            trained = lab.model(game, model)
+            schedule = dreams.matrix(trained, how, k)
             spent, late = cost(schedule), delays(schedule)
             border, inside = jumps(curve, how.new)
             numbers[game][f"k={k}"] = {
@@ -49,21 +48,21 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
                 "frames_before_one_obeys": {"mean": float(np.mean(late)), "most": max(late)},
                 "passes_a_frame": spent.calls,
                 "frames_computed_a_frame": spent.recomputed,
-                "milliseconds_a_frame": milliseconds(world, how, k),
+                "milliseconds_a_frame": milliseconds(trained, how, k),
                 "border": border,
                 "inside": inside,
             }
             found[game][f"k = {k}"] = curve
             told.append(_row(game, f"k = {k}", curve, numbers[game][f"k={k}"]))
         curve = lab.curve(game, OURS)
-        world = lab.world(game, OURS)
-        spent = cost(dreams.matrix(world, dreams.How(), f - 1))
+        trained = lab.model(game, OURS)
+        spent = cost(dreams.matrix(trained, dreams.How(), f - 1))
         numbers[game]["ours"] = {
             **about(curve),
             "frames_before_one_obeys": {"mean": 0.0, "most": 0},
             "passes_a_frame": spent.calls + 1,
             "frames_computed_a_frame": spent.cached + 1,
-            "milliseconds_a_frame": milliseconds(world, dreams.How(), f - 1),
+            "milliseconds_a_frame": milliseconds(trained, dreams.How(), f - 1),
             "border": None,
             "inside": None,
         }
@@ -100,8 +99,9 @@ def jumps(curve: Curve, new: int) -> tuple[float | None, float | None]:
 
 
 @torch.inference_mode()
-def milliseconds(world: World, how: dreams.How, known: int) -> float:
+def milliseconds(model: dreams.Model, how: dreams.How, known: int) -> float:
     """Wall time of a new frame, one environment, median."""
+    world = model.world
     frames, actions = dreams.context(world, np.random.default_rng(0), known)
     key = 0
     times = []
@@ -118,7 +118,7 @@ def milliseconds(world: World, how: dreams.How, known: int) -> float:
         keys = torch.tensor([key])
         for count in range(REPEATS):
             began = time.perf_counter()
-            dreams.block(world, how, clean, led, keys, torch.tensor([count]))
+            dreams.block(model, how, clean, led, keys, torch.tensor([count]))
             times.append((time.perf_counter() - began) / how.new)
     return float(1000 * np.median(times))
 

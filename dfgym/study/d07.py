@@ -20,7 +20,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         known = half(lab, game)
         window = lab.config(game, OURS).model.window
         new = 1 << ((window + 1 - known).bit_length() - 1)  # a power of two, for the key frames
-        blocks, ours = lab.world(game, chunked(known)), lab.world(game, OURS)
+        blocks, ours = lab.model(game, chunked(known)), lab.model(game, OURS)
         found = {
             "hierarchical": react(blocks, How(f"hierarchical:{new}", new, known, causal=False)),
             "full sequence": react(blocks, How("full_sequence", new, known, causal=False)),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dfgym.study.findings import Finding, about, over_horizon
 from dfgym.study.lab import Lab
 from dfgym.study.laws import OURS, compare
-from dfgym.train.config import TrainConfig
 
 GAMES = ("breakout",)
 
@@ -36,12 +35,12 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         "only time is new in video: pre-train on images, then train on video.",
         {game: {name: about(c) for name, c in named.items()} for game, named in found.items()},
         f"The image stage is {told}; every step sees as many frames. The mixture has no stage, but "
-        f"{_pictures(lab.config(games[0], 'mixture')):.0%} of its sequences are single pictures. "
-        + compare(found),
+        f"{_pictures(lab, games[0]):.0%} of its sequences are single pictures. " + compare(found),
         over_horizon(found, "pictures first"),
     )
 
 
-def _pictures(config: TrainConfig) -> float:
+def _pictures(lab: Lab, game: str) -> float:
     """Share of a batch's sequences that are pictures; whole sequences are."""
-    return round(config.image_share * config.batch) / config.batch
+    batch = lab.config(game, "mixture").batch
+    return round(lab.method("mixture").image_share * batch) / batch

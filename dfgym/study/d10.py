@@ -30,15 +30,15 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         window, steps = config.model.window, config.sampler.denoising_steps
         new = max(2, window // 2 + 1)
         blocks.append(f"{new}")
-        world = lab.world(game, OURS)
+        trained = lab.model(game, OURS)
         numbers[game], found[game] = {}, {}
         for name in ("autoregressive", f"pyramid:{steps / 2:g}", f"fifo:{steps}", "full_sequence"):
             how = How(name, new=new)
             played = How() if name == "autoregressive" else how
             curve = lab.curve(game, OURS, played)
-            schedule = dreams.matrix(world, how, window)
+            schedule = dreams.matrix(trained, how, window)
             spent, late = cost(schedule), max(delays(schedule))
-            effect = react(world, how)
+            effect = react(trained, how)
             found[game][name] = curve
             numbers[game][name] = {
                 **about(curve),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from dfgym.diffusion.forcing import force
 from dfgym.diffusion.interactive import cost
 from dfgym.study import dreams
 from dfgym.study.dreams import How
@@ -14,6 +13,8 @@ from dfgym.study.findings import Finding, about, bars, doubled, said, table
 from dfgym.study.games import ERRORS
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.laws import FULL, OURS, TEACHER, blocks, curve, half, verdict
+from dfgym.study.methods.objectives import Method, corrupt_batch
+from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
 
 GAMES = ("breakout", "cartpole")
@@ -34,10 +35,10 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         for law, c in found[game].items():
             whole = law == FULL
             how, seen = (blocks(lab, game, known), known) if whole else (How(), window)
-            world = lab.world(game, chunked(known) if whole else law)
-            spent = cost(dreams.matrix(world, how, seen))
+            model = chunked(known) if whole else law
+            spent = cost(dreams.matrix(lab.model(game, model), how, seen))
             frames = spent.recomputed if whole else spent.cached
-            learned = _learned(lab.config(game, chunked(known) if whole else law))
+            learned = _learned(lab.config(game, model), lab.method(model))
             numbers[game][law] |= {"passes": spent.calls, "frames": frames, "learned": learned}
             rows.append(
                 [
@@ -62,19 +63,12 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
     )
 
 
-def _learned(config: TrainConfig, sequences: int = 256) -> float:
+def _learned(config: TrainConfig, method: Method, sequences: int = 256) -> float:
     """Share of the frames passed in training whose picture is learned, counted."""
-    told = torch.zeros(sequences, config.length, dtype=torch.int64)
-    forced = force(
-        torch.zeros(*told.shape, 1, 1, 1),
-        told,
-        told,
-        window=config.model.window,
-        shift=config.level_shift,
-        generator=torch.Generator().manual_seed(0),
-        law=config.law,
-        clean_frames=config.clean_frames,
-    )
-    levels = forced.tau[:, config.length :]
+    zeros = torch.zeros(sequences, config.length, dtype=torch.int64)
+    no = zeros.bool()
+    batch = Batch(0, "videos", torch.zeros(*zeros.shape, 1, 1, 1), zeros, zeros, zeros, no, no)
+    noised = corrupt_batch(batch, config, torch.Generator().manual_seed(0), method)
+    levels = noised.tau[:, config.length :]
     # Nothing led to the first frame of a sequence, see `train.loss`.
-    return float((levels[:, 1:] < 1).sum()) / forced.tau.numel()
+    return float((levels[:, 1:] < 1).sum()) / noised.tau.numel()

@@ -20,16 +20,16 @@ from torch import Tensor
 
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import plan_context
-from dfgym.diffusion.forcing import Forced
+from dfgym.diffusion.joint_sampler import Pass, sample_jointly
 from dfgym.diffusion.levels import denoising_levels
-from dfgym.diffusion.rollout import Pass, roll
 from dfgym.diffusion.schedules import Schedule, parse
-from dfgym.diffusion.targets import to_clean
 from dfgym.evaluation import rollout
 from dfgym.evaluation.rollout import Dream, Episode
 from dfgym.frames import Codec
 from dfgym.games import breakout as scripted
-from dfgym.model import Transformer, build
+from dfgym.study.methods.objectives import Method
+from dfgym.study.methods.shortcut import jump_of
+from dfgym.study.methods.targets import predict_clean
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
@@ -46,6 +46,13 @@ class Player(Protocol):
 
 
 GOES_ON = 24  # frames
+
+
+class Model(NamedTuple):
+    """A trained model of the study, and the method that it was trained by."""
+
+    world: World
+    method: Method
 
 
 class How(NamedTuple):
@@ -95,24 +102,24 @@ def context(
     return frames[:known], actions[: known - 1]
 
 
-def play(world: World, how: How, rows: int, horizon: int, seed: int) -> list[Episode]:
+def play(model: Model, how: How, rows: int, horizon: int, seed: int) -> list[Episode]:
     """Have the scripted player play `rows * horizon` transitions; an episode that ends begins anew.
 
     Returns:
         Episodes, those of one row in order; of at most `horizon` transitions.
     """
-    card = world.card
+    world, card = model.world, model.world.card
     seeds = np.random.SeedSequence(seed).spawn(rows)
     players = [scripted.make(card.source.env, 0.0, each) for each in seeds]
     known = how.known or card.model.window
-    if how.new == 1 and how.schedule == "autoregressive":
+    if how.new == 1 and how.schedule == "autoregressive" and model.method.is_steppable:
         sampler: dict[str, Any] = {"context_mode": how.mode}
         sampler |= {"denoising_steps": how.steps} if how.steps else {}
         sampler |= {"context_noise": how.noise} if how.mode not in ("clean", "kept") else {}
         begin = functools.partial(context, known=known)
         game = Dream(Dynamics(world, rows, **sampler), seed, begin)
         return rollout.roll(game, players, rows * horizon, horizon)
-    return _play_blocks(world, how, players, horizon, seed)
+    return _play_blocks(model, how, players, horizon, seed)
 
 
 def _generators(seed: int, count: int) -> list[np.random.Generator]:
@@ -120,12 +127,12 @@ def _generators(seed: int, count: int) -> list[np.random.Generator]:
 
 
 def block(
-    world: World, how: How, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor
+    model: Model, how: How, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor
 ) -> Tensor:
     """Make one block of frames.
 
     Args:
-        world: whose network is a transformer.
+        model: whose network is a transformer.
         how: of whose `new` frames the actions are known.
         clean: the `k` encoded frames before it, `(b, k, h, w, c)`.
         actions: `(rows of the matrix, b, k + new)` or `(1, b, k + new)`: the action that led to
@@ -136,10 +143,10 @@ def block(
     Returns:
         Encoded frames `(b, new, h, w, c)`, rounded.
     """
-    card, network = world.card, _network(world)
+    card, network, target = model.world.card, _network(model), model.method.target
     codec = Codec(card.frames.palette)
     b, k = clean.shape[:2]
-    schedule = matrix(world, how, k)
+    schedule, jump = matrix(model, how, k), _jump(model, how)
     shape = (b, how.new, *clean.shape[2:])
     total = (b, k + how.new, *clean.shape[2:])
     eps = noise.normal(keys, counts, noise.FRAME, math.prod(shape[1:])).view(shape)
@@ -148,50 +155,60 @@ def block(
     def denoise(x: Tensor, view: Pass) -> Tensor:
         n = len(view.frames)
         tau = view.tau.to(x).expand(b, n)
-        led = actions[min(view.row, len(actions) - 1)][:, view.frames]
+        taken = actions[min(view.row, len(actions) - 1)][:, view.frames]
         times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
-        said = network(*Forced(x, tau, led, times, mask, torch.zeros_like(led))).picture.estimate
-        return to_clean(said, x, tau.clamp(max=1 - 1e-3), card.model.target)
+        jumps = (jump * view.wanted.expand(b, n),) if model.method.finest else ()
+        output = network(x, tau, taken, times, mask, *jumps).picture.estimate
+        return predict_clean(output, x, tau.clamp(max=1 - 1e-3), target)
 
     steps = how.steps or card.sampler.denoising_steps
-    made = roll(
+    made = sample_jointly(
         denoise,
         eps,
         clean,
         schedule,
         plan_context(how.mode, how.noise, steps),
         hidden,
+        first_order=jump > 0,
         finish=lambda x: codec.encode(codec.decode(x)),
     )
     return made[:, k:]
 
 
-def matrix(world: World, how: How, known: int) -> Schedule:
+def _jump(model: Model, how: How) -> int:
+    """The jump of each denoising step; 0 where the model knows none of that length."""
+    return jump_of(how.steps or model.world.card.sampler.denoising_steps, model.method.finest)
+
+
+def matrix(model: Model, how: How, known: int) -> Schedule:
     """The scheduling matrix of a block."""
-    card = world.card
-    levels = denoising_levels(how.steps or card.sampler.denoising_steps, card.sampler.shift)
+    card = model.world.card
+    # Jumps go over equal parts of the path.
+    shift = 1.0 if _jump(model, how) else card.sampler.shift
+    levels = denoising_levels(how.steps or card.sampler.denoising_steps, shift)
     window = max(card.model.window, known + how.new - 1) if not how.causal else card.model.window
     return parse(how.schedule, how.new, levels, context=known, window=window, causal=how.causal)
 
 
 @functools.lru_cache(maxsize=4)
-def _network(world: World) -> Transformer:
-    network = build(world.card)
-    assert isinstance(network, Transformer)  # the recurrent one makes a frame at a time
-    network.load_state_dict(world.weights)
+def _network(model: Model) -> torch.nn.Module:
+    network = model.method.build(model.world.card)
+    assert model.world.card.model.kind == "transformer"  # the recurrent one makes a frame at a time
+    network.load_state_dict(model.world.weights)
     return network.eval().requires_grad_(False)
 
 
-def _ends(world: World, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor) -> np.ndarray:
+def _ends(model: Model, clean: Tensor, actions: Tensor, keys: Tensor, counts: Tensor) -> np.ndarray:
     """Whether the game ended on arrival at each frame, bool `(b, t)`, drawn as it is told."""
     b, t = actions.shape
     age = torch.arange(t)[:, None] - torch.arange(t)
-    mask = ((age >= 0) & (age <= world.card.model.window)).expand(b, t, t)
+    mask = ((age >= 0) & (age <= model.world.card.model.window)).expand(b, t, t)
     times = torch.arange(t).expand(b, t)
     ones = torch.ones(b, t)
-    told = Forced(clean, ones, actions, times, mask, torch.zeros_like(actions))
+    jumps = (torch.zeros_like(actions),) if model.method.finest else ()
+    output = _network(model)(clean, ones, actions, times, mask, *jumps)
     chance = noise.uniform(keys, counts, noise.HEADS, t)
-    return (chance < _network(world)(*told).termination.sigmoid()).numpy()
+    return (chance < output.termination.sigmoid()).numpy()
 
 
 class _Row:
@@ -230,9 +247,10 @@ class _Row:
 
 @torch.inference_mode()
 def _play_blocks(
-    world: World, how: How, players: Sequence[Player], horizon: int, seed: int
+    model: Model, how: How, players: Sequence[Player], horizon: int, seed: int
 ) -> list[Episode]:
-    card, codec = world.card, Codec(world.card.frames.palette)
+    world, card = model.world, model.world.card
+    codec = Codec(card.frames.palette)
     known = how.known or card.model.window
     generators = _generators(seed, len(players))
     finished: list[list[Episode]] = [[] for _ in players]
@@ -249,8 +267,8 @@ def _play_blocks(
         led = torch.tensor([row.led[-known:] + plan for row, plan in zip(rows, plans, strict=True)])
         keys = torch.tensor([row.key for row in rows])
         counts = torch.tensor([row.blocks for row in rows])
-        made = block(world, how, clean, led[None], keys, counts)
-        ends = _ends(world, torch.cat((clean, made), 1), led, keys, counts)[:, known:]
+        made = block(model, how, clean, led[None], keys, counts)
+        ends = _ends(model, torch.cat((clean, made), 1), led, keys, counts)[:, known:]
         drawn = codec.decode(made).numpy()
         for number, row in enumerate(rows):
             row.blocks += 1

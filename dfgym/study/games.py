@@ -95,7 +95,6 @@ QUICK = Scale(
 
 PLAIN: dict[str, Any] = {
     "strip_every": 0,
-    "shortcut_from": 0.5,
     "noise_share": 0.1,
     "clean_share": 0.0,
     "precision": "auto",
@@ -112,9 +111,7 @@ def recipe(game: str, scale: Scale) -> Recipe:
     """
     bundled = load_recipe(find_recipe(RECIPES[game]))
     told = {**PLAIN, **scale.settings[game]}
-    model = dataclasses.replace(
-        bundled.train.model, **{"shortcut": 0, "mixture": 1, **told.pop("model")}
-    )
+    model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **told.pop("model")})
     sampler = dataclasses.replace(bundled.train.sampler, **told.pop("sampler", {}))
     return dataclasses.replace(
         bundled,

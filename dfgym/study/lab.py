@@ -11,39 +11,52 @@ import functools
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from dfgym.checks import to_plain
 from dfgym.data.record import record
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
 from dfgym.files import write_json
 from dfgym.study import dreams, games
-from dfgym.study.dreams import How
+from dfgym.study.dreams import How, Model
 from dfgym.study.games import Scale
+from dfgym.study.methods.objectives import Method
 from dfgym.train.checkpoint import FILE, averaged_weights, check_data, read_checkpoint
-from dfgym.train.config import TrainConfig, from_settings, settings
+from dfgym.train.config import TrainConfig, fixed_settings, from_table
 from dfgym.train.loop import train
 from dfgym.train.pack import draft_card, held_out_starts
 from dfgym.train.survey import survey
 from dfgym.world.bundle import World
 
-MODELS: dict[str, dict[str, Any]] = {
-    "diffusion forcing": {},
-    "teacher forcing": {"law": "teacher_forcing"},
-    "recurrent": {"model": {"kind": "recurrent", "heads": 1}},
-    "video only": {"image_steps": 0},
-    "mixture": {"image_steps": 0, "image_share": 0.3},
-    "v": {"model": {"target": "v"}},
-    "shortcut": {"model": {"shortcut": 16}},
-    "outcomes": {"model": {"mixture": 8}},
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: a method, and what differs from the study's usual training."""
+
+    method: Method = field(default_factory=Method)
+    model: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS: dict[str, Recipe] = {
+    "diffusion forcing": Recipe(),
+    "teacher forcing": Recipe(Method(corruption="teacher_forcing")),
+    "recurrent": Recipe(model={"kind": "recurrent", "heads": 1}),
+    "video only": Recipe(settings={"image_steps": 0}),
+    "mixture": Recipe(Method(image_share=0.3), settings={"image_steps": 0}),
+    "v": Recipe(Method(target="v")),
+    "shortcut": Recipe(Method(finest=16)),
+    "outcomes": Recipe(model={"mixture": 8}),
 }
-"""What each model is told beyond the study's usual training; `chunked K` besides."""
-FORMAT = 3
+"""All models but `chunked K`."""
+METHOD_FILE = "method.json"
+FORMAT = 4
 """Of models and measurements; raise it when the same settings come to mean something else."""
 BEGINNING, LASTING = 16, 64
 """Steps whose mean error is that of a beginning, and that must err twice as much to count."""
@@ -127,51 +140,59 @@ class Lab:
     scale: Scale
     device: str = "auto"
 
-    def config(self, game: str, model: str) -> TrainConfig:
-        """How a model is trained.
+    def method(self, model: str) -> Method:
+        """Return how a model is trained, beside its configuration.
 
         Raises:
             KeyError: there is no such model.
         """
-        base = games.recipe(game, self.scale).train
         match model.split():
             case ["chunked", known]:
-                told: dict[str, Any] = {"law": "full_sequence", "clean_frames": int(known)}
+                return Method(corruption="full_sequence", clean_frames=int(known))
             case _:
-                told = dict(MODELS[model])
-        if "image_steps" in told:  # as many steps in all
-            told["steps"] = base.steps + base.image_steps - told["image_steps"]
-        told["model"] = dataclasses.replace(base.model, **told.get("model", {}))
+                return MODELS[model].method
+
+    def config(self, game: str, model: str) -> TrainConfig:
+        """Return the training configuration of a model."""
+        base = games.recipe(game, self.scale).train
+        recipe = MODELS.get(model, Recipe())
+        settings = dict(recipe.settings)
+        if "image_steps" in settings:  # as many steps in all
+            settings["steps"] = base.steps + base.image_steps - settings["image_steps"]
         where = self.folder / game
-        out = where / f"models-{FORMAT}" / model.replace(" ", "-")
         return dataclasses.replace(
-            base, **told, data=(where / "data",), out=out, device=self.device
+            base,
+            **settings,
+            model=dataclasses.replace(base.model, **recipe.model),
+            data=(where / "data",),
+            out=where / f"models-{FORMAT}" / model.replace(" ", "-"),
+            device=self.device,
         )
 
     def data(self, game: str) -> EpisodeStore:
         """The game's recordings, made if they are missing."""
-        asked = dataclasses.asdict(games.recipe(game, self.scale).record)
-        env, frames, policies = (asked.pop(key) for key in ("env", "frames", "policies"))
-        asked["resize"] = asked["resize"] or None
-        return record(env, self.folder / game / "data", frames, policies, **asked)
+        recording = games.recipe(game, self.scale).record
+        return record(out=self.folder / game / "data", **recording.keywords())
 
-    def world(self, game: str, model: str) -> World:
-        """A trained model as a world in memory, trained if it is missing.
+    def model(self, game: str, model: str) -> Model:
+        """A trained model, trained if it is missing.
 
         Raises:
             DataError: what is there was trained by another version, or is damaged.
         """
-        config = self.config(game, model)
+        config, method = self.config(game, model), self.method(model)
         self.data(game)
-        if not _is_trained(config):
+        if not _is_trained(config, method):
             print(f"== {game}: {model}")
-            train(config)
-        return _world(config)
+            write_json(config.out / METHOD_FILE, to_plain(method))
+            train(config, method.objective(), method.build)
+        return _model(config, method)
 
     def curve(self, game: str, model: str, how: How | None = None) -> Curve:
         """Dream with a model and judge it, once."""
         how = how or How()
-        world = self.world(game, model)
+        trained = self.model(game, model)
+        world = trained.world
         path = self.folder / game / "measured" / model.replace(" ", "-") / f"{how.key}.json"
         told = {
             "format": FORMAT,
@@ -183,17 +204,17 @@ class Lab:
         }
         if path.is_file() and (found := json.loads(path.read_text()))["told"] == told:
             return _curve(found)
-        found = {"told": told, **self._measure(game, world, how, f"{model}, {how.key}")}
+        found = {"told": told, **self._measure(game, trained, how, f"{model}, {how.key}")}
         write_json(path, found)
         return _curve(found)
 
-    def _measure(self, game: str, world: World, how: How, name: str) -> dict[str, Any]:
+    def _measure(self, game: str, trained: Model, how: How, name: str) -> dict[str, Any]:
         horizon, rows = self.scale.horizon, self.scale.rows[game]
         totals = np.zeros((2, 2, horizon))  # error and detail: sum, count
         by_row = np.zeros((len(self.scale.seeds), rows, 2))
         sticky, ends = [], 0
         for index, seed in enumerate(tqdm(self.scale.seeds, desc=name, unit="seed")):
-            for episode in dreams.play(world, how, rows, horizon, seed):
+            for episode in dreams.play(trained, how, rows, horizon, seed):
                 judged = games.judge(game, episode)
                 for part, values in enumerate((judged.error, judged.detail)):
                     weights = np.where(np.isfinite(values), judged.weight, 0)
@@ -215,7 +236,7 @@ class Lab:
         }
 
 
-def _is_trained(config: TrainConfig) -> bool:
+def _is_trained(config: TrainConfig, method: Method) -> bool:
     """Whether a model is there, whole.
 
     Raises:
@@ -224,24 +245,24 @@ def _is_trained(config: TrainConfig) -> bool:
     """
     if not (config.out / FILE).is_file():
         return False
-    _, step, saved = read_checkpoint(config.out)
-    recorded = saved.pop("recorded", None)
+    _, step, origin = read_checkpoint(config.out)
     try:
-        same = settings(from_settings(saved, config.out)) == settings(config)
-    except ValueError:
+        saved = json.loads((config.out / METHOD_FILE).read_text())
+        same = fixed_settings(from_table(origin.settings, config.out)) == fixed_settings(config)
+    except (OSError, ValueError):
         same = False
-    if not same:
+    if not same or saved != to_plain(method):
         raise DataError(
             f"{config.out} holds a study model of another version (its settings differ): remove "
             "that folder to train it anew, or choose another --runs"
         )
-    check_data(config.out, recorded, [EpisodeStore.open(path) for path in config.data])
+    check_data(config.out, origin, [EpisodeStore.open(path) for path in config.data])
     return step == config.image_steps + config.steps
 
 
 @functools.lru_cache(maxsize=4)
-def _world(config: TrainConfig) -> World:
-    """What `pack` writes, in memory: models that make whole blocks are no environments."""
+def _model(config: TrainConfig, method: Method) -> Model:
+    """What `pack` writes, in memory: not every model of the study can be an environment."""
     tensors, _, _ = read_checkpoint(config.out)
     stores = [EpisodeStore.open(path) for path in config.data]
     card = draft_card(config, survey(stores, config.held_out), stores)
@@ -249,7 +270,7 @@ def _world(config: TrainConfig) -> World:
     parts = (name.encode() + weights[name].numpy().tobytes() for name in sorted(weights))
     digest = hashlib.sha256(b"".join(parts))
     starts = held_out_starts(stores, config.held_out)
-    return World(card, digest.hexdigest(), config.out, weights, starts)
+    return Model(World(card, digest.hexdigest(), config.out, weights, starts), method)
 
 
 def _means(totals: np.ndarray) -> list[float | None]:

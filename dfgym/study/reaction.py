@@ -14,8 +14,7 @@ import torch
 from dfgym.diffusion.interactive import delays
 from dfgym.frames import Codec
 from dfgym.study import dreams
-from dfgym.study.dreams import How
-from dfgym.world.bundle import World
+from dfgym.study.dreams import How, Model
 
 
 class Reaction(NamedTuple):
@@ -33,8 +32,9 @@ class Reaction(NamedTuple):
 
 
 @torch.inference_mode()
-def react(world: World, how: How, rows: int = 32, seed: int = 0) -> Reaction:
+def react(model: Model, how: How, rows: int = 32, seed: int = 0) -> Reaction:
     """Change the player's mind in the middle of a block of `how.new` frames."""
+    world = model.world
     known, middle = how.known or world.card.model.window, how.new // 2
     codec = Codec(world.card.frames.palette)
     generator = np.random.default_rng(seed)
@@ -50,14 +50,14 @@ def react(world: World, how: How, rows: int = 32, seed: int = 0) -> Reaction:
     changed = planned.clone()
     # Another action, held to the end: one alone may be of no effect at a wall.
     changed[:, middle:] = (planned[:, middle : middle + 1] + 1) % count
-    schedule = dreams.matrix(world, how, known)
+    schedule = dreams.matrix(model, how, known)
     finished = (schedule.levels < 1).sum(0).cummax(0).values
     seen = int(finished[known + middle - 1])  # row after which the frame before the middle is out
     steps = len(schedule.levels) - 1
     told = [planned if row < seen else changed for row in range(steps)]
     counts = torch.zeros(rows, dtype=torch.int64)
     frames = [
-        codec.decode(dreams.block(world, how, clean, torch.stack(acts), keys, counts)).numpy()
+        codec.decode(dreams.block(model, how, clean, torch.stack(acts), keys, counts)).numpy()
         for acts in (
             [torch.cat((past, planned), 1)] * steps,
             [torch.cat((past, each), 1) for each in told],

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dfgym.errors import DfgymError
-from dfgym.train.config import from_settings
+from dfgym.train.config import from_table
 from dfgym.train.loop import train
 
 if __name__ == "__main__":
@@ -16,6 +16,6 @@ if __name__ == "__main__":
     logging.getLogger("dfgym").setLevel(logging.INFO)
     file = Path(sys.argv[1])
     try:
-        train(from_settings(json.loads(file.read_text()), file.parent))
+        train(from_table(json.loads(file.read_text()), file.parent))
     except DfgymError as error:
         sys.exit(f"dfgym: {error}")

@@ -1,22 +1,22 @@
-"""A training step's data: windows of episodes, turned into what the network is shown."""
+"""The data of a training step: windows of episodes, encoded for the network."""
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
-from dfgym.diffusion.forcing import Forced, force
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
 from dfgym.train.config import TrainConfig
 from dfgym.train.survey import Survey
+
+Stage = Literal["images", "videos"]
 
 
 class Process(NamedTuple):
@@ -27,71 +27,64 @@ class Process(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step's data, on the device."""
+    """The data of one step, on the device.
 
-    forced: Forced
+    Attributes:
+        step: the step of the run, from 0.
+        stage: `images` while every frame is a sequence of its own, then `videos`.
+        clean: encoded frames `(b, t, h, w, c)`.
+        actions: `(b, t)` int64, the action that led to each frame; the number of actions where
+            none did.
+        segment: `(b, t)`, the episode each frame belongs to.
+        rewards: `(b, t)` int64, the reward bucket on arrival at each frame.
+        terminated: `(b, t)` bool, whether the episode ended there.
+        valid: `(b, t)` bool, whether reward and termination are known, since an action led there
+            from a frame in the window; nowhere in the image stage.
+    """
+
+    step: int
+    stage: Stage
     clean: Tensor
+    actions: Tensor
+    segment: Tensor
     rewards: Tensor
     terminated: Tensor
     valid: Tensor
-    jumping: int
-    alone: Tensor
 
 
 class Batches:
-    """Windows turned into network inputs, as a function of the step."""
+    """Windows turned into batches, as a function of the step."""
 
     def __init__(
-        self, config: TrainConfig, found: Survey, stores: list[EpisodeStore], process: Process
+        self, config: TrainConfig, survey: Survey, stores: list[EpisodeStore], process: Process
     ) -> None:
         rows, rest = divmod(config.batch, process.size)
         if rest:
             raise ConfigError(
-                f"batch is {config.batch}; it must be a multiple of the {process.size} processes"
+                f"batch is {config.batch}; expected a multiple of the {process.size} processes"
             )
         self.config, self.process = config, process
-        self.codec = Codec(found.palette)
-        self.values = np.array(found.rewards, np.float32)
+        self.codec = Codec(survey.palette)
+        self.values = np.array(survey.rewards, np.float32)
         self.windows = WindowSampler(stores, config.length, rows, config.seed, config.held_out)
 
     def __call__(self, step: int, device: torch.device) -> Batch:
-        """The batch of a step; the first `image_steps` see single frames, each on its own."""
-        config = self.config
+        """Return the batch of a step; in the first `image_steps` each frame stands alone."""
         drawn = self.windows.batch(step, self.process.rank, self.process.size)
         window = {name: torch.from_numpy(value).to(device) for name, value in drawn.items()}
         window["rewards"] = torch.from_numpy(
             np.abs(drawn["rewards"][..., None] - self.values).argmin(-1)
         ).to(device)
-        if step < config.image_steps:
-            # As many frames as in a video step; nothing led to any of them.
+        stage: Stage = "images" if step < self.config.image_steps else "videos"
+        if stage == "images":
+            # As many frames as in a video step; no action led to any of them.
             window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
             window["actions"] = torch.full_like(window["actions"], self.windows.num_actions)
             window["valid"] = torch.zeros_like(window["valid"])
-        alone = torch.zeros_like(window["valid"])
-        if step >= config.image_steps:  # the last sequences, since the first learn to jump
-            alone[len(alone) - round(config.image_share * len(alone)) :] = True
-            apart = torch.arange(config.length, device=device, dtype=torch.int32)
-            window["segment"] = torch.where(alone, apart, window["segment"])
-            window["actions"] = window["actions"].masked_fill(alone, self.windows.num_actions)
-            window["valid"] = window["valid"] & ~alone
-        clean = self.codec.encode(window["frames"])
-        seed = mix(config.seed, step * self.process.size + self.process.rank)
-        first = config.image_steps + round(config.shortcut_from * config.steps)
-        learns = config.model.shortcut > 0 and step >= first
-        jumping = math.ceil(len(clean) / 4) if learns else 0
-        forced = force(
-            clean,
-            window["actions"],
-            window["segment"],
-            window=config.model.window,
-            shift=config.level_shift,
-            generator=torch.Generator().manual_seed(seed),
-            law=config.law,
-            noise_share=config.noise_share,
-            clean_share=config.clean_share,
-            clean_frames=config.clean_frames,
-            shortcut=config.model.shortcut,
-            jumping=jumping,
-        )
-        rewards, ended, valid = (window[name] for name in ("rewards", "terminated", "valid"))
-        return Batch(forced, clean, rewards, ended, valid, jumping, alone)
+        clean = self.codec.encode(window.pop("frames"))
+        return Batch(step=step, stage=stage, clean=clean, **window)
+
+
+def step_generator(seed: int, step: int, process: Process) -> Generator:
+    """Return the generator of the levels and noise of a step, one for each process."""
+    return torch.Generator().manual_seed(mix(seed, step * process.size + process.rank))

@@ -1,4 +1,4 @@
-"""Checkpoints: all a run needs to go on exactly where it was, in safetensors and JSON.
+"""Checkpoints: all that a run needs to go on exactly where it was, in safetensors and JSON.
 
 Data, levels and noise are functions of the seed and the step, so the step number is their state.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -25,10 +25,32 @@ from dfgym.files import write_atomic
 FILE = "checkpoint.safetensors"
 
 
+class Origin(NamedTuple):
+    """What a run learns from, which stays the same from its first step to its last.
+
+    Attributes:
+        settings: the fixed settings of its configuration, see `config.fixed_settings`.
+        data: the identities of its data sets, see `data.layout.identity`.
+        objective: the name of its objective.
+    """
+
+    settings: dict[str, Any]
+    data: list[str]
+    objective: str
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as it was read."""
+
+    tensors: dict[str, Tensor]
+    step: int
+    origin: Origin
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
-    config: dict[str, Any],
+    origin: Origin,
     network: nn.Module,
     average: AveragedModel,
     optimizers: list[Optimizer],
@@ -40,15 +62,19 @@ def save_checkpoint(
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in state.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    metadata = {"step": str(step), "config": json.dumps(config)}
-    write_atomic(folder / FILE, save(tensors, metadata))
+    write_atomic(folder / FILE, save(tensors, metadata(step, origin)))
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], int, dict[str, Any]]:
-    """Read a checkpoint's tensors, step and configuration.
+def metadata(step: int, origin: Origin) -> dict[str, str]:
+    """Return what a checkpoint holds beside its tensors, as safetensors keeps it."""
+    return {"step": str(step), "origin": json.dumps(origin._asdict())}
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
 
     Raises:
-        DataError: it is missing, damaged or not a checkpoint.
+        DataError: it is missing, damaged or not a checkpoint of this version.
     """
     path = folder / FILE
     if not path.is_file():
@@ -57,35 +83,31 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], int, dict[str, Any
     try:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
-        return tensors, int(metadata["step"]), dict(json.loads(metadata["config"]))
+        saved = json.loads(data[8 : 8 + size])["__metadata__"]
+        return Checkpoint(tensors, int(saved["step"]), Origin(**json.loads(saved["origin"])))
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as reason:
-        raise DataError(f"{path} is not a whole checkpoint: {reason}") from reason
+        raise DataError(
+            f"{path} is not a whole checkpoint of this version of dfgym: {reason}"
+        ) from reason
 
 
-def check_data(run: Path, recorded: list[str] | None, stores: Sequence[EpisodeStore]) -> None:
+def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> None:
     """Refuse other data than those that a checkpoint was trained on.
 
     Args:
-        run: the checkpoint's folder.
-        recorded: the identities in its configuration; None where an earlier dfgym wrote it, which
-            did not keep them.
+        run: the folder of the checkpoint.
+        origin: what the checkpoint was trained on.
         stores: the data sets to compare with.
 
     Raises:
         DataError: names the data set that is another one.
     """
-    for store, was in zip(stores, recorded or (), strict=False):
-        if (now := identity(store.episodes)) != was:
+    for store, then in zip(stores, origin.data, strict=True):
+        if (now := identity(store.episodes)) != then:
             raise DataError(
-                f"{run} was trained on other data than {store.path} holds now: {was} then, {now} "
+                f"{run} was trained on other data than {store.path} holds now: {then} then, {now} "
                 "now; bring the data back as they were, or train anew with another --out"
             )
-
-
-def part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, without it."""
-    return {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")}
 
 
 def load_checkpoint(
@@ -94,19 +116,19 @@ def load_checkpoint(
     average: AveragedModel,
     optimizers: list[Optimizer],
 ) -> None:
-    """Put a checkpoint's tensors back.
+    """Put the tensors of a checkpoint back.
 
     Raises:
         DataError: some are missing, or their sizes are not those they were saved with.
     """
     try:
-        network.load_state_dict(part(tensors, "network"))
-        average.load_state_dict(part(tensors, "average"))
+        network.load_state_dict(_without_prefix(tensors, "network"))
+        average.load_state_dict(_without_prefix(tensors, "average"))
     except RuntimeError as reason:
         raise DataError(f"{FILE} does not fit its network: {reason}") from reason
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in part(tensors, f"optimizer.{number}").items():
+        for key, value in _without_prefix(tensors, f"optimizer.{number}").items():
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = value
         groups = optimizer.state_dict()["param_groups"]
@@ -118,6 +140,12 @@ def load_checkpoint(
 
 
 def averaged_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The averaged network's weights, as float32: what a world ships."""
-    weights = part(part(tensors, "average"), "module")
+    """Return the averaged network's weights as float32: what a world ships."""
+    weights = _without_prefix(_without_prefix(tensors, "average"), "module")
     return {name: value.to(torch.float32) for name, value in weights.items()}
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, named without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

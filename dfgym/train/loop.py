@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -26,16 +26,17 @@ from dfgym.data.lock import take_lock
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.model import build
-from dfgym.train.batches import Batch, Batches, Process
+from dfgym.train.batches import Batch, Batches, Process, step_generator
 from dfgym.train.checkpoint import (
     FILE,
+    Origin,
     check_data,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
-from dfgym.train.config import TrainConfig, from_settings, settings
-from dfgym.train.loss import Losses, losses
+from dfgym.train.config import TrainConfig, fixed_settings, from_table
+from dfgym.train.loss import Losses, Objective, diffusion_forcing
 from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.pack import draft_card
@@ -76,33 +77,32 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def _resume(
-    config: TrainConfig,
-    stores: list[EpisodeStore],
-    network: nn.Module,
-    average: Any,
-    optimizers: list[torch.optim.Optimizer],
+    config: TrainConfig, origin: Origin, stores: list[EpisodeStore], learner: Learner
 ) -> int:
-    """Load the run folder's checkpoint, if there is one; the step to go on from."""
+    """Load the run folder's checkpoint, if there is one; return the step to go on from."""
     if not (config.out / FILE).is_file():
         return 0
     tensors, step, saved = read_checkpoint(config.out)
-    recorded = saved.pop("recorded", None)
-    saved = settings(from_settings(saved, config.out))
-    for name, value in settings(config).items():
-        if saved.get(name) != value:
+    before = fixed_settings(from_table(saved.settings, config.out))
+    before, now = (
+        {**settings, "objective": name}
+        for settings, name in ((before, saved.objective), (origin.settings, origin.objective))
+    )
+    for name, value in now.items():
+        if before[name] != value:
             raise ConfigError(
-                f"{config.out} was trained with {name} = {saved.get(name)!r}, now {value!r}; "
+                f"{config.out} was trained with {name} = {before[name]!r}, now {value!r}; "
                 "use the same settings to go on, or another --out"
             )
-    check_data(config.out, recorded, stores)
-    load_checkpoint(tensors, network, average, optimizers)
+    check_data(config.out, saved, stores)
+    load_checkpoint(tensors, learner.network, learner.average, learner.optimizers)
     return step
 
 
 def _check_finite(
-    config: TrainConfig, process: Process, step: int, loss: Tensor, norm: Tensor, of: str
+    config: TrainConfig, process: Process, step: int, loss: Tensor, norm: Tensor, subject: str
 ) -> None:
-    """Stop all processes where the loss, or the norm `of` what it led to, is not finite in one.
+    """Stop all processes where the loss, or the norm of the subject, is not finite in one of them.
 
     Raises:
         ConfigError: the training has diverged.
@@ -114,14 +114,24 @@ def _check_finite(
     if not values.isfinite().all():
         raise ConfigError(
             f"training has diverged: at step {step} the loss is {values[0]:g} and the norm of the "
-            f"{of} {values[1]:g}; the last checkpoint in {config.out}, if there is one, stands; "
-            f"train again with a lower learning_rate (now {config.learning_rate:g}) or muon_rate "
-            f"(now {config.muon_rate:g}) and another --out"
+            f"{subject} {values[1]:g}; the last checkpoint in {config.out}, if there is one, "
+            f"stands; train again with a lower learning_rate (now {config.learning_rate:g}) or "
+            f"muon_rate (now {config.muon_rate:g}) and another --out"
         )
 
 
-def train(config: TrainConfig) -> Path:
-    """Train, or go on training, in `config.out`; returns that folder.
+Build = Callable[[Card], nn.Module]
+
+
+def train(
+    config: TrainConfig, objective: Objective = diffusion_forcing, build: Build = build
+) -> Path:
+    """Train, or go on training, in `config.out`; return that folder.
+
+    Args:
+        config: the run.
+        objective: how frames are noised and what is minimised.
+        build: makes the network with fresh weights.
 
     Raises:
         DataError: the data cannot be trained on, or another process is training in the folder.
@@ -134,9 +144,13 @@ def train(config: TrainConfig) -> Path:
     if config.precision == "bfloat16" and device.type == "mps":
         raise DeviceError("precision is 'bfloat16'; on mps use 'float32'")
     stores = [EpisodeStore.open(path) for path in config.data]
-    found = survey(stores, config.held_out)
     with _processes(device) as process:
-        _train(config, found, stores, process, device)
+        if process.rank == 0:
+            for store in stores:
+                store.verify()
+        game = survey(stores, config.held_out)
+        learner = begin(config, draft_card(config, game, stores), device, objective, build)
+        _train(config, game, stores, process, device, learner)
     return config.out
 
 
@@ -149,100 +163,113 @@ def _lock(out: Path) -> int:
 
 
 class Learner(NamedTuple):
-    """What steps change, and how they run the network."""
+    """What the steps of a run change, and how they run the network.
 
+    Attributes:
+        objective: how frames are noised and what is minimised.
+        network: the network that is learned.
+        parallel: the network as it is called: itself, or one of several processes' copies.
+        average: the moving average of its weights.
+        optimizers: the optimisers of its weights.
+        precision: the number format of the matrix products.
+        section: the context that every part of a step runs in, see
+            `dfgym.world.dynamics.Dynamics`.
+    """
+
+    objective: Objective
     network: nn.Module
     parallel: nn.Module
-    """The network as it is called: itself, or one of several processes' copies."""
     average: AveragedModel
     optimizers: list[torch.optim.Optimizer]
-    categorical: bool
     precision: torch.dtype
     section: Section = contextlib.nullcontext
-    """The context that every part of a step runs in, see `dfgym.world.dynamics.Dynamics`."""
 
 
-def begin(config: TrainConfig, card: Card, device: torch.device) -> Learner:
-    """A card's network with the first weights of a run, and what updates them."""
+def begin(
+    config: TrainConfig,
+    card: Card,
+    device: torch.device,
+    objective: Objective = diffusion_forcing,
+    build: Build = build,
+) -> Learner:
+    """Return a network with the first weights of a run, and what updates them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # noqa: TID251 - the fork gives it back
         network = build(card).to(device)
     average, optimizers = make_average(network, config), make_optimizers(network, config)
-    categorical, precision = bool(card.frames.palette), _precision(config, device)
-    return Learner(network, network, average, optimizers, categorical, precision)
+    precision = _precision(config, device)
+    return Learner(objective, network, network, average, optimizers, precision)
 
 
 def advance(
-    learner: Learner, config: TrainConfig, process: Process, batch: Batch, step: int
+    learner: Learner, config: TrainConfig, process: Process, batch: Batch
 ) -> tuple[Losses, Tensor, float]:
-    """Take one optimiser step; the losses, the gradient's norm and the share of the peak rates.
+    """Take one optimiser step.
+
+    Returns:
+        The losses, the norm of the gradient and the share of the peak rates.
 
     Raises:
         ConfigError: the training diverges.
     """
-    network, parallel, average, optimizers, categorical, dtype, section = learner
+    objective, network, parallel, average, optimizers, dtype, section = learner
+    with section("dfgym::corrupt"):
+        noised = objective.corrupt(batch, config, step_generator(config.seed, batch.step, process))
     autocast = torch.autocast(batch.clean.device.type, dtype, enabled=dtype != torch.float32)
     with section("dfgym::losses"), autocast:
-        loss = losses(
-            parallel,
-            *batch,
-            categorical=categorical,
-            target=config.model.target,
-            scheme=config.weight,
-            teacher=average.module,
-            shortcut=config.model.shortcut,
-        )
+        losses = objective.loss(parallel, noised, batch, average.module)
     with section("dfgym::backward"):
-        loss.total.backward()
+        losses.total.backward()
     with section("dfgym::clip_gradient"):
         # Far above the usual norm: it only stops a freak batch from undoing the run.
         norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
-    _check_finite(config, process, step, loss.total, norm, "gradient")
-    rate = set_rates(optimizers, config, step)
+    _check_finite(config, process, batch.step, losses.total, norm, "gradient")
+    rate = set_rates(optimizers, config, batch.step)
     for optimizer in optimizers:
         with section(f"dfgym::{type(optimizer).__name__}"):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     with section("dfgym::average"):
         average.update_parameters(network)
-    return loss, norm, rate
+    return losses, norm, rate
 
 
 def _train(
     config: TrainConfig,
-    found: Survey,
+    game: Survey,
     stores: list[EpisodeStore],
     process: Process,
     device: torch.device,
+    learner: Learner,
 ) -> None:
-    learner = begin(config, draft_card(config, found, stores), device)
     network, average, optimizers = learner.network, learner.average, learner.optimizers
-    batches = Batches(config, found, stores, process)
-    plain = {**settings(config), "recorded": [identity(store.episodes) for store in stores]}
+    batches = Batches(config, game, stores, process)
+    identities = [identity(store.episodes) for store in stores]
+    origin = Origin(fixed_settings(config), identities, learner.objective.name)
     total = config.image_steps + config.steps
     count = sum(p.numel() for p in network.parameters())
     observer = None
     with contextlib.ExitStack() as stack:
         if process.rank == 0:
             stack.callback(os.close, _lock(config.out))
-        start = _resume(config, stores, network, average, optimizers)
+        start = _resume(config, origin, stores, learner)
         if process.size > 1:
             learner = learner._replace(parallel=DistributedDataParallel(network))
         if process.rank == 0:
-            form = learner.precision
-            logger.info("training %d parameters on %s in %s", count, device, form)
-            observer = stack.enter_context(Observer(config, found, stores, device, start, total))
+            precision = learner.precision
+            logger.info("training %d parameters on %s in %s", count, device, precision)
+            observer = stack.enter_context(Observer(config, game, stores, device, start, total))
         for step in range(start, total):
-            loss, norm, rate = advance(learner, config, process, batches(step, device), step)
+            losses, norm, rate = advance(learner, config, process, batches(step, device))
             done = step + 1
             saves = done % config.checkpoint_every == 0 or done == total
             if saves:  # a finite loss may have led to weights that are not
                 weights = nn.utils.parameters_to_vector(network.parameters())
-                _check_finite(config, process, step, loss.total, weights.norm(), "weights")
+                _check_finite(config, process, step, losses.total, weights.norm(), "weights")
             if observer is None:
                 continue
-            observer.log(step, loss, norm, rate)
+            observer.log(step, losses, norm, rate)
             if config.strip_every and done % config.strip_every == 0:
                 observer.strips.draw(done, average.module)
             if saves:
-                save_checkpoint(config.out, done, plain, network, average, optimizers)
+                save_checkpoint(config.out, done, origin, network, average, optimizers)

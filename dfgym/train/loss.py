@@ -1,19 +1,27 @@
-"""What is minimised: nats a frame, for the picture, its reward and its end.
+"""The objective: how a batch is noised, and what is minimised, in nats a frame.
 
-Legend: b batch, t frames, h w c a frame, R reward buckets.
+An `Objective` is these two functions. Worlds are trained by `diffusion_forcing`; its rivals stand
+in `dfgym.study.methods`.
+
+Legend: b batch, t frames, h w c a frame, m outcomes, R reward buckets.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from dfgym.diffusion.forcing import Forced, bootstrap
-from dfgym.diffusion.targets import goal, weight
+from dfgym.diffusion.corrupt import NoisedSequences, corrupt
 from dfgym.model.transformer import Output
+from dfgym.train.batches import Batch
+from dfgym.train.config import TrainConfig
+
+TRANSITION_SIGNAL = 0.7
+"""Reward and termination are learned from context copies at this signal level and above."""
 
 
 class Losses(NamedTuple):
@@ -25,96 +33,110 @@ class Losses(NamedTuple):
 
     @property
     def total(self) -> Tensor:
-        """The sum."""
+        """The sum, which is minimised."""
         return self.frame + self.reward + self.termination
 
 
-def frame_loss(scores: Tensor, odds: Tensor, wanted: Tensor, *, categorical: bool) -> Tensor:
-    """Error of what the network says of each frame, `(b, t)`.
+class Objective(NamedTuple):
+    """How a network is trained.
 
-    One-hot colours: the cross-entropy of every cell, summed, whose minimiser is again the expected
-    clean frame but which also punishes confident mistakes (Dieleman et al. 2022, section 3.2); of
-    a mixture its negative log-likelihood. Otherwise the squared error, summed over the frame.
+    Attributes:
+        name: the name that is kept in the checkpoint; a run is resumed under the same one only.
+        corrupt: `(batch, config, generator) -> inputs of the network`; the generator is the CPU's.
+        loss: `(network, inputs, batch, average) -> losses`; `average` is the averaged network, for
+            objectives that learn from it.
+    """
+
+    name: str
+    corrupt: Callable[[Batch, TrainConfig, Generator], Any]
+    loss: Callable[[nn.Module, Any, Batch, nn.Module], Losses]
+
+
+def corrupt_batch(batch: Batch, config: TrainConfig, generator: Generator) -> NoisedSequences:
+    """Noise every copy of every frame at a level of its own, see `diffusion.corrupt`."""
+    return corrupt(
+        batch.clean,
+        batch.actions,
+        batch.segment,
+        generator,
+        window=config.model.window,
+        shift=config.level_shift,
+        noise_share=config.noise_share,
+        clean_share=config.clean_share,
+    )
+
+
+def compute_losses(
+    network: nn.Module, noised: NoisedSequences, batch: Batch, average: nn.Module | None = None
+) -> Losses:
+    """Run the network on both copies of every frame and compare with the clean frames.
+
+    Frames are learned from the target copies. In the video stage only those count whose past is in
+    the window: what a frame is without any past is never asked at run time, cannot be known, and
+    would drown rare events in its noise.
+
+    Args:
+        network: maps `NoisedSequences` to an `Output`.
+        noised: the inputs, made from the batch.
+        batch: the clean frames and what is known of them.
+        average: not needed by this objective.
+    """
+    t = batch.clean.shape[1]
+    output: Output = network(*noised)
+    error = frame_loss(
+        output.picture.scores[:, t:],
+        output.picture.odds[:, t:],
+        batch.clean,
+        categorical=output.picture.categorical,
+    )
+    counts = torch.ones_like(error) if batch.stage == "images" else batch.valid.float()
+    frame = (error * counts).sum() / counts.sum().clamp(min=1)
+    return Losses(frame, *transition_losses(output, noised.tau[:, :t], batch))
+
+
+def frame_loss(scores: Tensor, log_weights: Tensor, clean: Tensor, *, categorical: bool) -> Tensor:
+    """Compute the error of the prediction for each frame, `(b, t)`.
+
+    For one-hot colours it is the cross-entropy of every cell, summed, whose minimiser is again the
+    expected clean frame but which also punishes confident mistakes (Dieleman et al. 2022, section
+    3.2); for a mixture the negative log-likelihood. Otherwise it is the squared error, summed over
+    the frame.
 
     Args:
         scores: `(b, t, m, h, w, c)`.
-        odds: `(b, t, m)`, log-probabilities.
-        wanted: `(b, t, h, w, c)`, in the target's space; of colours, probabilities brought to
+        log_weights: `(b, t, m)`, the logarithms of the outcomes' probabilities.
+        clean: `(b, t, h, w, c)`, the regression target; for colours, probabilities brought to
             [-1, 1].
         categorical: whether channels are colours.
     """
     if categorical:
-        likely = (scores.log_softmax(-1) * ((wanted + 1) / 2)[:, :, None]).sum((3, 4, 5))
-        return -(odds + likely).logsumexp(-1)
-    return (scores[:, :, 0] - wanted).square().sum((2, 3, 4))
+        likelihood = (scores.log_softmax(-1) * ((clean + 1) / 2)[:, :, None]).sum((3, 4, 5))
+        return -(log_weights + likelihood).logsumexp(-1)
+    return (scores[:, :, 0] - clean).square().sum((2, 3, 4))
 
 
-def losses(
-    network: nn.Module,
-    forced: Forced,
-    clean: Tensor,
-    rewards: Tensor,
-    terminated: Tensor,
-    valid: Tensor,
-    jumping: int = 0,
-    alone: Tensor | None = None,
-    *,
-    categorical: bool,
-    target: str = "x",
-    scheme: str = "uniform",
-    teacher: nn.Module | None = None,
-    shortcut: int = 0,
-) -> Losses:
-    """Run the network on both copies of every frame and compare.
+def transition_losses(output: Output, context_tau: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Compute the errors of reward and termination, as scalars.
 
-    Pictures are learned from the target copies. Once there is motion, only from frames whose past
-    is in the window: what a frame is without any past is never asked for, cannot be known, and
-    would drown rare events in its noise. Reward and termination, which the commit pass reads at
-    run time, are learned from the context copies whose noise is at most 0.3.
+    The commit pass reads them at run time, so they are learned from the context copies, where an
+    action led to the frame and its signal is at least `TRANSITION_SIGNAL`.
 
     Args:
-        network: maps `Forced` to `Output`.
-        forced: `2 t` copies.
-        clean: `(b, t, h, w, c)`.
-        rewards: `(b, t)` int64 bucket on arrival at each frame.
-        terminated: `(b, t)` bool, whether the episode ended there.
-        valid: `(b, t)` bool, whether the two are known, since an action led there from a frame
-            in the window; none is in the image stage.
-        jumping: how many rows, the first, learn to jump.
-        alone: `(b, t)` bool, frames that the video stage learns as pictures; none if left out.
-        categorical: see `frame_loss`.
-        target: what the network says, see `diffusion.targets`.
-        scheme: how errors count there.
-        teacher: the averaged network, which says where jumps should lead.
-        shortcut: finest number of denoising steps.
+        output: the predictions of both copies.
+        context_tau: `(b, t)`, the signal levels of the context copies.
+        batch: the truth.
     """
-    t = clean.shape[1]
-    if jumping:
-        assert teacher is not None
-        rows = Forced(*(part[:jumping] for part in forced))
-        with torch.no_grad():
-            reached = bootstrap(lambda told: teacher(*told).picture.estimate, rows, shortcut)
-        clean = torch.cat((reached, clean[jumping:]))
-    output: Output = network(*forced)
-    past, tau = forced.tau.split(t, 1)
-    learned = tau < 1  # the clean frames of a block are given
-    pictures = ~valid.any() if alone is None else alone | ~valid.any()
-    counts = ((valid | pictures) & learned).float()
-    tau = tau.where(learned, 0.0)
-    frame = frame_loss(
-        output.picture.scores[:, t:],
-        output.picture.odds[:, t:],
-        goal(clean, forced.frames[:, t:], tau, target),
-        categorical=categorical,
-    )
-    counted = weight(tau, past, ~valid, target, scheme) * counts
-    frame = (frame * counted).sum() / counts.sum().clamp(min=1)
-    share = (valid & (past >= 0.7)).float()
+    t = batch.clean.shape[1]
+    share = (batch.valid & (context_tau >= TRANSITION_SIGNAL)).float()
     share = share / share.sum().clamp(min=1)
     reward = F.cross_entropy(
-        output.reward[:, :t].flatten(0, 1), rewards.flatten(), reduction="none"
+        output.reward[:, :t].flatten(0, 1), batch.rewards.flatten(), reduction="none"
     )
     termination = F.binary_cross_entropy_with_logits(
-        output.termination[:, :t], terminated.float(), reduction="none"
+        output.termination[:, :t], batch.terminated.float(), reduction="none"
     )
-    return Losses(frame, (reward * share.flatten()).sum(), (termination * share).sum())
+    return (reward * share.flatten()).sum(), (termination * share).sum()
+
+
+diffusion_forcing = Objective("diffusion_forcing", corrupt_batch, compute_losses)
+"""Every frame at a noise level of its own (Chen et al. 2024), as worlds are trained."""

@@ -33,7 +33,7 @@ def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
     for name, parameter in network.named_parameters():
         if parameter.dim() != 2 or "embed" in name:
             others.append(parameter)
-        elif config.optimizer == "muon" and name.startswith("blocks."):
+        elif config.optimizer == "muon" and "blocks." in name:
             matrices.append(parameter)
         else:
             decayed.append(parameter)

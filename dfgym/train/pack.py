@@ -14,7 +14,8 @@ from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import first_held_out
 from dfgym.errors import ConfigError, DataError
 from dfgym.train.checkpoint import averaged_weights, check_data, read_checkpoint
-from dfgym.train.config import TrainConfig, from_settings
+from dfgym.train.config import TrainConfig, from_table
+from dfgym.train.loss import diffusion_forcing
 from dfgym.train.survey import Survey, survey
 from dfgym.world.bundle import Starts, write
 from dfgym.world.card import (
@@ -89,11 +90,11 @@ def held_out_starts(
 
 def draft_card(
     config: TrainConfig,
-    found: Survey,
+    game: Survey,
     stores: Sequence[EpisodeStore],
     *,
     name: str = "draft-v0",
-    shown: Presentation | None = None,
+    presentation: Presentation | None = None,
     training: dict[str, Any] | None = None,
 ) -> Card:
     """The card of what a run has learned; the hashes are filled in when it is written.
@@ -101,35 +102,35 @@ def draft_card(
     Raises:
         WorldError: a value has no place on a card.
     """
-    shown = shown or Presentation()
+    presentation = presentation or Presentation()
     meta = stores[0].meta if stores else {}
-    height, width = found.frame_shape[:2]
+    height, width = game.frame_shape[:2]
     return Card(
         format=FORMAT,
         name=name,
-        description=shown.description,
+        description=presentation.description,
         source=Source(
             # Without the module: a card names no import path.
             env=meta.get("env", "unknown").rsplit(":", 1)[-1],
             kwargs=meta.get("kwargs", {}),
             versions=meta.get("versions", {}),
-            extra=shown.extra,
-            licence=shown.licence,
+            extra=presentation.extra,
+            licence=presentation.licence,
         ),
         frames=Frames(
             height=height,
             width=width,
-            observation_scale=shown.observation_scale,
+            observation_scale=presentation.observation_scale,
             fps=round(meta.get("fps") or 15),
-            palette=found.palette,
+            palette=game.palette,
         ),
         actions=Actions(
-            n=found.actions,
-            meanings=tuple(meta.get("meanings") or map(str, range(found.actions))),
-            keys=shown.keys,
+            n=game.actions,
+            meanings=tuple(meta.get("meanings") or map(str, range(game.actions))),
+            keys=presentation.keys,
         ),
-        episode=Episode(max_steps=shown.max_steps),
-        rewards=Rewards(values=found.rewards),
+        episode=Episode(max_steps=presentation.max_steps),
+        rewards=Rewards(values=game.rewards),
         model=config.model,
         sampler=config.sampler,
         files=UNWRITTEN,
@@ -144,31 +145,31 @@ def draft_card(
     )
 
 
-def pack(run: Path, out: Path, name: str, shown: Presentation | None = None) -> Path:
+def pack(run: Path, out: Path, name: str, presentation: Presentation | None = None) -> Path:
     """Write a run's averaged weights, its card and held-out starts as a world; returns `out`.
 
     Raises:
         DataError: the run holds no whole checkpoint, or its data are gone, damaged or others.
-        ConfigError: its law makes blocks of frames, not a frame at a time.
+        ConfigError: it was not trained by diffusion forcing.
         WorldError: the name is malformed, or `out` exists already.
     """
     check_name(name)
-    tensors, step, settings = read_checkpoint(run)
-    recorded = settings.pop("recorded", None)
-    config = from_settings(settings, run)
-    if config.law == "full_sequence":
+    tensors, step, origin = read_checkpoint(run)
+    if origin.objective != diffusion_forcing.name:
         raise ConfigError(
-            f"{run} was trained with law 'full_sequence': such a model makes whole blocks of "
-            "frames, before the actions in them are known, so no environment can step it"
+            f"{run} was trained by the objective {origin.objective!r}; expected "
+            f"{diffusion_forcing.name!r}, the one that worlds are made with"
         )
+    config = from_table(origin.settings, run)
     stores = [EpisodeStore.open(path) for path in config.data]
-    check_data(run, recorded, stores)
+    check_data(run, origin, stores)
+    for store in stores:
+        store.verify()
     if step < 1:
         raise DataError(f"{run} has not trained a single step")
-    found = survey(stores, config.held_out)
-    training = {k: v for k, v in settings.items() if k not in ("data", "model", "sampler")}
-    card = draft_card(
-        config, found, stores, name=name, shown=shown, training={"steps_done": step, **training}
-    )
+    game = survey(stores, config.held_out)
+    training = {k: v for k, v in origin.settings.items() if k not in ("data", "model", "sampler")}
+    training |= {"objective": origin.objective, "steps_done": step}
+    card = draft_card(config, game, stores, name=name, presentation=presentation, training=training)
     write(out, card, averaged_weights(tensors), held_out_starts(stores, config.held_out))
     return out

@@ -4,56 +4,77 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from dfgym.errors import ConfigError
+from msgspec import Meta
+
+from dfgym.checks import check, convert, to_plain
+from dfgym.errors import ConfigError, DfgymError
 from dfgym.files import read_capped
-from dfgym.train.config import TrainConfig, from_settings, to_plain
+from dfgym.train.config import TrainConfig
 from dfgym.train.pack import Presentation, draft_card
 from dfgym.train.survey import Survey
-from dfgym.world.fields import read
 
 FOLDER = Path(__file__).parent / "recipes"
 MAX_BYTES = 64 * 1024
-RECORDING = {"seed": 0, "max_episode_steps": 10_000, "env_kwargs": {}, "resize": []}
-"""What is recorded where a recipe does not say."""
+FLAGS = ("data", "out", "device")
+"""Fields of `TrainConfig` that whoever follows a recipe sets."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What `dfgym record` is asked for."""
+    """What is recorded, see `dfgym record`."""
 
     env: str
-    frames: int
-    policies: dict[str, float]
-    seed: int
-    max_episode_steps: int
-    env_kwargs: dict[str, Any]
-    resize: tuple[int, ...]
-    """Height and width, or nothing for the game's own."""
+    """Gymnasium id of the real game."""
+    frames: Annotated[int, Meta(ge=1)]
+    """Frames to record in all."""
+    policies: dict[str, Annotated[float, Meta(ge=0, le=1)]]
+    """Share of the frames that each player records."""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """Seed of the game and the players."""
+    max_episode_steps: Annotated[int, Meta(ge=1)] = 10_000
+    """Where an episode is truncated."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keywords of `gym.make`."""
+    resize: tuple[Annotated[int, Meta(ge=1)], ...] = ()
+    """Height and width of the frames, or nothing for the game's own."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be recorded."""
+        check(self, ConfigError)
+        if len(self.resize) not in (0, 2):
+            raise ConfigError(
+                f"resize is {list(self.resize)}; expected height and width, or nothing"
+            )
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keywords of `dfgym.data.record.record`, all but the folder."""
+        table = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return {"env_id": table.pop("env"), **table, "resize": self.resize or None}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Record, train and show; `train.data` and `train.out` are set when it is followed."""
+    """Record, train and present; whoever follows it sets `train.data` and `train.out`."""
 
     record: Recording
     train: TrainConfig
-    shown: Presentation
+    presentation: Presentation = field(default_factory=Presentation)
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a world's bundled recipe.
+    """Return the path of a world's bundled recipe.
 
     Raises:
         ConfigError: there is none.
     """
     path = FOLDER / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise ConfigError(f"no recipe for {name!r}; bundled are {known}; or name a --recipe file")
+        bundled = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise ConfigError(f"the recipe is {name!r}; allowed are {bundled}; or give a --recipe file")
     return path
 
 
@@ -66,24 +87,30 @@ def load_recipe(path: Path) -> Recipe:
     """
     try:
         table = tomllib.loads(read_capped(path, MAX_BYTES, ConfigError).decode())
-        if unknown := table.keys() - {"record", "train", "shown"}:
-            raise ConfigError(f"unknown table {min(unknown)!r}; allowed: record, train, shown")
-        recording, trained, presented = (table.get(n, {}) for n in ("record", "train", "shown"))
-        defaults = to_plain(TrainConfig(data=(Path("data"),), out=Path("run")))
-        allowed = defaults.keys() - {"data", "device"}  # make-world's own flags set these
-        if unknown := trained.keys() - allowed:
-            raise ConfigError(
-                f"unknown key 'train.{min(unknown)}'; allowed: {', '.join(sorted(allowed))}"
-            )
-        parts = {n: {**defaults[n], **trained.get(n, {})} for n in ("model", "sampler")}
-        train = from_settings({**defaults, **trained, **parts}, Path("run"))
-        record = read(Recording, {**RECORDING, **recording}, "record")
-        standard = dataclasses.asdict(Presentation())
-        shown = read(Presentation, {**standard, **presented}, "shown")
-        # The smallest game that all of this can be said of: a card knows what is allowed.
-        side, actions = train.model.patch, 1 + max([0, *shown.keys.values()])
-        colours = ((0, 0, 0), (255, 255, 255)) if train.model.mixture > 1 else ()
-        draft_card(train, Survey((side, side, 3), actions, colours, (0.0,)), [], shown=shown)
-        return Recipe(record, train, shown)
-    except (AttributeError, TypeError, ValueError) as reason:  # the errors of dfgym among them
+        table["train"] = _complete(table.get("train", {}))
+        recipe = convert(Recipe, table, ConfigError)
+        # The smallest game that all of this can be true of: a card knows what is allowed.
+        model, presentation = recipe.train.model, recipe.presentation
+        colours = ((0, 0, 0), (255, 255, 255)) if model.mixture > 1 else ()
+        actions = 1 + max([0, *presentation.keys.values()])
+        game = Survey((model.patch, model.patch, 3), actions, colours, (0.0,))
+        draft_card(recipe.train, game, [], presentation=presentation)
+        return recipe
+    except (DfgymError, ValueError) as reason:
         raise ConfigError(f"{path}: {reason}") from reason
+
+
+def _complete(training: Any) -> Any:
+    """Fill in what a recipe's table `train` leaves out and `TrainConfig` asks for."""
+    if not isinstance(training, dict):
+        return training  # the error is raised with all others
+    standard = to_plain(TrainConfig(data=(Path("data"),), out=Path("run")))
+    if fixed := training.keys() & FLAGS:
+        allowed = ", ".join(name for name in standard if name not in FLAGS)
+        raise ConfigError(f"unknown key 'train.{min(fixed)}'; allowed are {allowed}")
+    tables = {
+        name: {**standard[name], **training[name]}
+        for name in ("model", "sampler")
+        if isinstance(training.get(name), dict)
+    }
+    return {"data": standard["data"], "out": standard["out"], **training, **tables}

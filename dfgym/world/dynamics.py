@@ -267,7 +267,7 @@ class Dynamics:
             mean = mean if i else estimate
             return picture.draw(chance[:, 2 + i]) if i < draws else estimate
 
-        x = sample(denoise, start, self._levels, straight=draws > 0 or self._jump > 0)
+        x = sample(denoise, start, self._levels, first_order=draws > 0 or self._jump > 0)
         frames = self._codec.decode(x)
         clean = self._codec.encode(frames)
         if not self._plan.kept:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dfgym.diffusion.context import CONTEXT_MODES, plan_context
 from dfgym.diffusion.interactive import cost
+from dfgym.diffusion.joint_sampler import Pass, sample_jointly
 from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.path import interpolate
-from dfgym.diffusion.rollout import Pass, roll
 from dfgym.diffusion.sampler import sample
 from dfgym.diffusion.schedules import Schedule, autoregressive, parse
 from toys.schedules import schedules
@@ -36,10 +36,10 @@ def estimate(x: Tensor, tau: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
-@pytest.mark.parametrize("straight", [False, True])
+@pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 def test_autoregressive_rows_are_the_frame_sampler(
-    mode: str, straight: bool, dtype: torch.dtype, rtol: float
+    mode: str, first_order: bool, dtype: torch.dtype, rtol: float
 ) -> None:
     new, context, steps = 5, 2, 6
     levels, plan = denoising_levels(steps, 2.0), plan_context(mode, 0.3, steps)
@@ -50,7 +50,7 @@ def test_autoregressive_rows_are_the_frame_sampler(
         return torch.cat((x[:, :-1], estimate(x, view.tau)[:, None]), 1)
 
     schedule = autoregressive(new, levels, context=context, window=WINDOW)
-    found = roll(denoise, noise, known, schedule, plan, hidden, straight=straight)
+    found = sample_jointly(denoise, noise, known, schedule, plan, hidden, first_order=first_order)
 
     frames, held, at = [*known.unbind(1)], [*known.unbind(1)], [1.0] * context
     for n in range(new):
@@ -68,7 +68,7 @@ def test_autoregressive_rows_are_the_frame_sampler(
             tau_all = torch.tensor([*tell, tau], dtype=torch.float64)
             return estimate(shown, tau_all)
 
-        frames.append(sample(one, noise[:, n], levels, straight=straight))
+        frames.append(sample(one, noise[:, n], levels, first_order=first_order))
     torch.testing.assert_close(found, torch.stack(frames, 1), rtol=rtol, atol=rtol)
     assert torch.equal(found[:, :context], known)
 
@@ -89,7 +89,7 @@ def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
         # Whatever is said of frames that are not wanted must be of no effect.
         return torch.where(view.wanted[:, None, None, None], x.tanh(), torch.nan)
 
-    out = roll(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)
+    out = sample_jointly(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)
     assert bool(out.isfinite().all()) and torch.equal(out[:, : schedule.context], known)
     read, moving = schedule.read(), schedule.moving()
     for view in views:
@@ -130,7 +130,7 @@ def test_dynamic_context_is_clean_in_each_frames_last_step_whatever_moves_beside
             torch.testing.assert_close(clean, state.setdefault(n, clean))
         return x.tanh()
 
-    roll(denoise, noise, known, schedule, plan, hidden)
+    sample_jointly(denoise, noise, known, schedule, plan, hidden)
     assert asked.tolist() == [0] * schedule.context + [steps] * new
 
 
@@ -151,7 +151,7 @@ def test_finished_frames_are_rounded_once_and_before_others_see_them(name: str) 
         return 3 * x.tanh()
 
     plan = plan_context("clean", 0.0, steps)
-    out = roll(denoise, noise, known, schedule, plan, hidden, finish=finish)
+    out = sample_jointly(denoise, noise, known, schedule, plan, hidden, finish=finish)
     assert torch.equal(out, out.round()) and sum(calls) == 6
 
 
@@ -164,8 +164,10 @@ def test_inputs_are_left_as_they_are_and_a_plan_of_other_steps_is_refused() -> N
     def denoise(x: Tensor, view: Pass) -> Tensor:
         return x.tanh()
 
-    roll(denoise, noise, known, schedule, plan_context("noised", 0.2, 4), hidden)
+    sample_jointly(denoise, noise, known, schedule, plan_context("noised", 0.2, 4), hidden)
     assert all(torch.equal(a, b) for a, b in zip(kept, given_, strict=True))
     for steps in (3, 5):
         with pytest.raises(AssertionError, match="denoising steps"):
-            roll(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)
+            sample_jointly(
+                denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden
+            )

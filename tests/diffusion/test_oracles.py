@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from dfgym.diffusion.context import ContextPlan, plan_context
+from dfgym.diffusion.joint_sampler import Pass, sample_jointly
 from dfgym.diffusion.levels import denoising_levels
-from dfgym.diffusion.rollout import Pass, roll
 from dfgym.diffusion.schedules import Schedule, autoregressive, parse
 
 RHO = 0.8
@@ -58,7 +58,7 @@ def covariance(schedule: Schedule, plan: ContextPlan, rho: float = RHO) -> Tenso
     t = schedule.levels.shape[1]
     unit = torch.eye(2 * t, dtype=torch.float64)
     noise, context_noise = unit[:, :t], unit[:, t:]
-    answer = roll(exact(rho), noise, noise[:, :0], schedule, plan, context_noise)
+    answer = sample_jointly(exact(rho), noise, noise[:, :0], schedule, plan, context_noise)
     return answer.T @ answer
 
 

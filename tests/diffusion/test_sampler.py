@@ -99,7 +99,7 @@ def test_draws_of_what_is_possible_keep_each_modes_share_in_any_steps() -> None:
         return 4.0 * (torch.rand(x.shape, generator=chance, dtype=x.dtype) < odds)
 
     for levels in ([0.0], [0.0, 0.5], [0.0, 0.2, 0.9], denoising_levels(8, 1.0)):
-        x = sample(draw, NOISE, levels, straight=True)
+        x = sample(draw, NOISE, levels, first_order=True)
         assert abs((x > 2).double().mean() - 0.1) < 5 * math.sqrt(0.1 * 0.9 / len(NOISE))
         assert ((x == 0) | (x == 4)).all()
 

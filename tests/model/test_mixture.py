@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dfgym.diffusion import noise
-from dfgym.diffusion.forcing import force
+from dfgym.diffusion.corrupt import corrupt
 from dfgym.errors import WorldError
 from dfgym.model import Transformer, build
 from dfgym.model.transformer import Picture
-from dfgym.train.loss import frame_loss, losses
+from dfgym.train.batches import Batch
+from dfgym.train.loss import compute_losses, frame_loss
 from dfgym.world.bundle import World
 from dfgym.world.card import Frames, Model, Sampler
 from dfgym.world.dynamics import Dynamics
@@ -101,13 +102,11 @@ def learned(mixture: int, steps: int) -> World:
     nothing = torch.zeros(b, t, dtype=torch.int64)
     for _ in range(steps):
         clean = coloured(coins((b, t), generator))
-        forced = force(
-            clean, nothing, nothing, window=2, shift=1.0, generator=generator, noise_share=0.9
-        )
+        noised = corrupt(clean, nothing, nothing, generator, window=2, noise_share=0.9)
         ones = torch.ones(b, t, dtype=torch.bool)
-        found = losses(network, forced, clean, nothing, ~ones, ones, categorical=True)
+        batch = Batch(0, "videos", clean, nothing, nothing, nothing, ~ones, ones)
         optimizer.zero_grad()
-        found.total.backward()
+        compute_losses(network, noised, batch).total.backward()
         optimizer.step()
     weights = {name: value.detach() for name, value in network.state_dict().items()}
     return World(card, "", Path(), weights, toy_starts(card))

@@ -18,15 +18,16 @@ from torch import Tensor
 
 from dfgym import model
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
-from dfgym.diffusion.forcing import Forced, force
+from dfgym.diffusion.corrupt import NoisedSequences, corrupt
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import WorldError
 from dfgym.model import Recurrent
 from dfgym.model.transformer import Output
+from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
-from dfgym.train.loss import losses
+from dfgym.train.loss import compute_losses
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
 from dfgym.world import bundle
@@ -36,7 +37,7 @@ from toys import walk as toy_walk
 from toys.replay import play, play_batch
 from toys.world import tensors, toy_card, toy_starts, toy_weights
 
-SIZES = Model(dim=16, depth=2, heads=1, patch=2, window=4, shortcut=4, kind="recurrent")
+SIZES = Model(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent")
 CARD = toy_card(model=SIZES)
 
 
@@ -56,14 +57,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def forced(segment: Tensor, seed: int = 0) -> Forced:
-    """Sequences of random frames, each copy at a level and with a jump of its own."""
+def noised(segment: Tensor, seed: int = 0) -> NoisedSequences:
+    """Sequences of random frames, each copy at a level of its own."""
     generator = torch.Generator().manual_seed(seed)
     b, t = segment.shape
     clean = torch.randn(b, t, 8, 8, 3, generator=generator)
     actions = torch.randint(0, 4, (b, t), generator=generator)
-    made = force(clean, actions, segment, window=4, shift=1.0, generator=generator)
-    return made._replace(jump=torch.randint(0, 3, (b, 2 * t), generator=generator))
+    return corrupt(clean, actions, segment, generator, window=4)
 
 
 @torch.no_grad()
@@ -76,8 +76,8 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
     border, t = 4, 9
     segment = torch.zeros(2, t)
     segment[1, border:] = 1
-    inputs = forced(segment)
-    frames, tau, actions, jump = inputs.frames, inputs.tau, inputs.actions, inputs.jump
+    inputs = noised(segment)
+    frames, tau, actions = inputs.frames, inputs.tau, inputs.actions
     whole = network(*inputs)
     for row in range(2):
         rings = network.empty_rings(1)
@@ -85,7 +85,7 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
             time = i - border if row and i >= border else i
             place = network.now(torch.tensor([time]))
             for other in (5, t + i, i):  # a pass that leaves nothing, the target, the commit
-                told = network.told(float(tau[row, other]), int(jump[row, other]))
+                told = network.told(float(tau[row, other]))
                 tokens = network.step(
                     frames[row, other][None], told, actions[row, i][None], place, rings
                 )
@@ -98,12 +98,12 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
 @torch.no_grad()
 def test_a_pass_without_a_commit_keeps_the_latent_of_the_noisy_frame(network: Recurrent) -> None:
     """Told of the context copies' levels alone, passes over noisy frames are a scan over them."""
-    inputs = forced(torch.zeros(1, 5))
+    inputs = noised(torch.zeros(1, 5))
     whole = network(*inputs)
     rings = network.empty_rings(1)
     for i in range(5):
         for frame in (torch.full((1, 8, 8, 3), 9.0), inputs.frames[:, i]):
-            told = network.told(float(inputs.tau[0, i]), int(inputs.jump[0, i]))
+            told = network.told(float(inputs.tau[0, i]))
             place = network.now(torch.tensor([i]))
             tokens = network.step(frame, told, inputs.actions[:, i], place, rings)
         scores = network.picture(tokens).scores
@@ -118,7 +118,7 @@ def scores_of(output: Output) -> Tensor:
 def test_what_a_frame_depends_on(network: Recurrent) -> None:
     """A latent remembers more than a window of 4; nothing crosses an episode's border."""
     t, border = 9, 6
-    before = forced((torch.arange(t) >= border).long()[None])
+    before = noised((torch.arange(t) >= border).long()[None])
     base = network(*before)
     for changed in range(2 * t):
         frames = before.frames.clone()
@@ -130,9 +130,8 @@ def test_what_a_frame_depends_on(network: Recurrent) -> None:
         if changed < t:  # a context copy: its successors, twice
             expected |= {i + copy for i in mine if i > changed for copy in (0, t)}
         assert {i for i in range(2 * t) if differs[i]} == expected
-    for name, value in (("tau", before.tau + 0.1), ("jump", (before.jump + 1) % 3)):
-        after = network(*before._replace(**{name: value}))
-        assert (scores_of(base) != scores_of(after)).flatten(2).any(2).all(), name
+    after = network(*before._replace(tau=before.tau + 0.1))
+    assert (scores_of(base) != scores_of(after)).flatten(2).any(2).all()
     again = network(*before._replace(actions=(before.actions + 1) % 4))
     assert (base.reward != again.reward).any(2).all()
     assert (scores_of(base) != scores_of(again)).any()
@@ -157,16 +156,10 @@ def test_every_weight_is_learned() -> None:
     network = model.build(CARD)
     network.load_state_dict(toy_weights(CARD))
     clean = torch.nn.functional.one_hot(torch.randint(0, 3, (2, 5, 8, 8)), 3) * 2.0 - 1
-    found = losses(
-        network,
-        forced(torch.zeros(2, 5))._replace(tau=torch.full((2, 10), 0.9)),
-        clean,
-        torch.zeros(2, 5, dtype=torch.int64),
-        torch.zeros(2, 5, dtype=torch.bool),
-        torch.ones(2, 5, dtype=torch.bool),
-        categorical=True,
-    )
-    found.total.backward()
+    inputs = noised(torch.zeros(2, 5))._replace(tau=torch.full((2, 10), 0.9))
+    nothing, ones = torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 5, dtype=torch.bool)
+    batch = Batch(0, "videos", clean, nothing, nothing, nothing, ~ones, ones)
+    compute_losses(network, inputs, batch).total.backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
 
@@ -255,7 +248,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
         warmup=2,
         precision="float32",
         strip_every=0,
-        model=dataclasses.replace(SIZES, window=3, shortcut=0),
+        model=dataclasses.replace(SIZES, window=3),
         sampler=Sampler(denoising_steps=2, shift=1.0, context_mode="clean", context_noise=0.0),
     )
     log = [json.loads(line) for line in (train(config) / LOG_FILE).read_text().splitlines()]

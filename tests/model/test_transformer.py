@@ -11,21 +11,21 @@ from torch import Tensor
 
 from dfgym import model
 from dfgym.diffusion.context import CONTEXT_MODES, plan_context
-from dfgym.diffusion.forcing import force, visibility
+from dfgym.diffusion.corrupt import corrupt, visibility
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
 from dfgym.model import Transformer, TransformerConfig
-from dfgym.train.loss import losses
+from dfgym.train.batches import Batch
+from dfgym.train.loss import compute_losses
 from dfgym.world.card import Model
 from toys.world import tensors, toy_card, toy_weights
 
 WINDOW = 4
-SHORTCUT = 8
 
 
 @pytest.fixture(scope="module", params=[1, 3])
 def network(request: pytest.FixtureRequest) -> Transformer:
-    model_ = Model(16, request.param, heads=2, patch=2, window=WINDOW, shortcut=SHORTCUT)
+    model_ = Model(16, request.param, heads=2, patch=2, window=WINDOW)
     card = toy_card(model=model_)
     built = model.build(card)
     assert isinstance(built, Transformer)
@@ -65,11 +65,9 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
             told[:, -1] = tau
             sequence = torch.cat((shown[level][:, :now], noisy[:, now : now + 1]), 1)
             times = torch.arange(now + 1).expand(b, -1)
-            jump = torch.zeros_like(times)
-            jump[:, -1] = i
-            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1), jump)
+            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1))
             tokens = network.step(
-                noisy[:, now], network.told(tau, i), actions[:, now], place, rings[level]
+                noisy[:, now], network.told(tau), actions[:, now], place, rings[level]
             )
             cached = (*network.picture(tokens)[:2], *network.outcome(tokens))
             for whole, one in zip(tensors(seen), cached, strict=True):
@@ -82,11 +80,10 @@ def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Tr
     t = 8
     frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
     actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
-    jump = torch.zeros_like(time)
-    before = network(frames, tau, actions, time, full(t), jump).picture.scores
+    before = network(frames, tau, actions, time, full(t)).picture.scores
     changed = frames.clone()
     changed[:, 5] += 1
-    after = network(changed, tau, actions, time, full(t), jump).picture.scores
+    after = network(changed, tau, actions, time, full(t)).picture.scores
     assert torch.equal(before[:, :5], after[:, :5])
     assert not torch.equal(before[:, 5], after[:, 5]) and not torch.equal(before[:, 6], after[:, 6])
 
@@ -110,38 +107,26 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     clean = random(b, t, 8, 8, 3)
     actions = torch.randint(0, 3, (b, t), generator=generator)
     segment = torch.zeros(b, t)
-    forced = force(
-        clean,
-        actions,
-        segment,
-        window=WINDOW,
-        shift=1.0,
-        generator=generator,
-        shortcut=SHORTCUT,
-        jumping=b,
-    )
-    assert (forced.jump[:, t:] > 0).all() and not forced.jump[:, :t].any()
-    whole = network(*forced)
+    noised = corrupt(clean, actions, segment, generator, window=WINDOW)
+    whole = network(*noised)
     rings = network.empty_rings(b)
     for now in range(t):
         place = network.now(torch.full((b,), now))
         for copy in (t + now, now):  # the target, then the commit
-            told = network.told(float(forced.tau[0, copy]), int(forced.jump[0, copy]))
-            tokens = network.step(forced.frames[:, copy], told, actions[:, now], place, rings)
+            told = network.told(float(noised.tau[0, copy]))
+            tokens = network.step(noised.frames[:, copy], told, actions[:, now], place, rings)
             scores = network.picture(tokens).scores
             torch.testing.assert_close(whole.picture.scores[:, copy], scores, rtol=0, atol=3e-5)
 
 
 def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
     frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
-    actions, time, jump = torch.tensor([[3, 1]]), torch.arange(2)[None], torch.tensor([[0, 1]])
-    base = network(frames, tau, actions, time, full(2), jump).picture.estimate[:, 1]
+    actions, time = torch.tensor([[3, 1]]), torch.arange(2)[None]
+    base = network(frames, tau, actions, time, full(2)).picture.estimate[:, 1]
     for other in (
-        network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2), jump),
-        network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2), jump),
-        network(frames, tau, torch.tensor([[3, 2]]), time, full(2), jump),
-        network(frames, tau, actions, time, full(2), jump + 1),
-        network(frames, tau, actions, time, full(2), jump * 0),
+        network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2)),
+        network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2)),
+        network(frames, tau, torch.tensor([[3, 2]]), time, full(2)),
     ):
         assert (other.picture.estimate[:, 1] - base).abs().max() > 1e-3
 
@@ -149,30 +134,18 @@ def test_every_frame_has_its_own_level_and_its_action_matters(network: Transform
 def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transformer) -> None:
     clean = torch.nn.functional.one_hot(torch.zeros(1, 3, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
     generator = torch.Generator().manual_seed(0)
-    forced = force(
-        clean,
-        torch.zeros(1, 3, dtype=torch.int64),
-        torch.zeros(1, 3),
-        window=WINDOW,
-        shift=1.0,
-        generator=generator,
-    )
-    tau = forced.tau.clone()
+    nothing = torch.zeros(1, 3, dtype=torch.int64)
+    noised = corrupt(clean, nothing, nothing, generator, window=WINDOW)
+    tau = noised.tau.clone()
     tau[:, :3] = torch.tensor([1.0, 0.5, 1.0])
-    forced = forced._replace(tau=tau)
+    noised = noised._replace(tau=tau)
     valid = torch.tensor([[False, True, True]])
 
     def heads(rewards: list[int], ends: list[bool]) -> tuple[float, float]:
-        found = losses(
-            network,
-            forced,
-            clean,
-            torch.tensor([rewards]),
-            torch.tensor([ends]),
-            valid,
-            categorical=True,
-        )
-        return found.reward.item(), found.termination.item()
+        truth = torch.tensor([rewards]), torch.tensor([ends])
+        batch = Batch(0, "videos", clean, nothing, nothing, *truth, valid)
+        losses = compute_losses(network, noised, batch)
+        return losses.reward.item(), losses.termination.item()
 
     base = heads([0, 0, 0], [False] * 3)
     assert heads([1, 1, 0], [True, True, False]) == base, "unknown, or too noisy"

@@ -1,9 +1,10 @@
-"""Training laws, targets and weights: what each frame is asked for, and what it may see."""
+"""The rivals of diffusion forcing: what each frame is asked for, and what it may see."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,38 +12,91 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dfgym.diffusion.forcing import Forced, force
+from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.diffusion.path import interpolate
-from dfgym.diffusion.targets import FUSED_DECAY, TARGETS, WEIGHTS, goal, to_clean, weight
-from dfgym.errors import ConfigError, WorldError
+from dfgym.errors import ConfigError
 from dfgym.model import build
+from dfgym.study.methods.objectives import Method
+from dfgym.study.methods.targets import (
+    FUSED_DECAY,
+    TARGETS,
+    WEIGHTS,
+    error_weight,
+    predict_clean,
+    regression_target,
+)
+from dfgym.train.batches import Batch, Stage
 from dfgym.train.config import TrainConfig
-from dfgym.train.loss import losses
-from dfgym.world import card as card_module
+from dfgym.train.loss import diffusion_forcing
 from dfgym.world.card import Frames, Model
 from toys.world import toy_card, toy_weights
 
 WINDOW, B, T = 3, 40, 12
 FIRST = (torch.arange(5) == 0).expand(3, 5)
-"""Where rows of five frames begin, as `targets.weight` asks."""
+"""Where rows of five frames begin, as `targets.error_weight` asks."""
 
 
-def forced(law: str, clean_frames: int = 0, seed: int = 0) -> Forced:
+CONFIG = TrainConfig(
+    data=(Path("data"),),
+    out=Path("run"),
+    model=Model(dim=16, depth=1, heads=2, patch=2, window=WINDOW),
+)
+
+
+def make_batch(clean: Tensor, segment: Tensor, stage: Stage = "videos", **values: Any) -> Batch:
+    """Frames to which no action led in the first column, whose rewards are all known."""
+    nothing = torch.zeros(clean.shape[:2], dtype=torch.int64)
+    known = torch.ones_like(nothing, dtype=torch.bool)
+    batch = Batch(600, stage, clean, nothing, segment, nothing, nothing.bool(), known)
+    return batch._replace(**values)
+
+
+def noise(batch: Batch, seed: int = 0, **choices: Any) -> NoisedSequences:
     generator = torch.Generator().manual_seed(seed)
-    return force(
-        torch.randn(B, T, 2, 2, 3, generator=generator),
-        torch.zeros(B, T, dtype=torch.int64),
-        (torch.arange(T) >= 7).long().expand(B, T),
-        window=WINDOW,
-        shift=1.0,
-        generator=generator,
-        law=law,
-        clean_frames=clean_frames,
-    )
+    return Method(**choices).objective().corrupt(batch, CONFIG, generator)
+
+
+def noised(corruption: str, clean_frames: int = 0) -> NoisedSequences:
+    clean = torch.randn(B, T, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(clean, (torch.arange(T) >= 7).long().expand(B, T))
+    return noise(batch, corruption=corruption, clean_frames=clean_frames)
+
+
+def test_the_default_method_is_the_products_objective() -> None:
+    clean = torch.randn(B, T, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(clean, torch.zeros(B, T))
+    expected = diffusion_forcing.corrupt(batch, CONFIG, torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) for a, b in zip(noise(batch), expected, strict=True))
+    assert Method().objective().name == diffusion_forcing.name
+    network, colours = build(toy_card()), torch.randint(0, 3, (2, 5, 8, 8))
+    clean = torch.nn.functional.one_hot(colours) * 2.0 - 1
+    for stage, known in (("images", False), ("videos", True)):
+        valid = torch.full((2, 5), known)
+        batch = make_batch(clean, torch.zeros(2, 5), stage, valid=valid)  # type: ignore[arg-type]
+        inputs = noise(batch)
+        ours, plain = (
+            objective.loss(network, inputs, batch, network)
+            for objective in (diffusion_forcing, Method().objective())
+        )
+        assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
+
+
+def test_pictures_among_videos_stand_alone() -> None:
+    clean = torch.randn(10, 4, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    actions = torch.tensor([2, 0, 1, 0]).expand(10, 4)
+    batch = make_batch(clean, torch.zeros(10, 4), actions=actions)
+    found = noise(batch, image_share=0.3)
+    films, pictures = found.mask[:7], found.mask[7:]
+    assert films[:, :4, :4].sum() > 7 * 4
+    assert torch.equal(pictures[:, :4, :4], torch.eye(4).bool().expand(3, 4, 4))
+    assert not pictures[:, 4:, :4].any(), "no picture has a past"
+    assert (found.actions[7:] == 2).all() and torch.equal(found.actions[:7, :4], actions[:7])
+    stage: Stage = "images"
+    assert not (noise(batch._replace(stage=stage), image_share=0.3).actions == 2).all()
 
 
 def test_teacher_forcing_differs_in_the_levels_of_the_past_alone() -> None:
-    ours, theirs = forced("diffusion_forcing"), forced("teacher_forcing")
+    ours, theirs = noised("diffusion_forcing"), noised("teacher_forcing")
     assert (theirs.tau[:, :T] == 1).all() and (ours.tau[:, :T] < 1).any()
     assert torch.equal(ours.tau[:, T:], theirs.tau[:, T:])
     assert torch.equal(ours.frames[:, T:], theirs.frames[:, T:])
@@ -51,7 +105,7 @@ def test_teacher_forcing_differs_in_the_levels_of_the_past_alone() -> None:
 
 @pytest.mark.parametrize("clean_frames", [0, 1, WINDOW])
 def test_a_full_sequence_shares_one_level_and_sees_its_block(clean_frames: int) -> None:
-    found = forced("full_sequence", clean_frames)
+    found = noised("full_sequence", clean_frames)
     tau, mask = found.tau[:, T:], found.mask[:, T:, T:]
     assert not found.mask[:, T:, :T].any(), "targets see targets only"
     assert torch.equal(mask, mask.transpose(1, 2)), "not causal"
@@ -74,17 +128,9 @@ def test_a_full_sequence_shares_one_level_and_sees_its_block(clean_frames: int) 
 
 
 def test_pictures_of_a_chunked_model_are_all_learned() -> None:
-    generator = torch.Generator().manual_seed(0)
-    found = force(
-        torch.randn(B, 1, 2, 2, 3, generator=generator),
-        torch.zeros(B, 1, dtype=torch.int64),
-        torch.zeros(B, 1),
-        window=WINDOW,
-        shift=1.0,
-        generator=generator,
-        law="full_sequence",
-        clean_frames=WINDOW,
-    )
+    clean = torch.randn(B, 1, 2, 2, 3, generator=torch.Generator().manual_seed(0))
+    batch = make_batch(clean, torch.zeros(B, 1), "images")
+    found = noise(batch, corruption="full_sequence", clean_frames=WINDOW)
     assert (found.tau[:, 1:] < 1).all()
 
 
@@ -100,15 +146,15 @@ def example(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 def test_the_clean_frame_comes_back_from_every_target(target: str, seed: int) -> None:
     clean, eps, tau = example(seed)
     noisy = interpolate(clean, eps, tau)
-    said = goal(clean, noisy, tau, target)
+    said = regression_target(clean, noisy, tau, target)
     expected = {"x": clean, "v": clean - eps, "eps": eps}[target]
     torch.testing.assert_close(said, expected)
-    torch.testing.assert_close(to_clean(said, noisy, tau, target), clean)
+    torch.testing.assert_close(predict_clean(said, noisy, tau, target), clean)
 
 
 def test_noise_alone_tells_nothing_of_the_clean_frame_by_eps() -> None:
     noisy, tau = torch.full((1, 1, 1, 1, 3), 3.0), torch.zeros(1, 1)
-    assert to_clean(torch.zeros_like(noisy), noisy, tau, "eps").tolist() == [[[[[1.0] * 3]]]]
+    assert predict_clean(torch.zeros_like(noisy), noisy, tau, "eps").tolist() == [[[[[1.0] * 3]]]]
 
 
 @pytest.mark.parametrize("target", ["v", "eps"])
@@ -120,104 +166,103 @@ def test_a_clean_error_counts_the_same_in_every_space(target: str, scheme: str) 
     wrong = clean + 0.01
     errors = {}
     for space in ("x", target):
-        said, true = (goal(frames, noisy, tau, space) for frames in (wrong, clean))
+        said, true = (regression_target(frames, noisy, tau, space) for frames in (wrong, clean))
         squared = (said - true).square().sum((2, 3, 4))
-        errors[space] = squared * weight(tau, past, FIRST[:3], space, scheme)
+        errors[space] = squared * error_weight(tau, past, FIRST[:3], space, scheme)
     torch.testing.assert_close(errors[target], errors["x"])
 
 
 def test_weights_of_known_levels() -> None:
     half = torch.full((1, 3), 0.5)  # where the SNR is 1
     past = torch.tensor([[1.0, 0.5, 0.0]])
-    assert weight(half, past, FIRST[:1, :3], "v", "uniform").tolist() == [[1, 1, 1]]
+    assert error_weight(half, past, FIRST[:1, :3], "v", "uniform").tolist() == [[1, 1, 1]]
     torch.testing.assert_close(
-        weight(half, past, FIRST[:1, :3], "x", "ramp"), torch.full((1, 3), 0.55)
-    )
-    torch.testing.assert_close(weight(half, past, FIRST[:1, :3], "x", "min_snr"), torch.ones(1, 3))
-    torch.testing.assert_close(
-        weight(half, past, FIRST[:1, :3], "v", "min_snr"), torch.full((1, 3), 0.25)
+        error_weight(half, past, FIRST[:1, :3], "x", "ramp"), torch.full((1, 3), 0.55)
     )
     torch.testing.assert_close(
-        weight(half * 1.9, past, FIRST[:1, :3], "x", "min_snr"), torch.full((1, 3), 5.0)
+        error_weight(half, past, FIRST[:1, :3], "x", "min_snr"), torch.ones(1, 3)
+    )
+    torch.testing.assert_close(
+        error_weight(half, past, FIRST[:1, :3], "v", "min_snr"), torch.full((1, 3), 0.25)
+    )
+    torch.testing.assert_close(
+        error_weight(half * 1.9, past, FIRST[:1, :3], "x", "min_snr"), torch.full((1, 3), 5.0)
     )
     begins = torch.tensor([[True, False, True, False]])
     # By hand: nothing before; then a clean frame; then one of SNR 1 after it.
     kept = 1.0
     later = FUSED_DECAY * kept + (1 - FUSED_DECAY) * 0.2
     by_hand = [5 * (1 - (1 - FUSED_DECAY * s) * 0.8) for s in (0.0, kept, later)]
-    fused = weight(half, past, FIRST[:1, :3], "x", "fused_snr")
+    fused = error_weight(half, past, FIRST[:1, :3], "x", "fused_snr")
     torch.testing.assert_close(fused, torch.tensor([by_hand]))
     # Another episode's frames are no past: two of two frames, each as if alone.
-    two = weight(half[:, :1].expand(1, 4), past[:, [0, 1, 0, 1]], begins, "x", "fused_snr")
+    two = error_weight(half[:, :1].expand(1, 4), past[:, [0, 1, 0, 1]], begins, "x", "fused_snr")
     torch.testing.assert_close(two, torch.tensor([by_hand[:2] * 2]))
 
 
 @given(st.sampled_from(WEIGHTS), st.sampled_from(TARGETS), st.floats(0, 0.999))
 def test_weights_are_finite_and_not_negative(scheme: str, target: str, level: float) -> None:
     tau = torch.full((2, 4), level)
-    found = weight(tau, torch.ones_like(tau), FIRST[:2, :4], target, scheme)
+    found = error_weight(tau, torch.ones_like(tau), FIRST[:2, :4], target, scheme)
     assert found.isfinite().all() and (found >= 0).all()
 
 
-def rgb_network(target: str) -> tuple[torch.nn.Module, Model]:
-    model = dataclasses.replace(toy_card().model, target=target)
-    card = toy_card(model=model, frames=Frames(8, 8, 1, 15, ()))
+def test_given_frames_are_not_learned_and_weights_reach_the_loss() -> None:
+    card = toy_card(frames=Frames(8, 8, 1, 15, ()))
     network = build(card)
     network.load_state_dict(toy_weights(card))
-    return network, model
-
-
-def test_given_frames_are_not_learned_and_weights_reach_the_loss() -> None:
-    network, _ = rgb_network("v")
     clean = torch.rand(2, 8, 8, 8, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    nothing = torch.zeros(2, 8, dtype=torch.int64)
-    rest = (nothing, nothing.bool(), torch.ones(2, 8, dtype=torch.bool))
+    batch = make_batch(clean, torch.zeros(2, 8))
 
-    def loss(truth: Tensor, clean_frames: int, scheme: str = "uniform") -> float:
-        levels = force(
-            clean,
-            nothing,
-            nothing,
-            window=WINDOW,
-            shift=1.0,
-            generator=torch.Generator().manual_seed(3),
-            law="full_sequence",
-            clean_frames=clean_frames,
-        )
-        given_frames = (levels.tau[:, 8:] == 1)[..., None, None, None]
-        changed = torch.where(given_frames, truth, clean)
-        found = losses(
-            network, levels, changed, *rest, categorical=False, target="v", scheme=scheme
-        )
-        return found.frame.item()
+    def loss(truth: Tensor, clean_frames: int, weight: str = "uniform") -> float:
+        choices: dict[str, Any] = {"corruption": "full_sequence", "clean_frames": clean_frames}
+        inputs = noise(batch, seed=3, **choices)
+        is_given = (inputs.tau[:, 8:] == 1)[..., None, None, None]
+        changed = batch._replace(clean=torch.where(is_given, truth, clean))
+        objective = Method(**choices, target="v", weight=weight).objective()  # type: ignore[arg-type]
+        return objective.loss(network, inputs, changed, network).frame.item()
 
     assert loss(clean, WINDOW) == loss(clean + 1, WINDOW) > 0
     assert loss(clean, 0, "ramp") < loss(clean, 0, "uniform")
 
 
-def config(**changes: object) -> TrainConfig:
-    return TrainConfig(data=(Path("data"),), out=Path("run"), **changes)  # type: ignore[arg-type]
-
-
-def test_bad_choices_are_told() -> None:
-    shortcut = Model(dim=16, depth=1, heads=2, patch=2, window=6, shortcut=4)
-    latent = Model(dim=16, depth=1, heads=1, patch=2, window=6, kind="recurrent")
-    for wrong, words in (
-        ({"law": "df"}, "law is 'df'; allowed are diffusion_forcing, teacher_forcing, full_seq"),
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"corruption": "df"}, "corruption is 'df'; allowed are diffusion_forcing, teacher_forc"),
         ({"weight": "snr"}, "weight is 'snr'; allowed are uniform, min_snr, fused_snr, ramp"),
-        ({"clean_frames": 1}, "clean_frames is 1; with law 'diffusion_forcing'"),
-        ({"law": "teacher_forcing", "clean_share": 0.5}, "clean_share is 0.5, .* set it to 0"),
-        ({"law": "full_sequence", "clean_frames": 7}, "clean_frames is 7; .* allowed is 0 to 6"),
-        ({"law": "full_sequence", "model": shortcut}, "shortcut 4; set it to 0"),
-        ({"law": "full_sequence", "weight": "fused_snr"}, "weight is 'fused_snr', .* choose"),
-        ({"law": "full_sequence", "model": latent}, "is 'recurrent', which cannot; use"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            config(**wrong)
-    with pytest.raises(WorldError, match=r"model.target = 'y': must be one of x, v, eps"):
-        dataclasses.replace(shortcut, target="y")
-    with pytest.raises(WorldError, match=r"model.shortcut = .*: needs target 'x' and mixture 1"):
-        dataclasses.replace(shortcut, target="v")
-    with pytest.raises(WorldError, match=r"must be x where frames.palette has colours"):
-        toy_card(model=dataclasses.replace(toy_card().model, target="v"))
-    assert card_module.TARGETS == TARGETS
+        ({"target": "y"}, "target is 'y'; allowed are x, v, eps"),
+        ({"finest": 6}, "finest is 6; allowed are 0, 2, 4"),
+        ({"image_share": 1.0}, "image_share is 1.0; expected"),
+        ({"clean_frames": 1}, "clean_frames is 1 and corruption 'diffusion_forcing'; .* to 0"),
+        ({"corruption": "full_sequence", "finest": 4}, "finest is 4, .* set it to 0"),
+        ({"target": "v", "finest": 4}, "finest is 4, .* target 'v'"),
+        ({"corruption": "full_sequence", "weight": "fused_snr"}, "weight is 'fused_snr', .* use"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_named(choices: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Method(**choices)
+
+
+@pytest.mark.parametrize(
+    ("choices", "model", "words"),
+    [
+        ({"corruption": "full_sequence", "clean_frames": 7}, {}, "clean_frames is 7; .* window, 4"),
+        ({"corruption": "full_sequence"}, {"kind": "recurrent", "heads": 1}, "is 'recurrent', .*"),
+        ({"finest": 4}, {"mixture": 2}, "finest is 4 and model.mixture 2; .* set it to 1"),
+    ],
+)
+def test_a_network_that_a_method_cannot_train_is_refused(
+    choices: dict[str, Any], model: dict[str, Any], words: str
+) -> None:
+    card = toy_card(model=dataclasses.replace(toy_card().model, window=4, **model))
+    with pytest.raises(ConfigError, match=words):
+        Method(**choices).build(card)
+
+
+def test_colours_are_learned_as_they_are() -> None:
+    clean = torch.nn.functional.one_hot(torch.zeros(2, 5, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
+    batch, network = make_batch(clean, torch.zeros(2, 5)), build(toy_card())
+    with pytest.raises(ConfigError, match="target is 'v'; colours are learned as 'x'"):
+        Method(target="v").objective().loss(network, noise(batch), batch, network)

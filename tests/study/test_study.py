@@ -95,7 +95,7 @@ def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -
     told = {**QUICK.settings["breakout"], "steps": 9}
     other = dataclasses.replace(QUICK, settings={**QUICK.settings, "breakout": told})
     with pytest.raises(DataError, match=r"another version .* remove that folder"):
-        Lab(done[1] / "quick", other).world("breakout", "diffusion forcing")
+        Lab(done[1] / "quick", other).model("breakout", "diffusion forcing")
 
 
 def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> None:
@@ -104,9 +104,9 @@ def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> Non
     kept = path.read_text()
     path.write_text(kept.replace('"seed": ', '"seed": 1', 1))
     with pytest.raises(DataError, match="was trained on other data"):
-        lab.world("breakout", "diffusion forcing")
+        lab.model("breakout", "diffusion forcing")
     path.write_text(kept)
-    lab.world("breakout", "diffusion forcing")
+    lab.model("breakout", "diffusion forcing")
 
 
 def test_means_and_doubling_of_known_curves() -> None:
@@ -128,7 +128,7 @@ def test_borders_are_each_chunks_first_frame() -> None:
 
 def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) -> None:
     lab = Lab(done[1] / "quick", QUICK)
-    ours, blocks = lab.world("breakout", "diffusion forcing"), lab.world("breakout", chunked(2))
+    ours, blocks = lab.model("breakout", "diffusion forcing"), lab.model("breakout", chunked(2))
     played = react(ours, How("autoregressive", new=2))
     assert played.first == 1 and played.counted == 0
     for name in ("hierarchical:2", "full_sequence"):
@@ -139,7 +139,8 @@ def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) ->
 def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path, Path]) -> None:
     # The same model from the same past and noise, once through the cache, once seen whole.
     lab = Lab(done[1] / "quick", QUICK)
-    world = lab.world("breakout", "diffusion forcing")
+    model = lab.model("breakout", "diffusion forcing")
+    world = model.world
     window = world.card.model.window
     frames, actions = dreams.context(world, np.random.default_rng(0), window)
     key = 5
@@ -151,7 +152,7 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
     led = torch.tensor([[world.card.actions.n, *map(int, actions), 1]])
     with torch.inference_mode():  # the environment's noise is of its frame count
         made = dreams.block(
-            world, How(), clean, led[None], torch.tensor([key]), torch.tensor([window])
+            model, How(), clean, led[None], torch.tensor([key]), torch.tensor([window])
         )
     assert np.array_equal(codec.decode(made)[0].numpy(), stepped)
 
@@ -160,7 +161,7 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
 def test_play_counts_every_transition_once(done: tuple[Path, Path], law: str) -> None:
     lab = Lab(done[1] / "quick", QUICK)
     how = How("full_sequence", new=3, known=1, causal=False) if law == chunked(1) else How()
-    episodes = dreams.play(lab.world("breakout", law), how, rows=2, horizon=7, seed=0)
+    episodes = dreams.play(lab.model("breakout", law), how, rows=2, horizon=7, seed=0)
     played = [sum(len(e) for e in episodes if e.row == row) for row in range(2)]
     assert played == [7, 7]
     assert all(len(e.frames) == len(e) + 1 and e.terminated[:-1].sum() == 0 for e in episodes)
@@ -186,7 +187,7 @@ def test_json_has_no_nan() -> None:
 
 def test_what_survives_of_an_error(done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     """A game that repeats its last frame keeps all of an error, one that is drawn anew none."""
-    world = Lab(done[1] / "quick", QUICK).world("cartpole", "diffusion forcing")
+    world = Lab(done[1] / "quick", QUICK).model("cartpole", "diffusion forcing").world
 
     class Fixed:
         copies = True

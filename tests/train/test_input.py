@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import save
-from torch import Tensor
+from torch import nn
 
 from dfgym.data.lock import take_lock
+from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.errors import ConfigError, DataError
 from dfgym.files import write_json
-from dfgym.train import loop
-from dfgym.train.checkpoint import FILE, read_checkpoint
-from dfgym.train.config import to_plain
+from dfgym.train.batches import Batch
+from dfgym.train.checkpoint import FILE, Checkpoint, metadata, read_checkpoint
+from dfgym.train.config import to_table
 from dfgym.train.loop import train
-from dfgym.train.loss import Losses
+from dfgym.train.loss import Losses, diffusion_forcing
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
 from toys import walk as toy_walk
@@ -33,23 +34,23 @@ def walks(tmp_path: Path) -> Path:
     return toy_walk.record(tmp_path / "walk", episodes=30)
 
 
-def rewrite(run: Path, tensors: dict[str, Tensor], step: int, config: dict[str, object]) -> None:
-    metadata = {"step": str(step), "config": json.dumps(config)}
-    (run / FILE).write_bytes(save(tensors, metadata))
+def rewrite(run: Path, saved: Checkpoint) -> None:
+    (run / FILE).write_bytes(save(saved.tensors, metadata(saved.step, saved.origin)))
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(
-    walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    walks: Path, tmp_path: Path
 ) -> None:
-    config, steps, real = tiny(walks, tmp_path / "run"), iter(range(10)), loop.losses
+    config = tiny(walks, tmp_path / "run")
 
-    def losses(*arguments: object, **keywords: object) -> Losses:
-        found = real(*arguments, **keywords)  # type: ignore[arg-type]
-        return found._replace(frame=found.frame * float("nan")) if next(steps) == 9 else found
+    def diverge(
+        network: nn.Module, noised: NoisedSequences, batch: Batch, average: nn.Module
+    ) -> Losses:
+        losses = diffusion_forcing.loss(network, noised, batch, average)
+        return losses._replace(frame=losses.frame * (math.nan if batch.step == 9 else 1))
 
-    monkeypatch.setattr(loop, "losses", losses)
     with pytest.raises(ConfigError, match=r"at step 9 the loss is nan .* lower learning_rate"):
-        train(config)
+        train(config, diffusion_forcing._replace(loss=diverge))
     tensors, step, _ = read_checkpoint(config.out)
     assert step == 5 and all(value.isfinite().all() for value in tensors.values())
     assert len((config.out / LOG_FILE).read_text().splitlines()) == 9
@@ -63,22 +64,29 @@ def test_weights_that_are_not_finite_are_not_saved(walks: Path, tmp_path: Path) 
 
 
 ONE_DIVERGES = """
-import os, runpy
-from dfgym.train import loop
-real = loop.losses
-def losses(*arguments, **keywords):
-    found = real(*arguments, **keywords)  # its gradient stays finite
-    return found._replace(frame=found.frame + float("inf") * int(os.environ["RANK"]))
-if os.environ["RANK"] == "1":
-    loop.losses = losses
-runpy.run_module("dfgym.train", run_name="__main__")
+import json, os, sys
+from pathlib import Path
+from dfgym.errors import DfgymError
+from dfgym.train.config import from_table
+from dfgym.train.loop import train
+from dfgym.train.loss import diffusion_forcing
+def diverge(*arguments):
+    losses = diffusion_forcing.loss(*arguments)  # its gradient stays finite
+    return losses._replace(
+        frame=losses.frame + (float("inf") if os.environ["RANK"] == "1" else 0.0))
+file = Path(sys.argv[1])
+try:
+    train(from_table(json.loads(file.read_text()), file.parent),
+          diffusion_forcing._replace(loss=diverge))
+except DfgymError as error:
+    sys.exit(f"dfgym: {error}")
 """
 
 
 def test_where_one_process_diverges_all_stop(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
     (tmp_path / "one.py").write_text(ONE_DIVERGES)
-    write_json(config.out / "config.json", to_plain(config))
+    write_json(config.out / "config.json", to_table(config))
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [sys.executable, *launch, str(tmp_path / "one.py"), str(config.out / "config.json")],
@@ -107,12 +115,6 @@ def test_a_run_knows_its_data(walks: Path, tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(DataError, match=r"on other data than .*walk holds now: 30 episodes"):
             call()
     assert (config.out / FILE).read_bytes() == before and not (tmp_path / "toy-v1").exists()
-
-    tensors, step, saved = read_checkpoint(config.out)
-    del saved["recorded"]  # as dfgym wrote it before it kept this
-    rewrite(config.out, tensors, step, {**saved, "data": [str(walks)]})
-    train(config)
-    pack(config.out, tmp_path / "toy-v1", "toy-v1")
 
 
 def test_damaged_data_are_neither_trained_on_nor_packed(walks: Path, tmp_path: Path) -> None:
@@ -151,9 +153,9 @@ def test_an_out_that_is_a_file_is_named(walks: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_that_lacks_a_tensor_is_named(walks: Path, tmp_path: Path, lacks: str) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
     train(config)
-    tensors, _, saved = read_checkpoint(config.out)
-    del tensors[min(name for name in tensors if name.startswith(lacks))]
-    rewrite(config.out, tensors, 0, saved)
+    saved = read_checkpoint(config.out)
+    del saved.tensors[min(name for name in saved.tensors if name.startswith(lacks))]
+    rewrite(config.out, saved._replace(step=0))
     with pytest.raises(DataError, match=f"{FILE} (does not fit its network|lacks {lacks})"):
         train(config)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
-from dfgym.diffusion.forcing import visibility
+from dfgym.diffusion.corrupt import visibility
 from dfgym.model import Picture, Transformer
 from dfgym.model.transformer import Output
 from dfgym.world.bundle import World
@@ -107,7 +107,7 @@ def recompute(run: Dynamics, past: Past, level: int, x: Tensor, tau: float, acti
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
         parts = [torch.cat((part, part), 1) for part in parts]
-    whole = run._network(*parts, mask, torch.zeros_like(parts[2]))
+    whole = run._network(*parts, mask)
     (scores, odds, categorical), *outcome = whole
     picture = Picture(scores[0, -1], odds[0, -1], categorical)
     return Output(picture, *(part[0, -1] for part in outcome))

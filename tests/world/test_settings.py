@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
-from dfgym.diffusion.forcing import visibility
+from dfgym.diffusion.corrupt import visibility
 from dfgym.errors import ConfigError
 from dfgym.model import Transformer
 from dfgym.world.bundle import World
@@ -90,14 +90,14 @@ def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None
     states = torch.cat((given, torch.stack(seen[len(levels) - 1 :: len(levels)], 1)), 1)
     tau = torch.tensor([[1.0, 1.0] + [levels[-1]] * steps])
     actions = torch.tensor([[toy.card.actions.n, int(led[0])] + [t % 3 for t in range(steps)]])
-    time, jump = torch.arange(steps + 2)[None], torch.zeros_like(actions)
-    parts = [states, tau, actions, time, jump]
+    time = torch.arange(steps + 2)[None]
+    parts = [states, tau, actions, time]
     mask = visibility(torch.zeros(1, steps + 2), window=3)
     if isinstance(network, Transformer):
         mask = mask[:, : steps + 2, : steps + 2]
     else:
         parts = [torch.cat((part, part), 1) for part in parts]
-    whole = network(*parts[:4], mask, parts[4])
+    whole = network(*parts, mask)
     for n, transition in enumerate(made):
         ends = whole.termination[0, n + 2].sigmoid().item()
         assert transition.termination_probability[0] == pytest.approx(ends, abs=3e-5)

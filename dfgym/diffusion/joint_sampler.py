@@ -1,4 +1,4 @@
-"""One sampler for every scheduling matrix: each frame on a little path of its own.
+"""The joint sampler: many frames along any scheduling matrix, each on a noise path of its own.
 
 With levels `tau(s)` that rise for each frame at its own pace, the flow
 
@@ -29,17 +29,18 @@ from torch import Tensor
 
 from dfgym.diffusion.context import ContextPlan
 from dfgym.diffusion.path import interpolate
+from dfgym.diffusion.sampler import multistep_update, multistep_weights
 from dfgym.diffusion.schedules import Schedule
 
 
 class Pass(NamedTuple):
-    """What a network is told beside the frames, on the CPU.
+    """The inputs of one network pass beside the frames, on the CPU.
 
     Attributes:
-        row: of the matrix.
-        frames: int64 `(n,)`, the matrix's columns that are shown, rising.
-        tau: float64 `(n,)`, the signal level told of each.
-        wanted: bool `(n,)`, those whose estimate is used; the others may be anything.
+        row: the row of the matrix.
+        frames: int64 `(n,)`, the columns of the matrix that are shown, rising.
+        tau: float64 `(n,)`, the signal level that the network is given for each.
+        wanted: bool `(n,)`, the frames whose estimate is used; the others may be anything.
         visible: bool `(n, n)`, which frame sees which; binding for the wanted.
     """
 
@@ -53,15 +54,15 @@ class Pass(NamedTuple):
 Denoise = Callable[[Tensor, Pass], Tensor]
 
 
-def roll(
+def sample_jointly(
     denoise: Denoise,
     noise: Tensor,
-    known: Tensor,
+    given: Tensor,
     schedule: Schedule,
     plan: ContextPlan,
-    context_noise: Tensor,
+    context_eps: Tensor,
     *,
-    straight: bool = False,
+    first_order: bool = False,
     finish: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Make a block of frames along a schedule.
@@ -69,21 +70,21 @@ def roll(
     Args:
         denoise: `(x (b, n, h, w, c), pass) -> estimate of the clean x`, the shape of x.
         noise: `(b, t - context, h, w, c)`, standard normal: the start of each new frame.
-        known: `(b, context, h, w, c)`.
+        given: `(b, context, h, w, c)`, the frames that are there from the start.
         schedule: the matrix.
-        plan: how finished frames, known ones too, are shown; of as many denoising steps.
-        context_noise: `(b, t, h, w, c)`, standard normal: what finished frames are noised with.
-        straight: as in `sampler.sample`.
-        finish: what is done to a frame that has become clean, as rounding it to grey levels.
+        plan: how finished frames, given ones too, are shown; for as many denoising steps.
+        context_eps: `(b, t, h, w, c)`, standard normal: the noise of finished frames.
+        first_order: as in `sampler.sample`.
+        finish: applied to each frame that has become clean, for instance to round it.
 
     Returns:
         All frames, `(b, t, h, w, c)`.
     """
-    x = torch.cat((known, noise), 1)
+    x = torch.cat((given, noise), 1)
     levels, visible = schedule.levels, schedule.visible
     previous, done = torch.zeros_like(x), torch.zeros(x.shape[1], dtype=torch.int64)
     before = torch.zeros_like(levels[0])  # the level of each frame's previous estimate
-    held, held_tau = x.clone(), torch.ones_like(before)  # what `kept` shows of finished frames
+    kept, kept_tau = x.clone(), torch.ones_like(before)  # what `kept` shows of finished frames
     reads, moving = torch.tensor(plan.reads), schedule.moving()
     assert moving.sum(0).max() == len(reads), "the plan is for another number of denoising steps"
     for row, moves in enumerate(moving):
@@ -93,27 +94,23 @@ def roll(
             wanted = moves & (reads[done.clamp(max=len(reads) - 1)] == read)
             shown = wanted | (visible[wanted].any(0) & (tau > 0))
             frames = shown.nonzero()[:, 0]
-            applied, told = plan.levels[read]
-            finished, seen = tau[frames] == 1, x[:, frames]
+            applied, conditioned = plan.levels[read]
+            finished, inputs = tau[frames] == 1, x[:, frames]
             if plan.kept:
-                told, seen[:, finished] = held_tau[frames], held[:, frames][:, finished]
+                conditioned, inputs[:, finished] = kept_tau[frames], kept[:, frames][:, finished]
             if applied < 1:
-                left = torch.ones_like(tau[frames]).masked_fill(finished, applied).to(x)
-                seen = interpolate(seen, context_noise[:, frames], left.expand(seen.shape[:2]))
-            shown_tau = torch.where(finished, told, tau[frames])
+                signal = torch.ones_like(tau[frames]).masked_fill(finished, applied).to(x)
+                signal = signal.expand(inputs.shape[:2])
+                inputs = interpolate(inputs, context_eps[:, frames], signal)
+            shown_tau = torch.where(finished, conditioned, tau[frames])
             view = Pass(row, frames, shown_tau, wanted[frames], visible[frames][:, frames])
-            estimate[:, wanted] = denoise(seen, view)[:, wanted[frames]]
-        # The rule of `sampler.sample`, for all columns at once.
-        u0, u1 = 1 - tau[moves], 1 - after[moves]
-        first = done[moves] == 0
-        bend = u0 - u1 + torch.xlogy(u1, u1 / u0)
-        bend = torch.zeros_like(bend) if straight else bend.masked_fill(first, 0)
-        since = (tau - before)[moves].masked_fill(first, 1)
-        old, now, last = x[:, moves], estimate[:, moves], previous[:, moves]
-        ratio, bend, since = (_wide(part, x) for part in (u1 / u0, bend, since))
-        x[:, moves] = now + (old - now) * ratio + (now - last) / since * bend
+            estimate[:, wanted] = denoise(inputs, view)[:, wanted[frames]]
+        old, now = x[:, moves], estimate[:, moves]
+        last = None if first_order else previous[:, moves]
+        weights = _weights(tau, after, before, done, moves)
+        x[:, moves] = multistep_update(old, now, last, *(_expand(part, x) for part in weights))
         previous[:, moves] = now
-        held[:, moves], held_tau = old, torch.where(moves, tau, held_tau)
+        kept[:, moves], kept_tau = old, torch.where(moves, tau, kept_tau)
         before, done = torch.where(moves, tau, before), done + moves
         ready = moves & (after == 1)
         if finish is not None and ready.any():
@@ -121,6 +118,18 @@ def roll(
     return x
 
 
-def _wide(part: Tensor, x: Tensor) -> Tensor:
+def _weights(
+    tau: Tensor, after: Tensor, before: Tensor, done: Tensor, moves: Tensor
+) -> tuple[Tensor, ...]:
+    """The `multistep_weights` of the frames that move, float64 `(n,)` each."""
+    columns = (values[moves].tolist() for values in (tau, after, before, done))
+    weights = [
+        multistep_weights(level, target, previous if steps else None)
+        for level, target, previous, steps in zip(*columns, strict=True)
+    ]
+    return torch.tensor(weights, dtype=torch.float64).unbind(1)
+
+
+def _expand(numbers: Tensor, x: Tensor) -> Tensor:
     """One number a frame, `(n,)`, as a factor of frames `(b, n, h, w, c)`."""
-    return part.to(x).view(-1, *[1] * (x.dim() - 2))
+    return numbers.to(x).view(-1, *[1] * (x.dim() - 2))
