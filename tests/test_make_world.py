@@ -134,7 +134,7 @@ def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_made_is_named_before_anything_is_written(tmp_path: Path) -> None:
     for name, error, message in [
         ("Bad", WorldError, "cannot be named"),
-        ("unknown-game-v0", ConfigError, "no recipe for 'unknown-game-v0'"),
+        ("unknown-game-v0", ConfigError, "recipe is 'unknown-game-v0'; allowed are"),
         ("minatar-breakout-v0", ConfigError, "processes is -1"),
     ]:
         with pytest.raises(error, match=message):
