@@ -1,4 +1,4 @@
-"""`dfgym make-world`: a world's whole recipe, each stage left on disk and taken up from there."""
+"""`dfgym make-world`: a whole recipe; every stage leaves its result on disk for the next one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dfgym.world.device import pick_device
 
 @dataclass(frozen=True)
 class Config:
-    """Record, train, pack and evaluate a world; a call that was stopped goes on."""
+    """Record, train, pack and evaluate a world; the same command continues what was stopped."""
 
     name: Annotated[str, tyro.conf.Positional]
     """The new world's name, like minatar-breakout-v0."""
@@ -43,21 +43,21 @@ class Config:
     runs: Path = Path("runs")
     """Folder for data, checkpoints and the report."""
     processes: int | None = None
-    """Training processes, which must divide the recipe's batch; if left out, as many as do that
-    and have a CPU core or CUDA device each."""
+    """Training processes, which must divide the recipe's batch. If left out, the largest number
+    that does, with a CPU core or a CUDA device for each."""
     device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
+    """Where to train and to evaluate: `auto`, `cpu` or `cuda`."""
     quick: bool = False
     """Evaluate a twentieth of the frames."""
 
 
 def make_world(config: Config) -> Path:
-    """Follow a recipe from nothing to a world; returns the world's folder.
+    """Follow a recipe from nothing to a world and return the world's folder.
 
     Raises:
         ConfigError: there is no recipe, it is malformed, or `processes` does not fit it.
-        WorldError: the name is malformed, the world exists already, or what is shown does not fit
-            the recorded game.
+        WorldError: the name is malformed, the world exists already, or its presentation does not
+            fit the recorded game.
     """
     check_name(config.name)
     world, run = config.out / config.name, config.runs / config.name
@@ -74,20 +74,20 @@ def make_world(config: Config) -> Path:
         train = dataclasses.replace(
             recipe.train, data=(run / "data",), out=run / "train", device=config.device
         )
-        # A wrong card is told now, not after hours.
+        # A wrong card raises an error now and not after hours.
         draft_card(train, survey(stores, train.held_out), stores, presentation=recipe.presentation)
         _train(train, processes)
     draft = run / "world" / config.name
-    shutil.rmtree(draft, ignore_errors=True)  # packed by an earlier call, with what it was to show
+    shutil.rmtree(draft, ignore_errors=True)  # an earlier call may have had another presentation
     pack(run / "train", draft, config.name, recipe.presentation)
     with clock("evaluate"):
-        found = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
-    measured = {"seconds": clock.seconds, **summary(found)}
+        report = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
+    measured = {"seconds": clock.seconds, **summary(report)}
     return publish(draft, world, measured, {"device": str(device), "processes": processes})
 
 
 def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str, Any]) -> Path:
-    """Write a packed world once more, with what was measured of it in its card."""
+    """Write a packed world again, with measurements in its card, and return the folder `out`."""
     world = bundle.load(draft)
     card = dataclasses.replace(
         world.card, measured=measured, training={**world.card.training, **training}
@@ -98,7 +98,7 @@ def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str
 
 
 def _processes(config: Config, batch: int, device: torch.device) -> int:
-    """How many processes train; each has an equal part of the batch."""
+    """Return the number of training processes; each has an equal part of the batch."""
     cuda = device.type == "cuda"
     most = torch.cuda.device_count() if cuda else os.cpu_count() or 1
     if config.processes is None:
@@ -106,64 +106,68 @@ def _processes(config: Config, batch: int, device: torch.device) -> int:
     if config.processes < 1 or batch % config.processes or (cuda and config.processes > most):
         limit = f" and at most the {most} CUDA devices" if cuda else ""
         raise ConfigError(
-            f"processes is {config.processes}; it must be at least 1{limit} and divide the "
+            f"processes is {config.processes}; expected at least 1{limit}, and a divisor of the "
             f"recipe's batch of {batch}"
         )
     return config.processes
 
 
 def _train(config: TrainConfig, processes: int) -> None:
-    """Train in as many processes, each with one thread: on a CPU they do not wait for others."""
+    """Train in several processes of one thread each, which is the fastest way on a CPU."""
     path = config.out / "config.json"
     write_json(path, to_table(config))
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        # glibc gives freed tensors back to the system and asks for them again, at a great cost.
+        # Without these glibc returns freed tensors to the system and fetches them again: slow.
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",
     }
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *launch, "-m", "dfgym.train", str(path)]
     if subprocess.run(command, env=environment, check=False).returncode:
-        raise DfgymError("training failed; its messages stand above. Again: the same command")
+        raise DfgymError("training failed, see its messages above; the same command tries it again")
 
 
-def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of an evaluation that belong on a card, to four digits."""
-    kept: dict[str, Any] = {"machine": found["machine"]}
-    if "legality" in found:
-        dream, real = found["legality"]["dream"], found["legality"]["real"]
-        kept["legality"] = {
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of an evaluation that belong on a card, to four digits."""
+    entries: dict[str, Any] = {"machine": report["machine"]}
+    if "legality" in report:
+        dream, real = report["legality"]["dream"], report["legality"]["real"]
+        entries["legality"] = {
             "transitions": dream["transitions"],
             "illegal_per_1000": dream["illegal_per_1000"],
             "wrong_per_1000": dream["wrong_per_1000"],
             "sticky_share": dream["sticky_share"],
             "sticky_share_real": real["sticky_share"],
         }
-    if 10 in found.get("motion", {}).get("horizons", ()):
-        at = found["motion"]["horizons"].index(10)
-        kept["motion_after_10"] = {
-            f"{name}_{key}": found["motion"][name][key][at]
+    if 10 in report.get("motion", {}).get("horizons", ()):
+        at = report["motion"]["horizons"].index(10)
+        entries["motion_after_10"] = {
+            f"{name}_{key}": report["motion"][name][key][at]
             for name in ("position", "angle")
             for key in ("moved", "error", "share")
         }
-    if "drawn_error" in found.get("drift", {}).get("dream", {}):
-        dream, real = (found["drift"][game]["drawn_error"] for game in ("dream", "real"))
-        kept["picture_error"] = {
-            "frames": found["drift"]["block"] * len(dream),
+    if "drawn_error" in report.get("drift", {}).get("dream", {}):
+        dream, real = (report["drift"][game]["drawn_error"] for game in ("dream", "real"))
+        entries["picture_error"] = {
+            "frames": report["drift"]["block"] * len(dream),
             "dream": sum(dream) / len(dream),
             "dream_last_tenth": dream[-1],
             "real": sum(real) / len(real),
         }
-    kept["speed"] = found["speed"]
-    if agents := transfer.card_entries(found.get("transfer") or {}):
-        kept["transfer"] = agents
-    return dict(plain(kept))
+    entries["speed"] = report["speed"]
+    if agents := transfer.card_entries(report.get("transfer") or {}):
+        entries["transfer"] = agents
+    return dict(plain(entries))
 
 
 class _Clock:
-    """Adds up the wall time of each stage, over all calls, in a JSON file."""
+    """Adds up the wall time of each stage, over all calls, in a JSON file.
+
+    Attributes:
+        seconds: the wall time of each stage.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -175,9 +179,9 @@ class _Clock:
         return self
 
     def __enter__(self) -> None:
-        self.began = time.monotonic()
+        self.begin = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        spent = time.monotonic() - self.began
-        self.seconds[self.stage] = round(self.seconds.get(self.stage, 0.0) + spent, 1)
+        seconds = self.seconds.get(self.stage, 0.0) + time.monotonic() - self.begin
+        self.seconds[self.stage] = round(seconds, 1)
         write_json(self.path, self.seconds)

@@ -46,7 +46,7 @@ extra = "minatar"
 keys = {a = 1, d = 2}
 """
 SCORE = {"transitions": 10, "illegal_per_1000": 1.23456, "wrong_per_1000": 0.0, "sticky_share": 0.0}
-FOUND = {
+REPORT = {
     "machine": {"cores": 2},
     "legality": {"dream": SCORE, "real": SCORE},
     "speed": {"single_steps_per_second": 123.456},
@@ -56,12 +56,12 @@ FOUND = {
 
 def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("minatar")
-    asked: list[Path] = []
+    calls: list[Path] = []
 
     def measure(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
         bundle.load(world)
-        asked.append(world)
-        return FOUND
+        calls.append(world)
+        return REPORT
 
     monkeypatch.setattr(make_world, "evaluate", measure)
     recipe = tmp_path / "recipe.toml"
@@ -75,26 +75,26 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         device="cpu",
     )
     world = bundle.load(make_world.make_world(config))
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert world.card.name == "my-breakout-v0" and world.card.frames.observation_scale == 4
     assert world.card.model.dim == 16 and world.card.training["steps_done"] == 4
     assert world.card.measured["legality"]["illegal_per_1000"] == 1.235
     assert set(world.card.measured["seconds"]) == {"record", "train", "evaluate"}
     run = tmp_path / "runs" / "my-breakout-v0"
     assert len((run / "train" / "log.jsonl").read_text().splitlines()) == 4
-    told = json.loads((run / "train" / "config.json").read_text())
-    assert told["strip_every"] == 0 and told["checkpoint_every"] == 2
+    settings = json.loads((run / "train" / "config.json").read_text())
+    assert settings["strip_every"] == 0 and settings["checkpoint_every"] == 2
     json.loads((run / "times.json").read_text())
 
     with pytest.raises(WorldError, match="never change"):
         make_world.make_world(config)
 
-    # Stopped before it was published, and shown otherwise since.
+    # It was stopped before it was published, and its presentation has changed since.
     shutil.rmtree(config.out)
     recipe.write_text(RECIPE.replace("observation_scale = 4", "observation_scale = 3"))
     assert bundle.load(make_world.make_world(config)).card.frames.observation_scale == 3
 
-    # An action that the game lacks is told before it trains.
+    # An action that the game does not have raises an error before it trains.
     shutil.rmtree(config.out)
     shutil.rmtree(run / "train")
     recipe.write_text(RECIPE.replace("d = 2", "d = 7"))
@@ -103,10 +103,10 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (run / "train").exists()
 
 
-def test_what_a_machine_is_has_a_place_on_a_card(tmp_path: Path, random_world: Path) -> None:
+def test_a_card_can_hold_the_machine(tmp_path: Path, random_world: Path) -> None:
     machine = _machine(Dynamics(bundle.load(random_world), 1, device="cpu"))
-    made = make_world.publish(random_world, tmp_path / "toy-v0", {"machine": machine}, {})
-    assert bundle.load(made).card.measured["machine"]["torch"] == torch.__version__
+    folder = make_world.publish(random_world, tmp_path / "toy-v0", {"machine": machine}, {})
+    assert bundle.load(folder).card.measured["machine"]["torch"] == torch.__version__
 
 
 def test_evaluate_makes_its_folder_before_it_measures(tmp_path: Path, random_world: Path) -> None:
@@ -120,8 +120,8 @@ def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     device = torch.device("cpu")
 
-    def processes(asked: int | None, batch: int) -> int:
-        config = make_world.Config(name="my-game-v0", processes=asked)
+    def processes(number: int | None, batch: int) -> int:
+        config = make_world.Config(name="my-game-v0", processes=number)
         return make_world._processes(config, batch, device)
 
     assert [processes(None, batch) for batch in (16, 6, 7, 1)] == [4, 6, 1, 1]
@@ -131,7 +131,7 @@ def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
             processes(wrong, 16)
 
 
-def test_what_cannot_be_made_is_named_before_anything_is_written(tmp_path: Path) -> None:
+def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     for name, error, message in [
         ("Bad", WorldError, "cannot be named"),
         ("unknown-game-v0", ConfigError, "recipe is 'unknown-game-v0'; allowed are"),
