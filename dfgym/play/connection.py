@@ -76,6 +76,9 @@ class Connection:
         make_session: makes the session; it is called in the connection's own thread, like
             everything that takes time.
         name: the name by which the page requests recordings.
+
+    Attributes:
+        session: the page's game; None until it is loaded, and after its end.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class Connection:
         self._socket, self._make_session = socket, make_session
         self._transport = request.transport
         self._stopping = False
-        self._session: Session | None = None
+        self.session: Session | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="dfgym-play")
         self._inbox: asyncio.Queue[Message] = asyncio.Queue(MAX_QUEUED)
         self._wake = asyncio.Event()
@@ -107,7 +110,7 @@ class Connection:
         session = None
         try:
             try:
-                session = self._session = await self._call(self._make_session)
+                session = self.session = await self._call(self._make_session)
             except DfgymError as error:
                 await self._send({"type": "error", "message": str(error)})
             else:
@@ -115,7 +118,7 @@ class Connection:
         except (TimeoutError, ConnectionResetError):
             pass  # the page receives nothing any more
         finally:
-            self._session = None
+            self.session = None
             if session is not None:
                 self._worker.submit(session.close)
             self._worker.shutdown(wait=False)
@@ -128,7 +131,7 @@ class Connection:
 
     async def film(self) -> Film | None:
         """Return the running episode up to the current frame; None if there is no game."""
-        return None if self._session is None else await self._call(self._session.film)
+        return None if self.session is None else await self._call(self.session.film)
 
     # --- Reading ----------------------------------------------------------------------------------
 

@@ -88,6 +88,9 @@ class Server:
         access: which requests are answered.
         make_session: makes the session of a page.
         max_connections: the number of games at the same time.
+
+    Attributes:
+        connections: the pages that play, by the names under which they request recordings.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Server:
         self._access, self._make_session = access, make_session
         self._max_connections = max_connections
         self._page = PAGE.read_text(encoding="utf-8")
-        self._connections: dict[str, Connection] = {}
+        self.connections: dict[str, Connection] = {}
         self._saving = asyncio.Semaphore(1)  # encoding takes memory and a core
 
     def app(self) -> web.Application:
@@ -110,7 +113,7 @@ class Server:
         return app
 
     async def _stop(self, app: web.Application) -> None:
-        for connection in self._connections.values():
+        for connection in self.connections.values():
             connection.stop()
 
     @web.middleware
@@ -140,7 +143,7 @@ class Server:
             await websocket.prepare(request)
         except ConnectionResetError:
             return _text(400, "the page is gone")  # nobody reads it
-        if len(self._connections) >= self._max_connections:
+        if len(self.connections) >= self._max_connections:
             limit = self._max_connections
             reason = f"{limit} games are being played; close one, or give --max-connections"
             with contextlib.suppress(ConnectionResetError):
@@ -148,16 +151,16 @@ class Server:
             await websocket.close(code=1013, message=reason.encode())
             return websocket
         connection = Connection(request, websocket, self._make_session, secrets.token_urlsafe(9))
-        self._connections[connection.name] = connection
+        self.connections[connection.name] = connection
         try:
             await connection.run()
         finally:
-            del self._connections[connection.name]
+            del self.connections[connection.name]
         return websocket
 
     async def _serve_recording(self, request: web.Request) -> web.Response:
         form = request.match_info["form"]
-        connection = self._connections.get(request.query.get("session", ""))
+        connection = self.connections.get(request.query.get("session", ""))
         if form not in RECORDINGS:
             return _text(404, f"recordings are {', '.join(RECORDINGS)}, not {form[:40]!r}")
         film = None if connection is None else await connection.film()

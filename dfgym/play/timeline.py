@@ -96,6 +96,7 @@ class Timeline:
         actions: every action since frame 0, also those that led to frames that were dropped.
         cursor: the number of the current frame, from which the next step goes on.
         branches: how often the future was replaced by another.
+        keyframes: the cloned states by the numbers of their frames, in order.
     """
 
     def __init__(self, frames: np.ndarray, actions: np.ndarray) -> None:
@@ -106,7 +107,7 @@ class Timeline:
         self.actions: list[int] = []
         self.cursor = 0
         self.branches = 0
-        self._keyframes: dict[int, Keyframe] = {}  # by the number of the frame, in order
+        self.keyframes: dict[int, Keyframe] = {}
 
     @property
     def length(self) -> int:
@@ -149,24 +150,24 @@ class Timeline:
     def branch(self) -> None:
         """Drop all that followed the cursor."""
         del self.moments[self.cursor - self.first + 1 :], self.actions[self.cursor :]
-        for t in [t for t in self._keyframes if t > self.cursor]:
-            del self._keyframes[t]
+        for t in [t for t in self.keyframes if t > self.cursor]:
+            del self.keyframes[t]
         self.branches += 1
 
     def add_keyframe(self, settings: Settings, state: bytes) -> None:
         """Store the state that the dream has at the cursor, which is the newest frame."""
         assert self.cursor == self.length
-        self._keyframes.pop(self.cursor, None)
-        self._keyframes[self.cursor] = Keyframe(settings, state)
-        states = [t for t, keyframe in self._keyframes.items() if keyframe.state is not None]
+        self.keyframes.pop(self.cursor, None)
+        self.keyframes[self.cursor] = Keyframe(settings, state)
+        states = [t for t, keyframe in self.keyframes.items() if keyframe.state is not None]
         changes = [t for t in states if t % KEYFRAME]
         for t in changes[:-MAX_CHANGES]:
-            self._keyframes[t] = Keyframe(self._keyframes[t].settings, None)
+            self.keyframes[t] = Keyframe(self.keyframes[t].settings, None)
 
     def last_keyframe(self) -> tuple[int, Keyframe] | None:
         """Return the last keyframe at or before the cursor, and the number of its frame."""
-        t = max((t for t in self._keyframes if t <= self.cursor), default=None)
-        return None if t is None else (t, self._keyframes[t])
+        t = max((t for t in self.keyframes if t <= self.cursor), default=None)
+        return None if t is None else (t, self.keyframes[t])
 
     def context(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the last frames up to the cursor, at most `window`, and the actions between."""
@@ -179,8 +180,8 @@ class Timeline:
 
     def _drop_oldest(self) -> None:
         """Drop the oldest frames, up to a state: without one a frame cannot be played on from."""
-        second = min(t for t in self._keyframes if t > self.first and t % KEYFRAME == 0)
-        for t in [t for t in self._keyframes if t < second]:
-            del self._keyframes[t]
+        second = min(t for t in self.keyframes if t > self.first and t % KEYFRAME == 0)
+        for t in [t for t in self.keyframes if t < second]:
+            del self.keyframes[t]
         del self.moments[: second - self.first]
         self.first = second

@@ -112,7 +112,7 @@ def test_recordings_are_downloaded(play: RunTest) -> None:
                     assert (await answer.read()).startswith(start)
                     disposition = answer.headers["Content-Disposition"]
                     assert disposition.startswith('attachment; filename="toy-calm-v0')
-        while running.server._connections:
+        while running.server.connections:
             await asyncio.sleep(0.01)
         status, text, _ = await running.get(f"/save/gif{query}")
         assert status == 404 and "that game is over" in text
@@ -168,7 +168,7 @@ def test_the_number_of_games_is_limited(play: RunTest) -> None:
                 assert await three.closed() == 1013
                 assert "2 games are being played" in three.errors[0]
             await one.frame()
-        while running.server._connections:
+        while running.server.connections:
             await asyncio.sleep(0.01)
         async with running.page() as four:
             await four.frame()
@@ -222,9 +222,9 @@ def test_a_client_that_stops_reading_does_not_grow_the_server(
         )  # fmt: skip
         bad = b'{"do":"%s"}' % (b"x" * 100)
         message = bytes([0x81, 0x80 | len(bad)]) + bytes(4) + bad  # masked with zeros
-        while not running.server._connections:
+        while not running.server.connections:
             await asyncio.sleep(0.01)
-        (page,) = running.server._connections.values()
+        (page,) = running.server.connections.values()
         transport, most = page._transport, 0
         assert transport is not None
         for _ in range(2000):
@@ -233,9 +233,9 @@ def test_a_client_that_stops_reading_does_not_grow_the_server(
             await asyncio.sleep(0)
             assert page._inbox.qsize() <= connection.MAX_QUEUED
             assert page._sent - page._acknowledged <= connection.MAX_IN_FLIGHT
-            if not running.server._connections:
+            if not running.server.connections:
                 break
-        while running.server._connections:
+        while running.server.connections:
             most = max(most, transport.get_write_buffer_size())
             await asyncio.sleep(0.01)
         assert most < 300_000  # it was sent two and a half megabytes
@@ -252,7 +252,7 @@ def test_a_page_that_vanishes_leaves_nothing(play: RunTest) -> None:
             async with running.page() as page:
                 await page.frame()
                 page.socket._response.connection.transport.abort()  # type: ignore[union-attr]
-            while running.server._connections:
+            while running.server.connections:
                 await asyncio.sleep(0.01)
 
     play(test)

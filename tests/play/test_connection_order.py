@@ -13,8 +13,8 @@ def test_paused_comes_after_the_last_frame(play: RunTest) -> None:
         async with running.page() as page:
             kinds = [reply["type"] for reply in await page.receive_until("state")]
             assert kinds == ["hello", "frame", "state"]
-            (server,) = running.server._connections.values()
-            game = server._session
+            (server,) = running.server.connections.values()
+            game = server.session
             assert game is not None
             last = 0
             pauses: list[dict[str, Any]] = [

@@ -89,7 +89,7 @@ def test_the_history_is_bounded(game: Session, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(timeline, "MAX_STEPS", 40)
     play(game, (ACTIONS * 2)[: MAX_STEPS - 1])
     history, before = game.timeline, frames(game)
-    assert (history.first, history.length) == (32, 59) and len(history._keyframes) == 2
+    assert (history.first, history.length) == (32, 59) and len(history.keyframes) == 2
     assert len(history.actions) == 59
     with pytest.raises(ConfigError, match="frames 32 to 59"):
         game.apply(messages.Seek(31))
@@ -110,7 +110,7 @@ def test_settings_change_in_mid_episode(game: Session) -> None:
     play(game, ACTIONS[10:20])
     assert np.array_equal(frames(game)[:11], before)
     env = DreamEnv(game.world.path, "cpu", 4, "noised", 0.1)
-    seed = np.random.SeedSequence([game._seed, 10]).generate_state(1)[0]
+    seed = np.random.SeedSequence([game.film().seed, 10]).generate_state(1)[0]
     options = {"frames": before[-4:], "actions": np.array(ACTIONS[7:10])}
     env.reset(seed=int(seed), options=options)
     for action, moment in zip(ACTIONS[10:20], game.timeline.moments[11:], strict=True):
@@ -155,7 +155,7 @@ def test_few_states_are_kept_however_often_settings_change(
         change(game, 1 + t % 2)
         play(game, ACTIONS[t % 40 : t % 40 + 1])
     history, before = game.timeline, frames(game)
-    states = [t for t, keyframe in history._keyframes.items() if keyframe.state is not None]
+    states = [t for t, keyframe in history.keyframes.items() if keyframe.state is not None]
     assert (history.first, history.length) == (32, 59)
     assert states == [32, 48, *range(51, 59)]
     newest = 1 + (MAX_STEPS - 2) % 2  # the denoising steps of the last change

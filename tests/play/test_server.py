@@ -107,23 +107,16 @@ def test_a_silent_connection_is_closed(play: RunTest, monkeypatch: pytest.Monkey
     monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 3.0)
 
     async def test(running: Running) -> None:
-        listener = Serve().listen()
-        port = listener.getsockname()[1]
-        app = Server(
-            AccessPolicy(Serve().hosts(port), TOKEN), running.server._make_session, 4
-        ).app()
-        async with server.serving(app, listener):
-            lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-            lines[0][1].write(b"GET / HT")
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        silent = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(3)]
+        silent[0][1].write(b"GET / HT")
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        assert not any(reader.at_eof() for reader, _ in silent)
+        for reader, _ in silent:
             assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-            assert not any(line[0].at_eof() for line in lines)
-            for line in lines:
-                assert await asyncio.wait_for(line[0].read(), PATIENCE) == b""
-            for stream in (writer, *(line[1] for line in lines)):
-                stream.close()
-            async with running.client.get(f"http://127.0.0.1:{port}/?token={TOKEN}") as answer:
-                assert answer.status == 200
+        for stream in (writer, *(writer for _, writer in silent)):
+            stream.close()
+        assert (await running.get(f"/?token={TOKEN}"))[0] == 200
 
     play(test)
 

@@ -21,7 +21,7 @@ def test_a_game_is_what_the_environment_plays(game: Session) -> None:
     context = game.timeline.context(4)
     play(game, ACTIONS[:10])
     env = DreamEnv(game.world.path, device="cpu")
-    seed = np.random.SeedSequence([game._seed, 0]).generate_state(1)[0]
+    seed = np.random.SeedSequence([game.film().seed, 0]).generate_state(1)[0]
     env.reset(seed=int(seed), options={"frames": context[0], "actions": context[1]})
     for action, moment in zip(ACTIONS[:10], game.timeline.moments[1:], strict=True):
         observation, reward, terminated, _, info = env.step(action)

@@ -124,7 +124,7 @@ def play(calm_world: Path) -> RunTest:
             )
             async with serving(server.app(), listener), aiohttp.ClientSession() as client:
                 await test(Running(client, server, port))
-            assert not server._connections
+            assert not server.connections
 
         asyncio.run(main())
 

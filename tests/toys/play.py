@@ -60,8 +60,9 @@ def game(calm_world: Path) -> Session:
 def play(game: Session, actions: Iterable[int]) -> None:
     """Play a step with each of some actions."""
     for number, action in enumerate(actions):
+        paused, game.paused = game.paused, True  # in a pause, what was held before is no tap
         game.hold(action, number)
-        game._tap = None  # no key is pressed and released between two steps here
+        game.paused = paused
         game.advance()
 
 
