@@ -23,15 +23,13 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
 
-from dfgym.agents import saved, sb3
+from dfgym.agents import players, saved, sb3
 from dfgym.agents.sb3 import COUNT, MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError
-from dfgym.games import breakout as scripted
+from dfgym.games import Policy, RandomPolicy
 from dfgym.statistics import bootstrap_interval, interquartile_mean
 
-FORMS = "random, scripted:<epsilon>, sb3:<algorithm>:<zip file>"
-
-Player = Callable[[np.ndarray, np.ndarray], np.ndarray]
+BatchPolicy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From a batch of observations, and which of them begin an episode, to a batch of actions."""
 
 
@@ -40,7 +38,8 @@ class Config:
     """What is scored, where and how often."""
 
     agent: str
-    """`random`, `scripted:<share of random actions>` or `sb3:<a2c, dqn or ppo>:<zip file>`."""
+    """A player's name: random, sticky-random, scripted:<epsilon>[:<dawdle>] or
+    sb3:<algorithm>:<zip file>."""
     envs: tuple[str, ...] = ("DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0")
     """Gymnasium ids, scored one after the other."""
     episodes: int = 100
@@ -130,7 +129,7 @@ def evaluate(
     anywhere would be the short ones.
 
     Args:
-        agent: one of `FORMS`.
+        agent: a player's name, see `dfgym.agents.players`.
         env: a Gymnasium id.
         episodes: how many, over all rows.
         seed: row i of the environment begins with seed + i; the agent's chance follows from it
@@ -148,7 +147,7 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; it must be at least 1")
     venv = make_venv(env, min(num_envs, episodes), **make_keywords)
     try:
-        play, frame_stack = player(agent, env, venv, seed, greedy)
+        play, frame_stack = find_policy(agent, env, venv, seed, greedy)
         if frame_stack > 1:
             venv = VecFrameStack(venv, frame_stack)
         rows = venv.num_envs
@@ -171,48 +170,50 @@ def evaluate(
     return Score(agent, env, greedy, seed, np.array(returns, float), np.array(lengths, int))
 
 
-def player(agent: str, env: str, venv: VecEnv, seed: int, greedy: bool) -> tuple[Player, int]:
-    """Find an agent by its name, one of `FORMS`.
+def find_policy(
+    agent: str, env: str, venv: VecEnv, seed: int, greedy: bool
+) -> tuple[BatchPolicy, int]:
+    """Find a player by its name, for all rows of an environment.
 
     Returns:
-        The player, and how many frames it wants to see at once.
+        The policy, and the number of frames that it needs at once.
 
     Raises:
-        ConfigError: the name is malformed, or the agent is missing or does not fit the environment.
+        ConfigError: The name is malformed, or the agent is missing or does not fit the environment.
     """
     space, rows = venv.action_space, venv.num_envs
     if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
         raise ConfigError(f"{env} has actions {space}; they must be Discrete and count from 0")
-    match agent.split(":", 2):
-        case ["random"]:
+    seeds = np.random.SeedSequence(seed).spawn(rows)
+    player = players.parse(agent)
+    match player.kind:
+        case "random":
             generator = np.random.default_rng(seed)
             return lambda observations, begins: generator.integers(space.n, size=rows), 1
-        case ["scripted", epsilon]:
-            seeds = np.random.SeedSequence(seed).spawn(rows)
-            try:
-                return _scripted([scripted.make(env, float(epsilon), s) for s in seeds]), 1
-            except ValueError as reason:
-                raise ConfigError(f"agent {agent!r}: {reason}; allowed: {FORMS}") from reason
-        case ["sb3", algorithm, path]:
-            found = saved.load(algorithm, path, venv.observation_space)
-            if found.model.action_space != space:
+        case "sticky-random":
+            hold = players.HOLD
+            return _by_row([RandomPolicy(int(space.n), item, hold) for item in seeds]), 1
+        case "scripted":
+            size = venv.observation_space.shape
+            make = players.make_scripted
+            return _by_row([make(player, env, size, item) for item in seeds]), 1
+        case "sb3":
+            saved_agent = saved.load(player.algorithm, player.file, venv.observation_space)
+            if saved_agent.model.action_space != space:
                 raise ConfigError(
-                    f"{path} learned with actions {found.model.action_space}, and {env} has "
-                    f"{space}; they must be equal"
+                    f"{player.file} learned with actions {saved_agent.model.action_space}, and "
+                    f"{env} has {space}; they must be equal"
                 )
             set_random_seed(seed)
-            frame_stack = found.frame_stack
-            return lambda observations, begins: found.choose(observations, greedy), frame_stack
-        case _:
-            raise ConfigError(f"agent {agent!r} is unknown; it must be one of {FORMS}")
+            frame_stack = saved_agent.frame_stack
+            return lambda observations, _: saved_agent.choose(observations, greedy), frame_stack
 
 
-def _scripted(policies: Sequence[scripted.Policy]) -> Player:
+def _by_row(policies: Sequence[Policy]) -> BatchPolicy:
     def play(observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
         for row in np.flatnonzero(begins).tolist():
             policies[row].reset()
-        chosen = [policy(frame) for policy, frame in zip(policies, observations, strict=True)]
-        return np.array(chosen)
+        return np.array([p(frame) for p, frame in zip(policies, observations, strict=True)])
 
     return play
 

@@ -1,92 +1,142 @@
-"""The players that record data, by name, e.g. `random`, `scripted:0.1`, `sb3:ppo:FILE`."""
+"""Players by name: the one grammar that every command shares.
+
+    random                          an action drawn evenly at each step
+    sticky-random                   the same, but the last action is repeated 4 times in 5
+    scripted:<epsilon>[:<dawdle>]   the scripted policy of a known game (`dfgym.games`)
+    sb3:<algorithm>:<zip file>      an agent that Stable-Baselines3 saved (a pickle: only your own)
+
+A policy acts; a policy factory makes the policy of one episode.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import gymnasium as gym
 import numpy as np
 
+import dfgym
+from dfgym import games
 from dfgym.errors import ConfigError
-from dfgym.games.source import Source
+from dfgym.games import Policy, RandomPolicy, ScriptedPolicy
+from dfgym.games.source import PolicyFactory, Source, SourcePolicy
 
 VERSION = 2
-"""Of all players here and in `agents`: raise it when one plays otherwise than before."""
-HOLD = 0.8  # probability that sticky-random repeats its last action: 5 steps on average
+"""Of all players here and in `dfgym.games`: raise it when one plays otherwise than before."""
+HOLD = 0.8
+"""The probability that sticky-random repeats its last action: 5 steps on average."""
 FORMS = "random, sticky-random, scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file>"
 
-Player = Callable[[Any, np.ndarray], int]  # of the observation and the frame
-Policy = Callable[[np.random.SeedSequence], Player]  # makes a player for one episode
+
+@dataclass(frozen=True)
+class Player:
+    """A player's name, taken apart."""
+
+    kind: Literal["random", "sticky-random", "scripted", "sb3"]
+    epsilon: float = 0.0
+    """The share of a scripted policy's actions that are random."""
+    dawdle: float = 0.0
+    """The share of a scripted policy's play that is not good, but shows what it else would not."""
+    algorithm: str = ""
+    """The algorithm of Stable-Baselines3 that trained the agent."""
+    file: str = ""
+    """The agent's zip file."""
 
 
-def make_policy(name: str, env_id: str, source: Source) -> Policy:
-    """Find a policy by its name.
+def parse(name: str) -> Player:
+    """Take a player's name apart.
+
+    Raises:
+        ConfigError: The name is none of `FORMS`.
+    """
+    match name.split(":", 2):
+        case ["random" | "sticky-random" as kind]:
+            return Player(kind)
+        case ["scripted", epsilon, *rest]:
+            try:
+                return Player("scripted", float(epsilon), float(rest[0] if rest else 0))
+            except ValueError as reason:
+                raise ConfigError(f"player {name!r}: {reason}; allowed are {FORMS}") from reason
+        case ["sb3", algorithm, file]:
+            return Player("sb3", algorithm=algorithm, file=file)
+        case _:
+            raise ConfigError(f"player {name!r} is unknown; allowed are {FORMS}")
+
+
+def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
+    """Find a player by its name.
 
     Args:
-        name: one of `FORMS`; epsilon is the share of random actions, dawdle that in which
-            the player does not play well but shows what it else would not, see `agents.scripted`.
-        env_id: what is played; scripted players know some games only.
+        name: one of `FORMS`.
+        env_id: the Gymnasium id of the environment; scripted players know some games only.
         source: the environment.
 
     Raises:
-        ConfigError: the name is malformed, or the policy does not fit the environment.
+        ConfigError: The name is malformed, or the player does not fit the environment.
     """
-    match name.split(":", 2):
-        case ["random"]:
-            return lambda seed: _random(source.num_actions, 0.0, seed)
-        case ["sticky-random"]:
-            return lambda seed: _random(source.num_actions, HOLD, seed)
-        case ["scripted", *shares]:
-            return _scripted(env_id, name, shares)
-        case ["sb3", algorithm, path]:
-            return _sb3(algorithm, path, source)
-        case _:
-            raise ConfigError(f"policy {name!r} is unknown; it must be one of {FORMS}")
+    player, actions = parse(name), source.num_actions
+    match player.kind:
+        case "random":
+            return lambda seed: _of_frames(RandomPolicy(actions, seed))
+        case "sticky-random":
+            return lambda seed: _of_frames(RandomPolicy(actions, seed, HOLD))
+        case "scripted":
+            size = source.size or source.env.observation_space.shape
+            make_scripted(player, env_id, size, 0)  # raises now what it would raise later
+            return lambda seed: _of_frames(make_scripted(player, env_id, size, seed))
+        case "sb3":
+            return _make_sb3_factory(name, player, source)
 
 
-def _random(actions: int, hold: float, seed: np.random.SeedSequence) -> Player:
-    generator = np.random.default_rng(seed)
-    last = int(generator.integers(actions))
+def make_scripted(
+    player: Player, env_id: str, size: tuple[int, ...] | None, seed: games.Seed
+) -> ScriptedPolicy:
+    """Make the scripted policy of an environment's game.
 
-    def play(observation: Any, frame: np.ndarray) -> int:
-        nonlocal last
-        if not hold or generator.random() >= hold:
-            last = int(generator.integers(actions))
-        return last
+    Args:
+        player: of the kind "scripted".
+        env_id: the environment's Gymnasium id; a world's stands for its real game.
+        size: the frames' shape, which begins with height and width.
+        seed: of the policy's own generator.
 
-    return play
-
-
-def _scripted(env_id: str, name: str, shares: Sequence[str]) -> Policy:
-    from dfgym.games import breakout as scripted
-
+    Raises:
+        ConfigError: No scripted policy plays the game, or not in such frames.
+    """
+    game = games.find(dfgym.source_id(env_id))
+    height_width = tuple(size or ())[:2]
+    if game is None or (len(height_width) == 2 and not game.can_play(*height_width)):
+        ids = ", ".join(game.env_id for game in games.known())
+        raise ConfigError(
+            f"there is no scripted player for {env_id!r} with frames of {height_width}; "
+            f"there is one for each of {ids}"
+        )
     try:
-        epsilon, dawdle = (*map(float, shares), 0.0)[:2]
-        scripted.make(env_id, epsilon, dawdle=dawdle)
+        return game.policy(player.epsilon, seed, player.dawdle)
     except ValueError as reason:
-        raise ConfigError(f"policy {name!r} for {env_id}: {reason}; allowed: {FORMS}") from reason
-
-    def begin(seed: np.random.SeedSequence) -> Player:
-        player = scripted.make(env_id, epsilon, seed, dawdle)
-        return lambda observation, frame: player(frame)
-
-    return begin
+        raise ConfigError(f"scripted player: {reason}; allowed are {FORMS}") from reason
 
 
-def _sb3(algorithm: str, path: str, source: Source) -> Policy:
-    from dfgym.agents import saved  # SB3's files are pickles; only agents/ opens them
+def _of_frames(policy: Policy) -> SourcePolicy:
+    """Let a policy that chooses from frames alone play one episode."""
+    return lambda observation, frame: policy(frame)
 
+
+def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactory:
+    from dfgym.agents import saved  # Stable-Baselines3 is slow to import
+
+    space: gym.Space[Any] = source.env.observation_space
     try:
-        agent = saved.load(algorithm, path, source.env.observation_space)
+        agent = saved.load(player.algorithm, player.file, space)
     except (ValueError, OSError) as reason:
-        raise ConfigError(f"policy 'sb3:{algorithm}:{path}': {reason}") from reason
+        raise ConfigError(f"player {name!r}: {reason}") from reason
     if agent.num_actions != source.num_actions:
         raise ConfigError(
-            f"policy 'sb3:{algorithm}:{path}' knows {agent.num_actions} actions and "
-            f"the environment has {source.num_actions}; record with an agent of this game"
+            f"player {name!r} has {agent.num_actions} actions, and the environment has "
+            f"{source.num_actions}; use an agent of this game"
         )
 
-    def begin(seed: np.random.SeedSequence) -> Player:
+    def begin(seed: np.random.SeedSequence) -> SourcePolicy:
         play = agent.begin()
         return lambda observation, frame: play(observation)
 

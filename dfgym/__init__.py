@@ -1,7 +1,8 @@
 """Learned games as Gymnasium environments: `gym.make("dfgym:DFWorld-v0")`.
 
 Importing this registers every world on the shelf as `DFWorld/<world>`, its real twin as
-`DFReal/<world>` and the default world as `DFWorld-v0`. It does not import torch: `gym.make` does.
+`DFReal/<world>`, the default world as `DFWorld-v0`, and the games of MinAtar as
+`DFSource/MinAtar-<Game>-v0`. It does not import torch: `gym.make` does.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from dfgym.errors import WorldError
+from dfgym.games import minatar
 from dfgym.world import shelf
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "make_sb3"]
+__all__ = ["__version__", "make_sb3", "source_id"]
 
 
 def make_sb3(id: str = "DFWorld-v0", num_envs: int = 1, **make_keywords: Any) -> VecEnv:
@@ -33,6 +35,24 @@ def make_sb3(id: str = "DFWorld-v0", num_envs: int = 1, **make_keywords: Any) ->
     from dfgym.env.sb3 import make_sb3 as make
 
     return make(id, num_envs, **make_keywords)
+
+
+def source_id(id: str) -> str:
+    """Return the Gymnasium id of the real game that a world was learned from.
+
+    Args:
+        id: a dream's, `DFWorld/<world>`, or its real twin's, `DFReal/<world>`; any other id is
+            returned as it is. A `module:` before it is taken off.
+
+    Raises:
+        WorldError: There is no such world, or its card is broken.
+    """
+    name = id.rpartition(":")[2]
+    if not name.startswith(("DFWorld", "DFReal")):
+        return name
+    spec = gymnasium.registry.get(name)
+    keywords = {} if spec is None else spec.kwargs
+    return shelf.card(keywords.get("world", shelf.DEFAULT)).source.env
 
 
 def _register() -> None:
@@ -51,11 +71,7 @@ def _register() -> None:
         gymnasium.register(f"DFWorld/{name}", **dream, **common)
         gymnasium.register(f"DFReal/{name}", "dfgym.env.real:RealEnv", **common)
     gymnasium.register("DFWorld-v0", **dream, max_episode_steps=limits.get(shelf.DEFAULT))
-    gymnasium.register(
-        "DFSource/MinAtar-Breakout-v0",
-        "dfgym.games.minatar:MinAtarEnv",
-        kwargs={"game": "breakout"},
-    )
+    minatar.register()
 
 
 def _use_one_thread() -> None:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from dfgym.agents import ppo
-from dfgym.agents.evaluate import Score, evaluate, player
+from dfgym.agents.evaluate import Score, evaluate, find_policy
 from dfgym.agents.sb3 import MAX_SEED, check, make_venv
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.evaluation.film import encode_gif, side_by_side
@@ -99,7 +99,7 @@ def _film(agent: str, env: str, seed: int) -> np.ndarray:
     """Return a film of an agent's play, uint8 `(t, h, w, 3)`, over as many episodes as fit."""
     venv = make_venv(env, 1)
     try:
-        play, _ = player(agent, env, venv, seed, greedy=False)
+        play, _ = find_policy(agent, env, venv, seed, greedy=False)
         venv.seed(seed)
         observations, begins = venv.reset(), np.ones(1, bool)
         assert isinstance(observations, np.ndarray)

@@ -145,7 +145,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         at = report["motion"]["horizons"].index(10)
         entries["motion_after_10"] = {
             f"{name}_{key}": report["motion"][name][key][at]
-            for name in ("position", "angle")
+            for name in report["motion"]["units"]
             for key in ("moved", "error", "share")
         }
     if "drawn_error" in report.get("drift", {}).get("dream", {}):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dfgym.agents.players import VERSION, Player, make_policy
+from dfgym.agents.players import VERSION, make_factory
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError
-from dfgym.games.source import Source, open_source
+from dfgym.games.source import Source, SourcePolicy, open_source
 
 EPISODE_CAP = 10_000  # steps; an episode is held in memory until it ends
 
@@ -61,7 +61,7 @@ def record(
         )
     source = open_source(env_id, env_kwargs, resize)
     try:
-        makers = {name: make_policy(name, env_id, source) for name in shares}
+        makers = {name: make_factory(name, env_id, source) for name in shares}
         meta = {
             "env": env_id,
             "kwargs": dict(env_kwargs or {}),
@@ -108,7 +108,7 @@ def record(
 
 
 def _play(
-    source: Source, player: Player, seed: int, max_steps: int
+    source: Source, player: SourcePolicy, seed: int, max_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool]:
     """Play one episode; returns frames, actions, rewards, terminated, truncated."""
     observation, _ = source.env.reset(seed=seed)

@@ -1,1 +1,1 @@
-"""What a world is worth: the referee, fidelity, transfer, speed, and the report that shows them."""
+"""What a world is worth: legality, fidelity, transfer, speed, and the report that shows them."""

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.evaluation import metrics
+from dfgym.evaluation import legality, metrics
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Section, Table
-from dfgym.evaluation.rollout import (
-    Dream,
-    Episode,
-    Real,
-    is_breakout,
-    is_cartpole,
-    players,
-    roll,
-)
-from dfgym.games import breakout_referee as referee
-from dfgym.games import cartpole_judge as cartpole
+from dfgym.evaluation.rollout import Dream, Episode, Real, policies, roll
+from dfgym.games import Drawings
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics
@@ -28,7 +19,7 @@ if TYPE_CHECKING:
 
 MEASURES = (metrics.brightness, metrics.detail, metrics.change)
 JUDGED = 200
-"""Frames of each block that are held against the real game's drawing, about; each takes 4 ms."""
+"""About so many frames of each block are compared with the real drawing; each takes 4 ms."""
 
 
 def drift(
@@ -39,7 +30,7 @@ def drift(
     blocks: int = 10,
     seed: int = 3,
 ) -> dict[str, Any]:
-    """Watch the scripted player play on and on, block by block.
+    """Have the scripted policy play on and on, and measure block by block.
 
     Args:
         make: makes the dynamics.
@@ -47,34 +38,36 @@ def drift(
         frames: in each row; an episode has no limit, and one that ends begins anew.
         rows: games side by side.
         blocks: the run is cut into as many.
-        seed: of both games and of the player.
+        seed: of both games and of the policy.
 
     Returns:
         `block` (its frames) and, for `dream` and `real`, `longest` (transitions of the longest
-        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `pictures`); of
-        MinAtar Breakout `illegal_per_1000`, of CartPole `drawn_error`, in grey levels (the mean of
-        `cartpole.Pictures.drawn` over evenly spaced frames).
+        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `metrics`); if
+        a judge knows the game's rules `illegal_per_1000`; if its drawing can be compared
+        `drawn_error`, in grey levels (the mean of `Drawings.error` over evenly spaced frames).
     """
     size = -(-frames // blocks)
+    known = legality.find_game(card)
     result: dict[str, Any] = {"block": size}
     for name, game in (("dream", Dream(make(rows), seed)), ("real", Real(card, rows, seed))):
-        episodes = roll(game, players(card, rows, 0.0, seed), frames * rows)
+        episodes = roll(game, policies(card, rows, 0.0, seed), frames * rows)
         pieces = _pieces(episodes, rows, size)
         result[name] = {"longest": max(map(len, episodes))}
         for measure in MEASURES:
             values = [measure(episode.frames[a : b + 1]) for episode, _, a, b in pieces]
             result[name][measure.__name__] = _means(pieces, values)
-        if is_breakout(card):
-            verdicts = {id(e): referee.judge_one(e) for e in episodes}
+        if known is not None and known.judge is not None:
+            verdicts = {id(e): legality.judge(known, e) for e in episodes}
             values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]
             result[name]["illegal_per_1000"] = _means(pieces, values)
-        if is_cartpole(card):
-            result[name]["drawn_error"] = _drawn_errors(pieces, stride=-(-size * rows // JUDGED))
+        if known is not None and known.compare is not None:
+            stride = -(-size * rows // JUDGED)
+            result[name]["drawn_error"] = _drawing_errors(pieces, known.compare, stride)
     return result
 
 
 Piece = tuple[Episode, int, int, int]
-"""An episode, a block, and the transitions (first and end) of the one in the other."""
+"""An episode, a block, and the episode's transitions (first and end) that lie in the block."""
 
 
 def _pieces(episodes: Sequence[Episode], rows: int, size: int) -> list[Piece]:
@@ -91,16 +84,18 @@ def _pieces(episodes: Sequence[Episode], rows: int, size: int) -> list[Piece]:
     return pieces
 
 
-def _drawn_errors(pieces: Sequence[Piece], stride: int) -> list[float]:
-    """How far every `stride`-th frame of each piece is from the real drawing, block by block."""
-    shown = [episode.frames[first + 1 : end + 1][::stride] for episode, _, first, end in pieces]
-    drawn = cartpole.judge_pictures(np.concatenate(shown)).drawn
-    parts = np.split(drawn, np.cumsum([len(frames) for frames in shown])[:-1])
-    return _means(pieces, [float(part.mean()) for part in parts])
+def _drawing_errors(
+    pieces: Sequence[Piece], compare: Callable[[np.ndarray], Drawings], stride: int
+) -> list[float]:
+    """Compare every `stride`-th frame of each piece with the real drawing, block by block."""
+    samples = [episode.frames[first + 1 : end + 1][::stride] for episode, _, first, end in pieces]
+    errors = compare(np.concatenate(samples)).error
+    borders = np.cumsum([len(frames) for frames in samples])[:-1]
+    return _means(pieces, [float(values.mean()) for values in np.split(errors, borders)])
 
 
 def _means(pieces: Sequence[Piece], values: Sequence[float]) -> list[float]:
-    """Mean of the pieces' values in each block, weighted by their lengths."""
+    """Return the mean of the pieces' values in each block, weighted by their lengths."""
     blocks = np.array([block for _, block, _, _ in pieces])
     lengths = np.array([end - first for _, _, first, end in pieces])
     totals = np.bincount(blocks, lengths * np.array(values))

@@ -9,14 +9,14 @@ from typing import Any
 
 from dfgym.bench.command import print_columns, sweep
 from dfgym.errors import ConfigError
-from dfgym.evaluation.rollout import Dream, is_breakout, open_real
+from dfgym.evaluation import legality
+from dfgym.evaluation.rollout import Dream, open_real
 from dfgym.files import write_json
-from dfgym.games import breakout_referee as referee
 from dfgym.world import shelf
 from dfgym.world.dynamics import Dynamics
 
 ROWS = 16
-"""Games that the referee watches at a time."""
+"""Games that are judged at a time."""
 
 
 def few_steps(
@@ -32,7 +32,7 @@ def few_steps(
         world: a name on the shelf, or the path of a folder.
         out: the folder to write to.
         steps: the numbers of denoising steps; those that the context mode refuses are left out.
-        quick: whether the referee judges 100 transitions at each instead of 2,000.
+        quick: whether to judge 100 transitions at each instead of 2,000.
         settings: the other keywords of `Dynamics`; the card's values where they are left out.
 
     Returns:
@@ -41,14 +41,14 @@ def few_steps(
 
     Raises:
         WorldError: there is no such world, or it is damaged.
-        ConfigError: no referee knows the rules of its game, or a number of steps is not allowed.
+        ConfigError: no judge knows the rules of its game, or a number of steps is not allowed.
         MissingPackageError: the real game is not installed.
     """
     loaded = shelf.load(world)
     card = loaded.card
-    if not is_breakout(card):
+    if not legality.has_rules(card):
         raise ConfigError(
-            f"world is {card.name!r}, and no referee knows the rules of {card.source.env}; "
+            f"world is {card.name!r}, and no judge knows the rules of {card.source.env}; "
             f"use {shelf.DEFAULT}"
         )
     open_real(card).env.close()  # first of all, before anything takes time
@@ -56,9 +56,9 @@ def few_steps(
     for entry in result:
         chosen = {**settings, "denoising_steps": int(entry["denoising_steps"])}
         game = Dream(Dynamics(loaded, ROWS, **chosen))
-        legality = referee.rollout(game, card, 100 if quick else 2000)
-        entry["illegal_per_1000"] = legality.illegal_per_1000
-        entry["wrong_per_1000"] = legality.wrong_per_1000
+        counts = legality.measure(game, card, 100 if quick else 2000)
+        entry["illegal_per_1000"] = counts.illegal_per_1000
+        entry["wrong_per_1000"] = counts.wrong_per_1000
     if not result:
         raise ConfigError(f"denoising_steps is {list(steps)}; the context mode allows none of them")
     write_json(Path(out) / "few_steps.json", result)

@@ -72,7 +72,7 @@ def horizon(
     seen = {"dream": _dreamt(dynamics, actions)}
     seen["copy"] = np.repeat(frames[:, :1], longest + 1, 1)
     source = open_real(card)
-    if moments.can_redraw(source):
+    if source.can_redraw:
         twins = [moments.twin(source, m, a, seed) for m, a in zip(chosen, actions, strict=True)]
         seen["real"] = np.stack([moments.hold(twin.frames, longest) for twin in twins])
     result: dict[str, Any] = {
@@ -120,7 +120,7 @@ def next_frame(make: MakeDynamics, card: Card, count: int = 2048, seed: int = 2)
         "copy": _compare(_Steps(last, np.zeros(count), np.zeros(count, bool)), truth),
     }
     source = open_real(card)
-    if moments.can_redraw(source):
+    if source.can_redraw:
         pairs = enumerate(zip(chosen, actions, strict=True))
         twins = [moments.twin(source, m, np.array([a]), seed + i) for i, (m, a) in pairs]
         real = _Steps(

@@ -1,4 +1,4 @@
-"""Moments of real games that training never saw, and what the real game does from there.
+"""Moments of real games that training never used, and how the real game goes on from there.
 
 Legend: t frames, h w a frame of the model's size.
 """
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfgym.evaluation.rollout import Episode, Real, players, roll
-from dfgym.games.minatar import MinAtarEnv
+from dfgym.evaluation.rollout import Episode, Real, policies, roll
 from dfgym.games.source import Source
 
 if TYPE_CHECKING:
@@ -24,48 +23,48 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame of a real episode, known with all before it."""
+    """A frame of a real episode, with all before it."""
 
     episode: Episode
     at: int
 
     def context(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """The last frames up to here, `window` at most, and the actions between them."""
+        """Return the last frames up to here, `window` at most, and the actions between them."""
         first = max(0, self.at + 1 - window)
         return self.episode.frames[first : self.at + 1], self.episode.actions[first : self.at]
 
     def after(self, steps: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """What followed.
+        """Return how the episode goes on.
 
         Returns:
             Frames `(steps + 1, h, w, 3)` from here on, the last one held after the end; the
-            actions `(steps,)`, 0 after the end; and how many of the steps are known: all, if the
-            episode ended by itself, else those before it was cut.
+            actions `(steps,)`, 0 after the end; and the number of steps that are recorded: all, if
+            the episode ended by itself, otherwise those before it was cut.
         """
         actions = self.episode.actions[self.at :][:steps]
         missing = np.zeros(steps - len(actions), np.int64)
-        known = steps if self.episode.terminated[-1] else len(actions)
+        recorded = steps if self.episode.terminated[-1] else len(actions)
         frames = hold(self.episode.frames[self.at :], steps)
-        return frames, np.concatenate([actions, missing]), known
+        return frames, np.concatenate([actions, missing]), recorded
 
 
 def draw(card: Card, count: int, epsilon: float, seed: int, least: int = 0) -> list[Moment]:
-    """Draw moments evenly from what the scripted player does in fresh real games.
+    """Draw moments evenly from fresh real games, played by the scripted policy.
 
     Args:
         card: of the world.
-        count: how many.
-        epsilon: the player's share of random actions.
-        seed: of games, player and draw.
+        count: the number of moments.
+        epsilon: the policy's share of random actions.
+        seed: of games, policy and draw.
         least: transitions that each row plays at least, so that much may follow a moment.
     """
     rows = min(count, ROWS)
     played = max(4 * count, least * rows)
     game = Real(card, rows, seed)
-    episodes = roll(game, players(card, rows, epsilon, seed), played, card.episode.max_steps)
+    episodes = roll(game, policies(card, rows, epsilon, seed), played, card.episode.max_steps)
     moments = [Moment(episode, at) for episode in episodes for at in range(len(episode))]
-    chosen = np.random.default_rng(seed).choice(len(moments), count, replace=False)
-    return [moments[i] for i in chosen]
+    indices = np.random.default_rng(seed).choice(len(moments), count, replace=False)
+    return [moments[i] for i in indices]
 
 
 def begin(dynamics: Dynamics, moments: Sequence[Moment], seed: int) -> None:
@@ -76,31 +75,24 @@ def begin(dynamics: Dynamics, moments: Sequence[Moment], seed: int) -> None:
     dynamics.reset(np.arange(rows), seeds, [moment.context(window) for moment in filled])
 
 
-def can_redraw(source: Source) -> bool:
-    """Whether `twin` knows where a game keeps its chance."""
-    return isinstance(source.env.unwrapped, MinAtarEnv)
-
-
 def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Episode:
     """Play the real game up to a moment again, and on from there with other chance.
 
     Args:
-        source: a copy of the game of which `can_redraw` holds.
+        source: a copy of the game that can redraw its chance.
         moment: its episode's seed and actions bring the game there.
         actions: `(t,)`, to be carried out from there, until the game ends.
         seed: of the other chance.
 
     Returns:
-        What happens from the moment on.
+        The episode from the moment on.
     """
-    game = source.env.unwrapped
-    assert isinstance(game, MinAtarEnv)
     observation, _ = source.env.reset(seed=moment.episode.seed)
     for action in moment.episode.actions[: moment.at]:
         observation, *_ = source.env.step(source.to_env(int(action)))
     frames, rewards, ended = [source.frame(observation)], [], []
     assert np.array_equal(frames[0], moment.episode.frames[moment.at])
-    game.game.random = np.random.RandomState(seed)
+    source.redraw(seed)
     for action in actions:
         observation, reward, terminated, _, _ = source.env.step(source.to_env(int(action)))
         frames.append(source.frame(observation))
@@ -114,5 +106,5 @@ def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Epis
 
 
 def hold(frames: np.ndarray, steps: int) -> np.ndarray:
-    """Frames `(steps + 1, h, w, 3)`: those given, then the last of them for ever."""
+    """Return `steps + 1` frames `(steps + 1, h, w, 3)`, the last of `frames` held for ever."""
     return frames[np.minimum(np.arange(steps + 1), len(frames) - 1)]

@@ -1,4 +1,4 @@
-"""How far CartPole's cart and pole move in the dream, against how far they moved in the real game.
+"""How far things move in the dream, against how far they moved in the real game.
 
 Legend: n starts, h frames of the horizon.
 """
@@ -13,7 +13,7 @@ from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Section, Table
-from dfgym.games.cartpole import look
+from dfgym.games import Game
 
 if TYPE_CHECKING:
     from dfgym.evaluation.fidelity import MakeDynamics
@@ -21,34 +21,33 @@ if TYPE_CHECKING:
 
 HORIZONS = (1, 5, 10, 20)
 ROWS = 32
-SCALES = {"position": 1.0, "angle": 180 / np.pi}
-"""Units of the game, and degrees."""
 
 
 def motion(
-    make: MakeDynamics, starts: Starts, window: int, count: int = 192, seed: int = 5
+    make: MakeDynamics, game: Game, starts: Starts, window: int, count: int = 192, seed: int = 5
 ) -> dict[str, Any]:
-    """Dream on from real pasts under the recorded actions and read off what moved.
+    """Dream on from real pasts under the recorded actions, and read off how far things moved.
 
-    Real and dreamed frames are read by the same eye (`agents.cartpole.look`), whose own error is
-    about 0.3 degrees. CartPole has no chance, so whatever differs is the dream's.
+    Real and dreamed frames are read by the same function. The game has no chance, so every
+    difference beyond the reading's own error is the dream's.
 
     Args:
         make: makes the dynamics.
+        game: one with a `read`.
         starts: held-out real episodes.
-        window: frames of the past that a dream is given.
-        count: starts to dream from.
+        window: frames of the past that a dream begins with.
+        count: the number of starts to dream from.
         seed: of the choice, and of the dreams.
 
     Returns:
         `horizons` (those that the starts reach), `starts` (how many were read in both at each
-        horizon) and, for `position` in units and `angle` in degrees, lists over the horizons:
+        horizon), `units` (by name) and, for each name in `game.readings`, lists over the horizons:
         `moved` (root mean square of the recorded change), `error` (of the difference between
         dreamed and recorded), `share` (the slope of the dreamed change over the recorded one: 1 if
         things move as fast as they should).
 
     Raises:
-        ConfigError: no episode is longer than the window.
+        ConfigError: No episode is longer than the window.
     """
     lengths = np.diff(starts.offsets)
     horizons = [h for h in HORIZONS if h <= lengths.max() - window]
@@ -58,50 +57,55 @@ def motion(
             f"{lengths.max()}"
         )
     last = max(horizons)
-    known = [(e, t) for e, n in enumerate(lengths) for t in range(window - 1, n - last)]
-    chosen = np.random.default_rng(seed).permutation(len(known))[:count]
-    read: list[tuple[np.ndarray, np.ndarray]] = []  # real and dreamed (h + 1, 2) of each start
-    for first in range(0, len(chosen), ROWS):
-        places = [known[i] for i in chosen[first : first + ROWS]]
+    candidates = [(e, t) for e, n in enumerate(lengths) for t in range(window - 1, n - last)]
+    indices = np.random.default_rng(seed).permutation(len(candidates))[:count]
+    readings: list[tuple[np.ndarray, np.ndarray]] = []  # real and dreamed (h + 1, k) of each start
+    for first in range(0, len(indices), ROWS):
+        places = [candidates[i] for i in indices[first : first + ROWS]]
         episodes = [starts.episode(e) for e, _ in places]
         actions = np.stack(
-            [led[t : t + last] for (_, led), (_, t) in zip(episodes, places, strict=True)]
+            [recorded[t : t + last] for (_, recorded), (_, t) in zip(episodes, places, strict=True)]
         )
         dynamics = make(len(places))
         rows = np.arange(len(places))
         pasts = [
-            (frames[t + 1 - window : t + 1], led[t + 1 - window : t])
-            for (frames, led), (_, t) in zip(episodes, places, strict=True)
+            (frames[t + 1 - window : t + 1], recorded[t + 1 - window : t])
+            for (frames, recorded), (_, t) in zip(episodes, places, strict=True)
         ]
         dynamics.reset(rows, np.array([mix(seed, first + i) for i in range(len(rows))]), pasts)
         dreamed = [dynamics.step(actions[:, i]).frames for i in range(last)]
         for row, ((frames, _), (_, t)) in enumerate(zip(episodes, places, strict=True)):
-            real = np.array([_see(frames[t + h]) for h in (0, *horizons)])
-            dream = np.array([real[0], *(_see(dreamed[h - 1][row]) for h in horizons)])
-            read.append((real, dream))
-    real, dream = (np.stack(side) for side in zip(*read, strict=True))  # n h + 1 2
-    recorded, made = (side[:, 1:] - side[:, :1] for side in (real, dream))
-    seen = ~np.isnan(recorded + made).any(2)
-    found: dict[str, Any] = {"horizons": horizons, "starts": seen.sum(0).tolist()}
-    for axis, (name, scale) in enumerate(SCALES.items()):
+            real = np.array([_read(game, frames[t + h]) for h in (0, *horizons)])
+            dream = np.array([real[0], *(_read(game, dreamed[h - 1][row]) for h in horizons)])
+            readings.append((real, dream))
+    real, dream = (np.stack(side) for side in zip(*readings, strict=True))  # n h + 1 k
+    real_change, dream_change = (side[:, 1:] - side[:, :1] for side in (real, dream))
+    readable = ~np.isnan(real_change + dream_change).any(2)
+    result: dict[str, Any] = {
+        "horizons": horizons,
+        "starts": readable.sum(0).tolist(),
+        "units": {name: reading.unit for name, reading in game.readings.items()},
+    }
+    for axis, (name, (_, scale)) in enumerate(game.readings.items()):
         pairs = [
-            (scale * recorded[seen[:, i], i, axis], scale * made[seen[:, i], i, axis])
-            for i in range(len(horizons))
+            (scale * real_change[rows, i, axis], scale * dream_change[rows, i, axis])
+            for i, rows in enumerate(readable.T)
         ]
-        found[name] = {
+        result[name] = {
             "moved": [_size(truth) for truth, _ in pairs],
             "error": [_size(dreamt - truth) for truth, dreamt in pairs],
             "share": [float(dreamt @ truth / max(truth @ truth, 1e-12)) for truth, dreamt in pairs],
         }
-    return found
+    return result
 
 
-def _see(frame: np.ndarray) -> tuple[float, float]:
-    return look(frame, 0.2) or (np.nan, np.nan)
+def _read(game: Game, frame: np.ndarray) -> tuple[float, ...]:
+    assert game.read is not None
+    return game.read(frame) or (np.nan,) * len(game.readings)
 
 
 def _size(values: np.ndarray) -> float:
-    """Root mean square; 0 of nothing."""
+    """Return the root mean square; 0 if there is no value."""
     return float(np.sqrt(np.square(values).mean())) if len(values) else 0.0
 
 
@@ -110,7 +114,7 @@ def section(result: dict[str, Any]) -> Section:
     rows = [["starts read in both", *map(str, result["starts"])]]
     rows += [
         [f"{name}, {words}", *(f"{value:.3g}" for value in result[name][key])]
-        for name in SCALES
+        for name in result["units"]
         for key, words in (
             ("moved", "recorded change"),
             ("error", "error of the dreamed one"),
@@ -125,20 +129,20 @@ def section(result: dict[str, Any]) -> Section:
             "frames dreamed",
             y_range=(0, 0),
         )
-        for name, unit in (("position", "units of the game"), ("angle", "degrees"))
+        for name, unit in result["units"].items()
     ]
     steps, count = result["horizons"][-1], result["starts"][-1]
     parts = [
         f"the {name} is off by {result[name]['error'][-1]:.2g} where it changed by "
         f"{result[name]['moved'][-1]:.2g} {unit}"
-        for name, unit in (("position", "units"), ("angle", "degrees"))
+        for name, unit in result["units"].items()
     ]
     return Section(
         "Motion",
         f"After {steps} frames {' and '.join(parts)} (root mean squares over {count} starts)."
         if count
         else f"After {steps} frames nothing could be read off the dream: not tested, 0 starts.",
-        "The dream goes on from real pasts under the recorded actions. How far cart and pole moved "
+        "The dream goes on from real pasts under the recorded actions. How far things moved "
         "in the recording (real) and how far the dream is from there (dream), root mean squares "
         "over the starts that can be read in both.",
         plots=plots,

@@ -1,4 +1,4 @@
-"""Play a game, dreamed or real, many rows at once, and keep everything that was drawn.
+"""Play a game, dreamed or real, many rows at once, and keep every frame.
 
 Legend: b rows side by side, t frames of an episode, h w a frame of the model's size.
 """
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dfgym import games
 from dfgym.errors import MissingPackageError
-from dfgym.games import breakout as scripted
+from dfgym.games import Policy, RandomPolicy
 from dfgym.games.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
     from dfgym.world.dynamics import Dynamics
 
 
-class Step(Protocol):
-    """What a game answers: frames uint8 `(b, h, w, 3)`, rewards and terminated `(b,)`."""
+class StepResult(Protocol):
+    """The answer to a step: frames uint8 `(b, h, w, 3)`, rewards and terminated `(b,)`."""
 
     @property
     def frames(self) -> np.ndarray:
-        """What is drawn now."""
+        """The current frames."""
         ...
 
     @property
     def rewards(self) -> np.ndarray:
-        """What the step earned."""
+        """The rewards of the step."""
         ...
 
     @property
     def terminated(self) -> np.ndarray:
-        """Whether it ended the episode."""
+        """Whether the step ended the episode."""
         ...
 
 
-class Game(Protocol):
+class Rows(Protocol):
     """Rows of one game, stepped together."""
 
     num_rows: int
@@ -49,31 +50,20 @@ class Game(Protocol):
         """Begin the next episode in these rows."""
 
     def frames(self) -> np.ndarray:
-        """The current frames, uint8 `(b, h, w, 3)`."""
+        """Return the current frames, uint8 `(b, h, w, 3)`."""
         ...
 
-    def step(self, actions: np.ndarray) -> Step:
+    def step(self, actions: np.ndarray) -> StepResult:
         """Step every row by actions int64 `(b,)`."""
         ...
 
 
-class Policy(Protocol):
-    """Chooses an action from a frame."""
-
-    def reset(self) -> None:
-        """Forget the episode."""
-
-    def __call__(self, observation: np.ndarray) -> int:
-        """Choose an action."""
-        ...
-
-
 Begin = Callable[["World", np.random.Generator], tuple[np.ndarray, np.ndarray]]
-"""Draws what an episode begins with: real frames and the actions between them."""
+"""Draws the beginning of an episode: real frames, and the actions between them."""
 
 
 def first_frame(world: World, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The first frame of a held-out episode."""
+    """Return the first frame of a held-out episode."""
     frames, actions = world.starts.episode(int(generator.integers(len(world.starts))))
     return frames[:1], actions[:0]
 
@@ -95,17 +85,17 @@ class Dream:
         self.dynamics.reset(rows, np.array(seeds, np.int64), contexts)
 
     def frames(self) -> np.ndarray:
-        """The current frames."""
+        """Return the current frames."""
         return self.dynamics.frames()
 
-    def step(self, actions: np.ndarray) -> Step:
+    def step(self, actions: np.ndarray) -> StepResult:
         """Step every row."""
         return self.dynamics.step(actions)
 
 
 @dataclass(frozen=True)
 class RealStep:
-    """A `Step` of the real game."""
+    """A `StepResult` of the real game."""
 
     frames: np.ndarray
     rewards: np.ndarray
@@ -130,7 +120,7 @@ class Real:
             self._frames[row] = source.frame(source.env.reset(seed=self.seeds[row])[0])
 
     def frames(self) -> np.ndarray:
-        """The current frames."""
+        """Return the current frames."""
         return self._frames.copy()
 
     def step(self, actions: np.ndarray) -> RealStep:
@@ -147,7 +137,7 @@ def open_real(card: Card) -> Source:
     """Make a world's source game, its frames brought to the model's size.
 
     Raises:
-        MissingPackageError: naming the extra that installs the game.
+        MissingPackageError: The game is not installed; the message names the extra to install.
     """
     try:
         return open_source(
@@ -164,7 +154,7 @@ def open_real(card: Card) -> Source:
 
 @dataclass(frozen=True)
 class Episode:
-    """What was drawn and done, from a reset to the episode's end or to where it was cut.
+    """Frames and transitions, from a reset to the episode's end or to where it was cut.
 
     Attributes:
         frames: uint8 `(t, h, w, 3)`.
@@ -172,7 +162,7 @@ class Episode:
         rewards: float64 `(t - 1,)`.
         terminated: bool `(t - 1,)`.
         row: the row that played it.
-        seed: with which the real game was reset; 0 in a dream.
+        seed: the seed of the real game's reset; 0 in a dream.
     """
 
     frames: np.ndarray
@@ -188,15 +178,15 @@ class Episode:
 
 
 def roll(
-    game: Game, players: Sequence[Policy], transitions: int, max_steps: int | None = None
+    game: Rows, policies: Sequence[Policy], transitions: int, max_steps: int | None = None
 ) -> list[Episode]:
     """Play until there are at least `transitions`, as many in each row.
 
     An episode that ends, or reaches `max_steps`, begins anew. The last one of each row is cut.
 
     Args:
-        game: what is played.
-        players: one a row.
+        game: of the dream or of the real game.
+        policies: one a row.
         transitions: over all rows.
         max_steps: of one episode; None for no limit.
 
@@ -210,10 +200,10 @@ def roll(
     seeds = getattr(game, "seeds", [0] * rows)
     game.reset(np.arange(rows))
     frames = game.frames()
-    for player in players:
-        player.reset()
+    for policy in policies:
+        policy.reset()
     for step in range(1, steps + 1):
-        actions = np.array([play(frame) for play, frame in zip(players, frames, strict=True)])
+        actions = np.array([play(frame) for play, frame in zip(policies, frames, strict=True)])
         after = game.step(actions)
         over = []
         for row in range(rows):
@@ -231,45 +221,20 @@ def roll(
             game.reset(np.array(over))
             frames = game.frames()
             for row in over:
-                players[row].reset()
+                policies[row].reset()
     return [episode for row in finished for episode in row]
 
 
-def players(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Policy]:
-    """One player a row: the game's scripted one with a share `epsilon` of random actions.
+def policies(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Policy]:
+    """Make one policy a row: the game's scripted one with a share `epsilon` of random actions.
 
-    A game for which there is none is played at random.
+    A game of which nothing is known is played at random.
     """
     seeds = _seeds(seed, count)
-    if is_breakout(card) or is_cartpole(card):
-        return [scripted.make(card.source.env, epsilon, s) for s in seeds]
-    return [RandomPolicy(card.actions.n, s) for s in seeds]
-
-
-def is_breakout(card: Card) -> bool:
-    """Whether a world is MinAtar Breakout as it draws itself, 10 x 10."""
-    size = (card.frames.height, card.frames.width)
-    return card.source.env == "DFSource/MinAtar-Breakout-v0" and size == (10, 10)
-
-
-def is_cartpole(card: Card) -> bool:
-    """Whether a world is Gymnasium's CartPole as it draws itself, at any size."""
-    return card.source.env == "CartPole-v1"
-
-
-class RandomPolicy:
-    """Draws every action evenly from its own generator."""
-
-    def __init__(self, num_actions: int, seed: int | np.random.SeedSequence) -> None:
-        self.num_actions = num_actions
-        self.random = np.random.default_rng(seed)
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def __call__(self, observation: np.ndarray) -> int:
-        """Draw an action."""
-        return int(self.random.integers(self.num_actions))
+    game = games.find(card.source.env, (card.frames.height, card.frames.width))
+    if game is None:
+        return [RandomPolicy(card.actions.n, item) for item in seeds]
+    return [game.policy(epsilon, item) for item in seeds]
 
 
 def _seeds(seed: int, count: int) -> list[np.random.SeedSequence]:

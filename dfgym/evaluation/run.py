@@ -14,23 +14,20 @@ from tqdm import tqdm
 from dfgym.bench import speed
 from dfgym.errors import ConfigError
 from dfgym.evaluation import drift as drifts
-from dfgym.evaluation import fidelity, report, sections, transfer
+from dfgym.evaluation import fidelity, legality, report, sections, transfer
 from dfgym.evaluation import motion as motions
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.evaluation.motion import motion
 from dfgym.evaluation.rollout import (
     Dream,
-    Game,
     Real,
-    is_breakout,
-    is_cartpole,
+    Rows,
     open_real,
-    players,
+    policies,
     roll,
 )
 from dfgym.files import write_atomic, write_json
-from dfgym.games import breakout_referee as referee
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
@@ -90,6 +87,7 @@ def evaluate(
         return Dynamics(loaded, rows, device=device, **sampler)
 
     share = 20 if quick else 1
+    game = legality.find_game(card)
     absent = {}
     found: dict[str, Any] = {
         "world": {
@@ -108,22 +106,22 @@ def evaluate(
             bar.update()
 
         section("legality")
-        if is_breakout(card):
-            games: dict[str, Game] = {"dream": Dream(make(ROWS)), "real": Real(card, ROWS)}
+        if legality.has_rules(card):
+            sides: dict[str, Rows] = {"dream": Dream(make(ROWS)), "real": Real(card, ROWS)}
             found["legality"] = {
-                name: _counts(referee.rollout(game, card, 10_000 // share))
-                for name, game in games.items()
+                name: _counts(legality.measure(rows, card, 10_000 // share))
+                for name, rows in sides.items()
             }
         else:
-            absent["legal transitions"] = f"no referee knows the rules of {card.source.env}"
+            absent["legal transitions"] = f"no judge knows the rules of {card.source.env}"
         section("horizon")
         found["horizon"] = fidelity.horizon(make, card, 8 if quick else 64)
         section("next frame")
         found["next_frame"] = fidelity.next_frame(make, card, 2048 // share)
         section("motion")
-        if is_cartpole(card):
+        if game is not None and game.read is not None:
             try:
-                found["motion"] = motion(make, loaded.starts, card.model.window, 192 // share)
+                found["motion"] = motion(make, game, loaded.starts, card.model.window, 192 // share)
             except ConfigError as reason:  # the starts are too short
                 absent["motion"] = str(reason)
         section("drift")
@@ -170,22 +168,22 @@ def _film(make: fidelity.MakeDynamics, world: World, length: int) -> np.ndarray:
     """The scripted player in the dream and in the real game, side by side."""
     shown = []
     for game in (Dream(make(1)), Real(world.card, 1)):
-        episodes = roll(game, players(world.card, 1, 0.05), length - 1)
+        episodes = roll(game, policies(world.card, 1, 0.05), length - 1)
         shown.append(np.concatenate([episode.frames for episode in episodes])[:length])
     side = max(world.card.frames.height, world.card.frames.width)
     dream, real = shown
     return side_by_side(dream, real, cell=max(1, 120 // side))
 
 
-def _counts(legality: referee.Legality) -> dict[str, float]:
+def _counts(counts: legality.Legality) -> dict[str, float]:
     return {
-        "transitions": legality.transitions,
-        "illegal": legality.illegal,
-        "wrong": legality.wrong,
-        "sticky": legality.sticky,
-        "illegal_per_1000": legality.illegal_per_1000,
-        "wrong_per_1000": legality.wrong_per_1000,
-        "sticky_share": legality.sticky_share,
+        "transitions": counts.transitions,
+        "illegal": counts.illegal,
+        "wrong": counts.wrong,
+        "sticky": counts.sticky,
+        "illegal_per_1000": counts.illegal_per_1000,
+        "wrong_per_1000": counts.wrong_per_1000,
+        "sticky_share": counts.sticky_share,
     }
 
 

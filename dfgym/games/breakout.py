@@ -1,15 +1,27 @@
-"""Scripted players that see nothing but pixels, so they play the real game and its dream alike."""
+"""MinAtar Breakout: a scripted policy that sees nothing but pixels, and the judge of its rules.
+
+A frame does not show everything: the ball hides under the trail and under bricks, and nobody sees
+its direction, whether it has just struck a brick, or the action that a sticky action repeats. So
+the policy remembers where the ball was, and the judge keeps the set of hidden states that fit all
+that was drawn (`dfgym.games.rules`).
+"""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfgym.games.cartpole import CartPolePolicy, check_shares
+from dfgym.games import Game, Seed, Verdicts, check_shares, rules
+from dfgym.games.minatar import SIZE, MinAtarEnv, env_id, palette, red_table
+from dfgym.games.rules import Outcome
 
-# MinAtar's colours, told apart by their red channel alone.
-EMPTY, PADDLE, BALL, TRAIL, BRICK = 0, 22, 84, 208, 193
+# What a cell shows, in the order in which the game draws: the highest one hides the others.
+EMPTY, PADDLE, BALL, TRAIL, BRICK = range(5)
+CHANNELS = 4
+BRICK_ROWS = slice(1, 4)
 NOOP, LEFT, RIGHT = 0, 1, 2
 MOTION = {NOOP: 0, LEFT: -1, RIGHT: 1}  # of the paddle, in columns
 FORESIGHT = 60  # steps to look ahead; the longest flight from paddle to paddle is shorter
@@ -20,28 +32,33 @@ Ball = tuple[int, int, int, int, bool]  # x, y, dx, dy, and whether it broke a b
 class BreakoutPolicy:
     """Plays MinAtar Breakout: follow the ball, foresee where it lands, stand there.
 
-    Frames are uint8 `(10 k, 10 k, 3)` with any cell size k. Where the picture does not tell (the
+    Frames are uint8 `(10 k, 10 k, 3)` with any cell size k. Where the picture is not clear (the
     ball is drawn under the bricks, and the trail does not always show where it heads), the policy
     remembers. It meets the ball now with one side of the paddle, now with the other, by chance,
-    since always the same side runs in circles that break no brick.
+    since a policy that always uses the same side runs in circles that break no brick.
 
     Args:
         epsilon: the share of actions drawn at random instead, in [0, 1].
         seed: of the policy's own generator; an episode's actions follow from it and the frames.
-        dawdle: the share of the ball's flights, in [0, 1], in which it moves about at random for as
-            long as it can still be in time. Then a sticky action at the last moment loses the ball,
-            which a player that waits in its place never shows, and agents that learn often do.
+        dawdle: the share of the ball's flights, in [0, 1], in which the policy moves about at
+            random for as long as it can still be in time. Then a sticky action at the last moment
+            loses the ball, which a player that waits in its place never shows, and agents that
+            learn often do.
+
+    Raises:
+        ValueError: A share is out of range.
     """
 
     def __init__(
         self,
         epsilon: float = 0.0,
-        seed: int | np.random.SeedSequence = 0,
+        seed: Seed = 0,
         dawdle: float = 0.0,
     ) -> None:
         check_shares(epsilon=epsilon, dawdle=dawdle)
         self.epsilon, self.dawdle = epsilon, dawdle
         self.random = np.random.default_rng(seed)
+        self._code = red_table(palette(CHANNELS))
         self.reset()
 
     def reset(self) -> None:
@@ -53,51 +70,49 @@ class BreakoutPolicy:
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose 0 (no-op), 1 (left) or 2 (right)."""
-        return self._choose(self._see(observation))
+        return self._choose(self._observe(observation))
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
         """Choose the action for now and, as the game should go on, those after it.
 
         The first is what `__call__` would choose; the others follow from the game's rules, by
-        which every action is obeyed. A ball not seen yet is not waited for: in an episode's first
-        frame it hides, so a plan from there of more than five actions can lose it.
+        which every action is obeyed. The plan does not wait for a ball that has not been observed:
+        in an episode's first frame it hides, so a plan of more than five actions can lose it.
 
         Args:
-            observations: `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
-            count: of actions, at least 1.
-
-        Returns:
-            Actions, `count` of them.
+            observations: uint8 `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
+            count: the number of actions, at least 1.
 
         Raises:
-            ValueError: there is no frame, or `count` is less than 1.
+            ValueError: There is no frame, or `count` is less than 1.
         """
         if len(observations) < 1 or count < 1:
             raise ValueError(
-                f"plan takes at least 1 frame and makes at least 1 action, not {count}"
+                f"`observations` and `count` are {len(observations)} and {count}; expected 1 or "
+                "more of each"
             )
         for observation in observations:
-            paddle = self._see(observation)
+            paddle = self._observe(observation)
         actions = [self._choose(paddle)]
-        seen = self.ball, self.bricks, self.straight, self.late
+        observed = self.ball, self.bricks, self.straight, self.late
         while len(actions) < count:
             paddle = min(max(paddle + MOTION[actions[-1]], 0), 9)
             if self.ball is not None:
                 self._foresee(self.ball, paddle)
             actions.append(self._choose(paddle))
-        self.ball, self.bricks, self.straight, self.late = seen
+        self.ball, self.bricks, self.straight, self.late = observed
         return actions
 
-    def _see(self, observation: np.ndarray) -> int:
+    def _observe(self, observation: np.ndarray) -> int:
         """Follow the game into its next frame; returns the paddle's column."""
-        cell = observation.shape[0] // 10
-        cells = observation[::cell, ::cell, 0].tobytes()
+        cell = observation.shape[0] // SIZE
+        cells = self._code[observation[::cell, ::cell, 0]].tobytes()
         paddle = max(cells.find(PADDLE, 90) - 90, 0)
         self._track(cells, paddle)
         return paddle
 
     def _choose(self, paddle: int) -> int:
-        """What to do where the remembered game stands."""
+        """Choose an action for the remembered state of the game."""
         if self.epsilon and self.random.random() < self.epsilon:
             return int(self.random.integers(3))
         if self.ball is None:
@@ -119,7 +134,7 @@ class BreakoutPolicy:
             self.late = self.dawdle > 0 and self.random.random() < self.dawdle
 
     def _track(self, cells: bytes, paddle: int) -> None:
-        """Move the remembered ball one step; where the picture disagrees, believe the picture."""
+        """Move the remembered ball one step; where the frame disagrees, believe the frame."""
         ball, trail = cells.find(BALL), cells.find(TRAIL)
         if self.ball is not None:
             self._foresee(self.ball, paddle)
@@ -134,7 +149,7 @@ class BreakoutPolicy:
         self.ball = x, y, 1 if dx > 0 else -1, 1 if dy > 0 else -1, False
 
     def _target(self, ball: Ball, cells: bytes, paddle: int) -> tuple[int, int]:
-        """The column to stand in, and the actions until then, this one included.
+        """Return the column to stand in, and the actions until then, this one included.
 
         It is the ball's column before or after it crosses the paddle's row.
         """
@@ -151,7 +166,7 @@ class BreakoutPolicy:
 
 
 def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool]:
-    """One step of the ball by MinAtar's rules; breaks bricks in place.
+    """Move the ball one step by MinAtar's rules, and break bricks in place.
 
     Returns:
         The ball after the step, and whether it came to the paddle's row.
@@ -179,31 +194,126 @@ def _move(ball: Ball, bricks: bytearray, paddle: int | None) -> tuple[Ball, bool
     return (new_x, new_y, dx, dy, strike and struck), lands
 
 
-Policy: TypeAlias = BreakoutPolicy | CartPolePolicy
+class Hidden(NamedTuple):
+    """What a frame does not show (paddle and bricks are always drawn)."""
+
+    ball_x: int
+    ball_y: int
+    ball_dir: int
+    strike: bool
+    last_action: int
 
 
-def make(
-    name: str,
-    epsilon: float = 0.0,
-    seed: int | np.random.SeedSequence = 0,
-    dawdle: float = 0.0,
-) -> Policy:
-    """Make the scripted player of a game.
+class RuleBook:
+    """The real game as a rule book: put into any state, it draws what follows."""
 
-    Args:
-        name: any id or world name that speaks of MinAtar's Breakout or of CartPole, e.g.
-            `DFWorld/minatar-breakout-v0`.
-        epsilon: the share of random actions, in [0, 1].
-        seed: of the policy's own generator.
-        dawdle: the share of flights in which it comes at the last moment, or of time in which it
-            wanders, in [0, 1].
+    def __init__(self) -> None:
+        env = MinAtarEnv("breakout")
+        self.palette = env.palette
+        self._game: Any = env.game
+        self._codes = env.action_set  # the environment's action number -> the game's own
+
+    def first(self, cells: np.ndarray) -> set[Hidden]:
+        """Return the hidden states of the game's two starts that draw these cells."""
+        starts = {}
+        for side in range(2):
+            self._game.random = _Coin(side)
+            self._game.reset()
+            starts[self._hidden(last_action=0)] = self._draw()
+        return {start for start, drawing in starts.items() if np.array_equal(drawing, cells)}
+
+    def act(
+        self, cells: np.ndarray, states: Iterable[Hidden], action: int, after: np.ndarray
+    ) -> list[Outcome]:
+        """Return every way in which one of the states, which draw `cells`, draws `after` next."""
+        target = after.tobytes()
+        bricks = (cells == BRICK).astype(float)
+        paddle = int((cells[-1] == PADDLE).argmax())
+        game = self._game
+        results: dict[tuple[Any, ...], tuple[Hidden, float, bool] | None] = {}
+
+        def execute(state: Hidden, executed: int) -> tuple[Hidden, float, bool] | None:
+            game.brick_map = bricks.copy()
+            game.pos, game.terminal = paddle, False
+            game.ball_x, game.ball_y, game.ball_dir, game.strike, _ = state
+            reward, terminal = game.act(self._codes[executed])
+            if after[-1, game.pos] != PADDLE or self._draw().tobytes() != target:
+                return None
+            return self._hidden(executed), float(reward), bool(terminal)
+
+        outcomes = []
+        for state in states:
+            for executed in {action, state.last_action}:
+                key = (*state[:4], executed)
+                if key not in results:
+                    results[key] = execute(state, executed)
+                result = results[key]
+                if result is not None:
+                    outcomes.append(Outcome(*result, sticky=executed != action))
+        return outcomes
+
+    def _hidden(self, last_action: int) -> Hidden:
+        game = self._game
+        return Hidden(game.ball_x, game.ball_y, game.ball_dir, game.strike, last_action)
+
+    def drawing(self, cells: np.ndarray) -> Iterable[Hidden]:
+        """Return every hidden state, of a game that goes on, that draws these cells."""
+        count = np.bincount(cells.ravel() + 1, minlength=6)[1:]
+        bricks = cells == BRICK
+        # One paddle, in the last row, that nothing covers while the game goes on; bricks in
+        # their rows; one ball and one trail, above the last row; no foreign colour.
+        if (
+            (cells < 0).any()
+            or count[PADDLE] != 1
+            or not (cells[-1] == PADDLE).any()
+            or bricks[BRICK_ROWS].sum() != count[BRICK]
+            or count[BALL] > 1
+            or count[TRAIL] > 1
+            or np.isin(cells[-1], (BALL, TRAIL)).any()
+        ):
+            return
+        under_bricks = [tuple(map(int, cell)) for cell in np.argwhere(bricks)]
+        trail = [tuple(map(int, cell)) for cell in np.argwhere(cells == TRAIL)]
+        ball = [tuple(map(int, cell)) for cell in np.argwhere(cells == BALL)]
+        if not trail and not under_bricks:
+            return  # a trail is always drawn, unless a brick covers it
+        for y, x in ball or trail + under_bricks:
+            for direction, strike, last in product(
+                range(4), (False, True), range(len(self._codes))
+            ):
+                yield Hidden(x, y, direction, strike, last)
+
+    def _draw(self) -> np.ndarray:
+        """Return the cells as the game shows its state (`minatar.Environment.display_state`)."""
+        game = self._game
+        cells = np.zeros((SIZE, SIZE), np.int8)
+        cells[-1, game.pos] = PADDLE
+        cells[game.ball_y, game.ball_x] = BALL
+        cells[game.last_y, game.last_x] = TRAIL
+        cells[game.brick_map == 1] = BRICK
+        return cells
+
+
+class _Coin:
+    """Stands in for the game's random generator, to obtain either start."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def randint(self, _: int) -> int:
+        return self.side
+
+
+def judge(
+    frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: np.ndarray
+) -> Verdicts:
+    """Judge one episode by the game's rules; see `dfgym.games.rules.judge`.
 
     Raises:
-        ValueError: no scripted player knows the game, or a share is out of range.
+        ConfigError: The shapes do not fit each other, or the frames are another game's.
+        MissingPackageError: The package `minatar` is not installed.
     """
-    game = name.lower()
-    if "minatar" in game and "breakout" in game:
-        return BreakoutPolicy(epsilon, seed, dawdle)
-    if "cartpole" in game:
-        return CartPolePolicy(epsilon, seed, dawdle)
-    raise ValueError(f"no scripted player for {name!r}; there are MinAtar Breakout and CartPole")
+    return rules.judge(RuleBook(), frames, actions, rewards, terminated)
+
+
+GAME = Game(env_id("breakout"), BreakoutPolicy, frame=(SIZE, SIZE), judge=judge)

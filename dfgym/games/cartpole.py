@@ -1,10 +1,27 @@
-"""A scripted CartPole player that sees nothing but pixels, and the eye it sees with."""
+"""CartPole: reading its state off its pixels, a scripted policy, the judge of its drawing.
+
+The policy plays by what is read off the frames. The judge reads cart and pole off a frame, and the
+real game, put into that state, draws it: what the two pictures differ by is not CartPole. The
+reading errs a little, since the game draws in whole pixels of its own, and so does the drawing that
+it leads to. So the drawing is read as well, and the first reading is corrected by its error there.
+
+Legend: t frames, h w their size.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from dfgym.errors import ConfigError
+from dfgym.games import Drawings, Game, Reading, Seed, check_shares
+from dfgym.games.source import Source, open_source
+
+ENV = "CartPole-v1"
 
 # Of Gymnasium's drawing, 600 x 400 render pixels for a track of 4.8 units.
 WIDTH, HEIGHT, TRACK = 600, 400, 4.8
@@ -18,23 +35,27 @@ STEP = 0.02  # seconds
 # Of Gymnasium's cart and pole.
 GRAVITY, FORCE, CART_MASS, POLE_MASS, HALF_LENGTH = 9.8, 10.0, 1.0, 0.1, 0.5
 MEMORY = 6  # frames from which a plan reads how fast cart and pole move
+REACH = TRACK / 2 + 1.25  # beyond this place of the cart nothing of it or of its pole is drawn
+NOWHERE = 2 * TRACK  # a cart here leaves the track empty
+NOISE = 0.2  # the judge ignores less of the pole's colour; the policy's 0.05 errs in faint noise
 
 State = tuple[float, float, float, float]  # position, speed (a second), angle, turn (a second)
 
 
-def look(frame: np.ndarray, noise: float = 0.05) -> tuple[float, float] | None:
-    """Read the cart's place and the pole's angle off a drawing of CartPole.
+def read(frame: np.ndarray, noise: float = 0.05) -> tuple[float, float] | None:
+    """Read the cart's position and the pole's angle off a drawing of CartPole.
 
-    A line is fitted through the pole, whose colour nothing else has, and followed to the axle.
+    A line is fitted through the pole, whose colour nothing else has, and followed to the axle. The
+    error is about 0.3 degrees.
 
     Args:
         frame: `(h, w, 3)`, uint8 or float in [0, 255], of any size.
-        noise: less than this share of the pole's colour in a pixel, in [0, 1), is held to be a
-            learned picture's noise and not seen.
+        noise: pixels with less than this share of the pole's colour, in [0, 1), are taken for a
+            learned picture's noise and ignored.
 
     Returns:
-        Position in units of the game (0 in the middle), angle in radians (positive to the right);
-        None where there is too little of a pole to tell.
+        The position in units of the game (0 in the middle) and the angle in radians (positive to
+        the right); None where there is too little of a pole.
     """
     pole = np.clip(frame[..., 0].astype(np.float64) - frame[..., 2], 0, POLE) / POLE
     pole[pole < noise] = 0
@@ -52,7 +73,7 @@ def look(frame: np.ndarray, noise: float = 0.05) -> tuple[float, float] | None:
 
 
 def advance(state: State, action: int) -> State:
-    """One step by the game's equations of motion (Florian 2007, as Gymnasium has them; Euler).
+    """Take one Euler step of the game's equations of motion (Florian 2007, as in Gymnasium).
 
     Args:
         state: position in units, speed in units a second, angle in radians, turn in radians a
@@ -75,27 +96,23 @@ def advance(state: State, action: int) -> State:
     )
 
 
-def check_shares(**shares: float) -> None:
-    """Refuse a share outside [0, 1]; raises ValueError."""
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} {share!r} must lie in [0, 1]")
-
-
 class CartPolePolicy:
-    """Balances CartPole's pole by linear feedback on what it sees in the last three frames.
+    """Balances CartPole's pole by linear feedback on what the last three frames show.
 
     Args:
         epsilon: the share of actions drawn at random instead, in [0, 1].
         seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of its time, in [0, 1], in which it heads for some place along the track,
             or beyond its end, instead of the middle.
+
+    Raises:
+        ValueError: A share is out of range.
     """
 
     def __init__(
         self,
         epsilon: float = 0.0,
-        seed: int | np.random.SeedSequence = 0,
+        seed: Seed = 0,
         dawdle: float = 0.0,
     ) -> None:
         check_shares(epsilon=epsilon, dawdle=dawdle)
@@ -105,10 +122,10 @@ class CartPolePolicy:
 
     def reset(self) -> None:
         """Forget the episode; the generator goes on."""
-        self.seen: list[tuple[float, float]] = []
-        self.led: list[int | None] = []  # the action that led to each; None where not known
+        self.readings: list[tuple[float, float]] = []
+        self.actions: list[int | None] = []  # that led to each reading; None where not known
         self.planned: list[int] = []
-        self._head()
+        self._choose_target()
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose 0 (push left) or 1 (push right)."""
@@ -118,82 +135,188 @@ class CartPolePolicy:
         """Choose the action for now and, as the game should go on, those after it.
 
         The first is what `__call__` would choose; the others follow from the equations of motion,
-        in which every action is obeyed. If as many frames come as the last plan had actions, those
-        are held to be what was done between the frames.
+        in which every action is obeyed. If as many frames come as the last plan had actions, the
+        plan is taken for the actions between the frames.
 
         Args:
-            observations: `(t, h, w, 3)`, every frame since the last call, oldest first.
-            count: of actions, at least 1.
-
-        Returns:
-            Actions, `count` of them.
+            observations: uint8 `(t, h, w, 3)`, every frame since the last call, oldest first.
+            count: the number of actions, at least 1.
 
         Raises:
-            ValueError: there is no frame, or `count` is less than 1.
+            ValueError: There is no frame, or `count` is less than 1.
         """
         if len(observations) < 1 or count < 1:
             raise ValueError(
-                f"plan takes at least 1 frame and makes at least 1 action, not {count}"
+                f"`observations` and `count` are {len(observations)} and {count}; expected 1 or "
+                "more of each"
             )
-        known = len(self.planned) == len(observations)
-        done = self.planned if known else [None] * len(observations)
-        for observation, action in zip(observations, done, strict=True):
-            self._see(observation, action)
-        self.planned = [self._choose(self._glance())]
+        follows = len(self.planned) == len(observations)
+        actions: Sequence[int | None] = self.planned if follows else [None] * len(observations)
+        for observation, action in zip(observations, actions, strict=True):
+            self._observe(observation, action)
+        self.planned = [self._choose(self._recent_state())]
         if count > 1:
-            state = self._state()
+            state = self._fitted_state()
             while len(self.planned) < count:
                 if state is not None:
                     state = advance(state, self.planned[-1])
                 self.planned.append(self._choose(state))
         return list(self.planned)
 
-    def _see(self, observation: np.ndarray, action: int | None) -> None:
-        if (now := look(observation)) is not None:
-            self.seen = [*self.seen[1 - MEMORY :], now]
-            self.led = [*self.led[1 - MEMORY :], action]
+    def _observe(self, observation: np.ndarray, action: int | None) -> None:
+        if (reading := read(observation)) is not None:
+            self.readings = [*self.readings[1 - MEMORY :], reading]
+            self.actions = [*self.actions[1 - MEMORY :], action]
 
     def _choose(self, state: State | None) -> int:
-        """What to do in a state; None if nothing has been seen yet."""
+        """Choose an action in a state; None stands for one of which nothing has been read."""
         if self.random.random() < 1 / PHASE:
-            self._head()
+            self._choose_target()
         if self.epsilon and self.random.random() < self.epsilon:
             return int(self.random.integers(2))
         if state is None:
             return LEFT
         x, speed, angle, turn = state
-        felt = (x - self.target, speed, angle, turn)
-        return RIGHT if sum(k * s for k, s in zip(GAINS, felt, strict=True)) > 0 else LEFT
+        errors = (x - self.target, speed, angle, turn)
+        return RIGHT if sum(k * s for k, s in zip(GAINS, errors, strict=True)) > 0 else LEFT
 
-    def _glance(self) -> State | None:
-        """The state as the last three frames show it, its speeds those of a moment ago."""
-        if not self.seen:
+    def _recent_state(self) -> State | None:
+        """Return the state that the last three frames show; its speeds lag by a frame."""
+        if not self.readings:
             return None
-        (x, angle), (old_x, old_angle) = self.seen[-1], self.seen[-3:][0]
-        seconds = STEP * max(len(self.seen[-3:]) - 1, 1)
+        (x, angle), (old_x, old_angle) = self.readings[-1], self.readings[-3:][0]
+        seconds = STEP * max(len(self.readings[-3:]) - 1, 1)
         return x, (x - old_x) / seconds, angle, (angle - old_angle) / seconds
 
-    def _state(self) -> State | None:
-        """The state as the equations of motion carry it through the frames seen last.
+    def _fitted_state(self) -> State | None:
+        """Return the state that fits the last frames by the equations of motion.
 
         The speeds are those with which the known actions lead from the oldest frame to the newest.
         """
         steps = 0  # backward, as far as the actions are known
-        while steps < len(self.led) - 1 and self.led[-1 - steps] is not None:
+        while steps < len(self.actions) - 1 and self.actions[-1 - steps] is not None:
             steps += 1
         if not steps:
-            return self._glance()
-        (x, angle), (now_x, now_angle) = self.seen[-1 - steps], self.seen[-1]
+            return self._recent_state()
+        (x, angle), (last_x, last_angle) = self.readings[-1 - steps], self.readings[-1]
         speed = turn = 0.0
         for _ in range(3):  # the aim is nearly linear in the speeds
             state = x, speed, angle, turn
-            for action in self.led[-steps:]:
+            for action in self.actions[-steps:]:
                 assert action is not None
                 state = advance(state, action)
-            speed += (now_x - state[0]) / (steps * STEP)
-            turn += (now_angle - state[2]) / (steps * STEP)
+            speed += (last_x - state[0]) / (steps * STEP)
+            turn += (last_angle - state[2]) / (steps * STEP)
         return state
 
-    def _head(self) -> None:
+    def _choose_target(self) -> None:
         wanders = self.dawdle > 0 and self.random.random() < self.dawdle
         self.target = float(self.random.uniform(-WANDER, WANDER)) if wanders else 0.0
+
+
+def compare(frames: np.ndarray) -> Drawings:
+    """Compare frames with the real game's own drawing of what is read off them.
+
+    Where no pole is found, a frame is compared with the empty track.
+
+    Args:
+        frames: uint8 `(t, h, w, 3)`, t at least 1.
+
+    Returns:
+        Readings are the position in units and the angle in radians. Sharpness is the energy of the
+        Laplacian of the pole's colour in the box around the pole, relative to the drawing's.
+
+    Raises:
+        ConfigError: The frames have another shape or type.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or len(frames) < 1 or frames.dtype != np.uint8:
+        raise ConfigError(f"`frames` is {frames.dtype} {frames.shape}; expected uint8 (t, h, w, 3)")
+    source = _open(frames.shape[1:3])
+    empty = _draw(source, np.array([NOWHERE, 0.0]))
+    values = np.array([_compare_frame(source, frame, empty) for frame in frames])
+    return Drawings(values[:, :2], values[:, 2], values[:, 3])
+
+
+def obeys(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Return whether the cart is further to the right after pushes to the right, bool `(b,)`.
+
+    Args:
+        frames: after pushes to the left, and after pushes to the right, uint8 `(b, h, w, 3)` each.
+    """
+    left, right = (
+        np.array([np.nan if (place := read(frame)) is None else place[0] for frame in rows])
+        for rows in frames
+    )
+    return np.asarray(right > left)
+
+
+@functools.lru_cache(maxsize=4)
+def _open(size: tuple[int, int]) -> Source:
+    """Open the game and keep it: that takes as long as to draw a dozen frames."""
+    source = open_source(ENV, size=size)
+    source.env.reset(seed=0)
+    return source
+
+
+def _compare_frame(source: Source, frame: np.ndarray, empty: np.ndarray) -> tuple[float, ...]:
+    """Return position, angle, difference from the drawing, sharpness."""
+    first = _place(frame)
+    if first is None:
+        return np.nan, np.nan, _difference(frame, empty), 0.0
+    place, drawing = first, _draw(source, first)
+    error = _difference(frame, drawing)
+    if error and (again := _place(drawing)) is not None:
+        better = _draw(source, place + first - again)
+        if (less := _difference(frame, better)) < error:
+            place, drawing, error = place + first - again, better, less
+    return *place, error, _sharpness(frame, drawing)
+
+
+def _place(frame: np.ndarray) -> np.ndarray | None:
+    """Read position and angle; None where there is no pole, or one that leads off the picture."""
+    reading = read(frame, NOISE)
+    return None if reading is None or abs(reading[0]) > REACH else np.array(reading)
+
+
+def _draw(source: Source, place: np.ndarray) -> np.ndarray:
+    """Return the real game's picture of a position and an angle."""
+    game: Any = source.env.unwrapped
+    game.state = np.array([place[0], 0.0, place[1], 0.0])
+    return source.frame(None)
+
+
+def _difference(frame: np.ndarray, drawing: np.ndarray) -> float:
+    return float(np.sqrt(((frame.astype(np.float32) - drawing) ** 2).mean()))
+
+
+def _sharpness(frame: np.ndarray, drawing: np.ndarray) -> float:
+    real = _pole(drawing)
+    rows, columns = (np.flatnonzero(real.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0.0
+    box = tuple(slice(max(0, at[0] - 1), at[-1] + 2) for at in (rows, columns))
+    energy = (_laplacian(real)[box] ** 2).sum()
+    return float((_laplacian(_pole(frame))[box] ** 2).sum() / energy)
+
+
+def _pole(frame: np.ndarray) -> np.ndarray:
+    """Return how much of the pole's colour, which nothing else has, is in each pixel."""
+    return np.clip(frame[..., 0].astype(np.float64) - frame[..., 2], 0, None)
+
+
+def _laplacian(values: np.ndarray) -> np.ndarray:
+    """Return the Laplacian of `(h, w)` by the four neighbours; the border is continued."""
+    wide = np.pad(values, 1, mode="edge")
+    beside = wide[1:-1, :-2] + wide[1:-1, 2:] + wide[:-2, 1:-1] + wide[2:, 1:-1]
+    return np.asarray(beside - 4 * values)
+
+
+GAME = Game(
+    ENV,
+    CartPolePolicy,
+    compare=compare,
+    read=functools.partial(read, noise=NOISE),
+    readings={"position": Reading("units"), "angle": Reading("degrees", 180 / math.pi)},
+    obeys=obeys,
+    obedience="left the cart further to the side it pushes to",
+)

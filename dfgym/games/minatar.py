@@ -13,6 +13,8 @@ import numpy as np
 from dfgym.errors import ActionError, ConfigError, MissingPackageError
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+SIZE = 10  # height and width of every game's grid
+FOREIGN = 255  # stands for a cell of no colour of the game where cells are bytes
 MEANINGS = {"n": "noop", "l": "left", "u": "up", "r": "right", "d": "down", "f": "fire"}
 
 
@@ -36,6 +38,44 @@ def palette(channels: int) -> np.ndarray:
     colours = grey + spread * (cosine * np.cos(angle) + sine * np.sin(angle))
     black = np.zeros((1, 3))
     return np.concatenate([black, colours * 255]).round().astype(np.uint8)
+
+
+def env_id(game: str) -> str:
+    """Return the Gymnasium id of one of `GAMES`, like `DFSource/MinAtar-SpaceInvaders-v0`."""
+    return f"DFSource/MinAtar-{game.title().replace('_', '')}-v0"
+
+
+def register() -> None:
+    """Register all of `GAMES` with Gymnasium; MinAtar itself is imported when one is made."""
+    for game in GAMES:
+        gym.register(env_id(game), f"{__name__}:MinAtarEnv", kwargs={"game": game})
+
+
+def read_cells(frames: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Read which channel each cell shows.
+
+    Args:
+        frames: uint8 `(..., 3)`.
+        colours: a palette, uint8 `(channels + 1, 3)`.
+
+    Returns:
+        int8 `(...)`: 0 for black, the channel's number from 1, or -1 for a colour that the palette
+        does not have.
+    """
+    match = _pack(frames)[..., None] == _pack(colours)
+    return np.where(match.any(-1), match.argmax(-1), -1).astype(np.int8)
+
+
+def red_table(colours: np.ndarray) -> np.ndarray:
+    """Return a table from a cell's red value to what it shows, uint8 `(256,)`.
+
+    Red alone tells a MinAtar game's colours apart, and to look it up is a hundred times as fast as
+    `read_cells`. Values that no colour has are `FOREIGN`.
+    """
+    table = np.full(256, FOREIGN, np.uint8)
+    table[colours[:, 0]] = np.arange(len(colours))
+    assert len(set(colours[:, 0].tolist())) == len(colours)
+    return table
 
 
 class MinAtarEnv(gym.Env[np.ndarray, Any]):
@@ -64,11 +104,13 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
         render_mode: str | None = None,
     ) -> None:
         if game not in GAMES:
-            raise ConfigError(f"game {game!r} is unknown; it must be one of {', '.join(GAMES)}")
+            raise ConfigError(f"`game` is {game!r}; allowed are {', '.join(GAMES)}")
         if not 0 <= sticky_action_prob < 1:
-            raise ConfigError(f"sticky_action_prob {sticky_action_prob!r} must lie in [0, 1)")
+            raise ConfigError(
+                f"`sticky_action_prob` is {sticky_action_prob!r}; expected a number in [0, 1)"
+            )
         if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode {render_mode!r} must be 'rgb_array' or None")
+            raise ConfigError(f"`render_mode` is {render_mode!r}; allowed are 'rgb_array' and None")
         self.game = _import(game).Env(ramping=True)
         self.sticky_action_prob = sticky_action_prob
         self.render_mode = render_mode
@@ -82,7 +124,7 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
 
     @property
     def action_meanings(self) -> list[str]:
-        """What each action does, in words."""
+        """The meaning of each action, in words."""
         return [MEANINGS[self.game.action_map[action]] for action in self.action_set]
 
     def reset(
@@ -105,7 +147,7 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
         """
         if not self.action_space.contains(action):
             raise ActionError(
-                f"action {action!r} must be an integer in [0, {len(self.action_set) - 1}]"
+                f"`action` is {action!r}; expected an integer in [0, {len(self.action_set) - 1}]"
             )
         chosen = self.action_set[action]
         if self.game.random.rand() < self.sticky_action_prob:
@@ -114,8 +156,12 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
         reward, terminated = self.game.act(chosen)
         return self._draw(), float(reward), bool(terminated), False, {}
 
+    def redraw(self, seed: int) -> None:
+        """Let every chance from here on, in this episode, follow from another seed."""
+        self.game.random = np.random.RandomState(seed)
+
     def render(self) -> np.ndarray | None:
-        """The current frame, uint8 `(10, 10, 3)`, in render mode `rgb_array`."""
+        """Return the current frame, uint8 `(10, 10, 3)`, in render mode `rgb_array`."""
         return self._draw() if self.render_mode == "rgb_array" else None
 
     def _draw(self) -> np.ndarray:
@@ -125,12 +171,12 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
 def _import(game: str) -> ModuleType:
     """Import a game without MinAtar's warning that it cannot find seaborn: nothing here needs it.
 
-    It speaks to the root logger, which at a first message also installs a handler for the whole
-    process, so one stands there until the import is over.
+    The warning goes to the root logger, which at a first message also installs a handler for the
+    whole process, so one is installed here until the import is over.
     """
     root, silence = logging.getLogger(), logging.NullHandler()
     root.addHandler(silence)
-    root.addFilter(_hears)
+    root.addFilter(_is_wanted)
     try:
         return importlib.import_module(f"minatar.environments.{game}")
     except ModuleNotFoundError as reason:
@@ -138,9 +184,14 @@ def _import(game: str) -> ModuleType:
             'the real MinAtar games need the package minatar: pip install "dfgym[minatar]"'
         ) from reason
     finally:
-        root.removeFilter(_hears)
+        root.removeFilter(_is_wanted)
         root.removeHandler(silence)
 
 
-def _hears(record: logging.LogRecord) -> bool:
+def _is_wanted(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Cannot import")
+
+
+def _pack(colours: np.ndarray) -> np.ndarray:
+    """Turn RGB `(..., 3)` into one number each."""
+    return (colours.astype(np.int32) << np.array([16, 8, 0])).sum(-1)

@@ -1,10 +1,10 @@
-"""Real environments brought to one form: discrete actions in, uint8 RGB frames out."""
+"""Real environments in one form: discrete actions in, uint8 RGB frames out."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -13,11 +13,17 @@ import gymnasium as gym
 import numpy as np
 
 from dfgym.errors import ConfigError, DfgymError, MissingPackageError
+from dfgym.files import import_cv2
+
+SourcePolicy = Callable[[Any, np.ndarray], int]
+"""Plays one episode: from an environment's observation and its frame to an action, from 0."""
+PolicyFactory = Callable[[np.random.SeedSequence], SourcePolicy]
+"""Makes the policy of one episode, whose chance follows from the seed."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A real environment and how its frames are had.
+    """A real environment, and where its frames come from.
 
     Attributes:
         env: the environment, with the wrappers that `gymnasium.make` gives it.
@@ -31,12 +37,12 @@ class Source:
 
     @property
     def num_actions(self) -> int:
-        """How many actions there are; they count from 0 here."""
+        """The number of actions there are; they count from 0 here."""
         return int(self._actions.n)
 
     @property
     def meanings(self) -> list[str]:
-        """What each action does, in the environment's words where it has some."""
+        """The meaning of each action, in the environment's words where it has some."""
         game: Any = self.env.unwrapped
         if hasattr(game, "get_action_meanings"):  # the Arcade Learning Environment's form
             return [str(word).lower() for word in game.get_action_meanings()]
@@ -49,14 +55,17 @@ class Source:
         return space
 
     def to_env(self, action: int) -> int:
-        """The environment's own number for an action."""
+        """Return the environment's own number for an action."""
         return int(self._actions.start) + action
 
     def frame(self, observation: Any) -> np.ndarray:
-        """The current frame, fresh uint8 `(h, w, 3)`; `observation` is the latest one.
+        """Return the current frame, fresh uint8 `(h, w, 3)`.
+
+        Args:
+            observation: the environment's latest one.
 
         Raises:
-            MissingPackageError: the environment draws with a package that is missing.
+            MissingPackageError: The environment draws with a package that is missing.
         """
         try:
             frame = np.array(self.env.render() if self.renders else observation)
@@ -64,10 +73,20 @@ class Source:
             raise MissingPackageError(f"{self.env} cannot be drawn: {reason}") from reason
         return frame if self.size is None else resize(frame, self.size)
 
+    @property
+    def can_redraw(self) -> bool:
+        """Whether the environment can draw its chance anew in mid-episode (see `redraw`)."""
+        return hasattr(self.env.unwrapped, "redraw")
+
+    def redraw(self, seed: int) -> None:
+        """Let every chance from here on, in this episode, follow from another seed."""
+        game: Any = self.env.unwrapped
+        game.redraw(seed)
+
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that the environment, and what it holds, come from."""
+        """Return the versions of the packages of the environment and of the objects it holds."""
         game = self.env.unwrapped
-        modules = {type(part).__module__.split(".")[0] for part in (game, *vars(game).values())}
+        modules = {type(item).__module__.split(".")[0] for item in (game, *vars(game).values())}
         owners = _owners()
         names = {name for module in modules | {"gymnasium"} for name in owners.get(module, [])}
         return {name.lower(): metadata.version(name) for name in sorted(names)}
@@ -84,17 +103,15 @@ def open_source(
         size: bring the frames to this height and width.
 
     Raises:
-        ConfigError: the id is unknown, its actions are not discrete, or it shows no frames.
-        MissingPackageError: the environment's package is missing.
+        ConfigError: The id is unknown, its actions are not discrete, or it shows no frames.
+        MissingPackageError: The environment's package is missing.
     """
     if size is not None and not (len(size) == 2 and all(1 <= side <= 512 for side in size)):
-        raise ConfigError(f"resize {size!r} must be a height and a width in [1, 512]")
+        raise ConfigError(f"`resize` is {size!r}; expected a height and a width in [1, 512]")
     env = _make(env_id, kwargs)
     try:
         if not isinstance(env.action_space, gym.spaces.Discrete):
-            raise ConfigError(
-                f"{env_id} has actions {env.action_space}; only Discrete actions can be recorded"
-            )
+            raise ConfigError(f"{env_id} has actions {env.action_space}; expected Discrete actions")
         if _is_image(env.observation_space):
             return Source(env, renders=False, size=size)
         modes = env.metadata.get("render_modes", [])
@@ -107,8 +124,8 @@ def open_source(
         env.close()
         raise
     env.close()
-    # Games that draw with pygame start SDL, which else takes SIGTERM for itself: a training or a
-    # recording of theirs could not be ended by `kill`.
+    # Games that draw with pygame start SDL, which otherwise handles SIGTERM itself, so that `kill`
+    # could not end a training or a recording.
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     return Source(_make(env_id, {**(kwargs or {}), "render_mode": "rgb_array"}), True, size)
 
@@ -121,13 +138,7 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     if frame.shape[:2] == size:
         return frame
-    try:
-        import cv2  # late: it needs system libraries, and few recordings need it
-    except ImportError as reason:
-        raise MissingPackageError(
-            f"resizing frames needs opencv-python, which cannot be imported ({reason}): pip "
-            "install opencv-python, and on a bare server the system libraries libGL, glib, xcb"
-        ) from reason
+    cv2 = import_cv2()
     height, width = size
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
 
@@ -148,11 +159,11 @@ def _is_image(space: gym.Space[Any]) -> bool:
 
 def _make(env_id: str, kwargs: Mapping[str, Any] | None) -> gym.Env[Any, Any]:
     if env_id.count(":") > 1:
-        raise ConfigError(f"{env_id!r} is no Gymnasium id; it must look like id or module:id")
+        raise ConfigError(f"`env` is {env_id!r}; expected a Gymnasium id, as id or module:id")
     limit = (kwargs or {}).get("max_episode_steps")
     if limit is not None and (type(limit) is not int or limit < 1) and limit != -1:
         raise ConfigError(
-            f"max_episode_steps is {limit!r} in env_kwargs; it must be at least 1, or -1 for no "
+            f"`max_episode_steps` is {limit!r} in env_kwargs; expected at least 1, or -1 for no "
             "limit; leave it out for the environment's own"
         )
     try:

@@ -13,13 +13,13 @@ from typing import assert_never
 
 import numpy as np
 
-from dfgym.agents.players import Player, Policy, make_policy
+from dfgym.agents.players import make_factory
 from dfgym.diffusion.context import NOISELESS_MODES
 from dfgym.env.actions import check_action
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError, DfgymError, StateError
 from dfgym.frames import upscale
-from dfgym.games.source import Source
+from dfgym.games.source import PolicyFactory, Source, SourcePolicy
 from dfgym.play import messages
 from dfgym.play.dream import Dream
 from dfgym.play.messages import Settings
@@ -84,7 +84,7 @@ class Session:
         self._dream = Dream(self.world, world, self.settings)
         self.agents = find_agents(card, self._dream.env, agents)
         self.agent = None if agent is None else label(agent)
-        self._player: Player | None = None
+        self._player: SourcePolicy | None = None
         self.starts = pick_starts(self.world.starts)
         key_actions = set(card.actions.keys.values())
         self.idle_action = next((a for a in range(card.actions.n) if a not in key_actions), 0)
@@ -295,7 +295,7 @@ def resolve_settings(card: Card, settings: Settings) -> Settings:
     )
 
 
-def find_agents(card: Card, dream: DreamEnv, names: Sequence[str]) -> dict[str, Policy]:
+def find_agents(card: Card, dream: DreamEnv, names: Sequence[str]) -> dict[str, PolicyFactory]:
     """Find the agents that can play a world.
 
     Args:
@@ -309,13 +309,14 @@ def find_agents(card: Card, dream: DreamEnv, names: Sequence[str]) -> dict[str, 
     Raises:
         ConfigError: one of `names` does not exist, or does not fit the world.
     """
-    source = Source(dream, renders=False, size=None)
-    agents = {"random": make_policy("random", card.name, source)}
+    size = card.frames.height, card.frames.width
+    source, env_id = Source(dream, renders=False, size=size), card.source.env
+    agents = {"random": make_factory("random", env_id, source)}
     try:
-        agents["scripted"] = make_policy("scripted:0", card.name, source)
+        agents["scripted"] = make_factory("scripted:0", env_id, source)
     except ConfigError:
         pass  # few games have a scripted player
-    return agents | {label(name): make_policy(name, card.name, source) for name in names}
+    return agents | {label(name): make_factory(name, env_id, source) for name in names}
 
 
 def label(agent: str) -> str:

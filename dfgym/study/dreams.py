@@ -12,12 +12,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dfgym import games
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import plan_context
 from dfgym.diffusion.joint_sampler import Pass, sample_jointly
@@ -26,24 +27,12 @@ from dfgym.diffusion.schedules import Schedule, parse
 from dfgym.evaluation import rollout
 from dfgym.evaluation.rollout import Dream, Episode
 from dfgym.frames import Codec
-from dfgym.games import breakout as scripted
+from dfgym.games import ScriptedPolicy
 from dfgym.study.methods.objectives import Method
 from dfgym.study.methods.shortcut import jump_of
 from dfgym.study.methods.targets import predict_clean
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
-
-
-class Player(Protocol):
-    """A scripted player."""
-
-    def reset(self) -> None:
-        """Forget the episode."""
-
-    def plan(self, observations: np.ndarray, count: int) -> list[int]:
-        """Choose `count` actions on seeing the frames since the last call."""
-        ...
-
 
 GOES_ON = 24  # frames
 
@@ -110,7 +99,9 @@ def play(model: Model, how: How, rows: int, horizon: int, seed: int) -> list[Epi
     """
     world, card = model.world, model.world.card
     seeds = np.random.SeedSequence(seed).spawn(rows)
-    players = [scripted.make(card.source.env, 0.0, each) for each in seeds]
+    source_game = games.find(card.source.env)
+    assert source_game is not None  # the study's games are known
+    players = [source_game.policy(0.0, item) for item in seeds]
     known = how.known or card.model.window
     if how.new == 1 and how.schedule == "autoregressive" and model.method.is_steppable:
         sampler: dict[str, Any] = {"context_mode": how.mode}
@@ -247,7 +238,7 @@ class _Row:
 
 @torch.inference_mode()
 def _play_blocks(
-    model: Model, how: How, players: Sequence[Player], horizon: int, seed: int
+    model: Model, how: How, players: Sequence[ScriptedPolicy], horizon: int, seed: int
 ) -> list[Episode]:
     world, card = model.world, model.world.card
     codec = Codec(card.frames.palette)

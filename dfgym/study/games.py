@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dfgym import games
+from dfgym.evaluation import legality
 from dfgym.evaluation.rollout import Episode
-from dfgym.games import breakout_referee as referee
-from dfgym.games import cartpole_judge as cartpole
 from dfgym.train.recipe import Recipe, find_recipe, load_recipe
 
 GameName = Literal["breakout", "cartpole"]
@@ -140,13 +140,16 @@ class Judged:
 def judge(game: str, episode: Episode) -> Judged:
     """Judge each transition of an episode."""
     nothing = np.full(len(episode), np.nan)
-    if game == "breakout":
-        verdicts = referee.judge_one(episode)
+    known = games.find(load_recipe(find_recipe(RECIPES[game])).record.env)
+    assert known is not None
+    if known.judge is not None:
+        verdicts = legality.judge(known, episode)
         illegal, sticky = (~verdicts.legal).astype(float), verdicts.sticky.astype(float)
         return Judged(illegal, np.ones(len(episode)), nothing, sticky)
     age = np.arange(1, len(episode) + 1)
     chosen = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
     error, detail = nothing.copy(), nothing.copy()
-    seen = cartpole.judge_pictures(episode.frames[1:][chosen])
-    error[chosen], detail[chosen] = seen.drawn, seen.sharpness
+    assert known.compare is not None
+    drawings = known.compare(episode.frames[1:][chosen])
+    error[chosen], detail[chosen] = drawings.error, drawings.sharpness
     return Judged(error, np.where(age <= DENSE, 1.0, SPARSE), detail, nothing)

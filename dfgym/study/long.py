@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from dfgym.evaluation.drift import drift
-from dfgym.evaluation.rollout import is_cartpole
+from dfgym.evaluation.legality import find_game
 from dfgym.files import write_json
-from dfgym.games.cartpole import look
 from dfgym.study.findings import Finding, lines, table
 from dfgym.study.games import RECIPES
 from dfgym.study.lab import FORMAT, Lab
@@ -32,10 +31,6 @@ JUDGED = {
     "breakout": ("illegal_per_1000", "illegal in 1,000"),
     "cartpole": ("drawn_error", "picture error"),
 }
-EFFECT = {
-    "breakout": "led to another frame",
-    "cartpole": "left the cart further to the side it pushes to",
-}
 HEADER = ("game", "measure", "real game", "dream", "its last block", "blocks inside the real band")
 
 
@@ -49,6 +44,8 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
         found = measured(lab, game, world)
         within = {name: inside(found["dream"][name], found["real"][name]) for name in MEASURES}
         obeyed = found["obeyed"]
+        source_game = find_game(world.card)
+        effect = "led to another frame" if source_game is None else source_game.obedience
         numbers[game] = {**found, "inside": within}
         blocks = [float(found["block"] * (i + 1)) for i in range(len(found["dream"]["detail"]))]
         groups[f"{game}, detail"] = (
@@ -62,7 +59,7 @@ def run(lab: Lab, games: Sequence[str]) -> Finding:
             rows.append([game, said, *means, f"{within[name]:.0%}" if name in within else "-"])
         told.append(
             f"In {world.card.name}, at the end, another action, held for {HELD} steps from the "
-            f"same state and noise, {EFFECT[game]} in {obeyed:.0%} of the cases, {ROWS} dreams."
+            f"same state and noise, {effect} in {obeyed:.0%} of the cases, {ROWS} dreams."
         )
     return Finding(
         "long",
@@ -108,7 +105,7 @@ def inside(dream: Sequence[float], real: Sequence[float]) -> float:
 def obeys(dynamics: Dynamics) -> float:
     """Share of rows and pairs of actions that lead to different frames from where the rows are.
 
-    In CartPole they must differ as they should: pushed to the right, the cart is further there.
+    Where the game says what its actions do, the frames must differ as they should.
     """
     rows = np.arange(dynamics.num_rows)
     state = dynamics.get_state(rows)
@@ -119,12 +116,9 @@ def obeys(dynamics: Dynamics) -> float:
             dynamics.step(np.full(len(rows), action))
         frames.append(dynamics.frames())
     dynamics.set_state(rows, state)
-    if is_cartpole(dynamics.world.card):
-        left, right = (
-            np.array([np.nan if (seen := look(frame)) is None else seen[0] for frame in pushed])
-            for pushed in frames
-        )
-        return float((right > left).mean())
+    game = find_game(dynamics.world.card)
+    if game is not None and game.obeys is not None:
+        return float(game.obeys(frames).mean())
     pairs = [
         (first != second).any((1, 2, 3))
         for i, first in enumerate(frames)

@@ -17,7 +17,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from dfgym.agents import dqn, evaluate, ppo, saved
-from dfgym.agents.players import make_policy
+from dfgym.agents.players import make_factory
 from dfgym.errors import ConfigError
 from dfgym.evaluation import transfer
 from dfgym.games.source import open_source
@@ -85,7 +85,7 @@ def test_frame_by_frame_it_plays_as_through_vec_frame_stack(trained: Path) -> No
     venv = VecFrameStack(DummyVecEnv([Changed]), 2)
     venv.seed(5)
     source = open_source(CHANGED)
-    begin = make_policy(f"sb3:ppo:{trained}", CHANGED, source)
+    begin = make_factory(f"sb3:ppo:{trained}", CHANGED, source)
     stacked, paid = venv.reset(), 0.0
     for episode in range(6):
         play = begin(np.random.SeedSequence(0))

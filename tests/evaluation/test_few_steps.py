@@ -10,8 +10,7 @@ import pytest
 
 from dfgym import cli
 from dfgym.bench.shape import NAME, Shape, write
-from dfgym.evaluation import few_steps
-from dfgym.games import breakout_referee as referee
+from dfgym.evaluation import few_steps, legality
 
 pytest.importorskip("minatar")
 
@@ -24,12 +23,12 @@ def test_every_number_of_steps_is_judged(
 ) -> None:
     calls: list[tuple[int, int]] = []
 
-    def rollout(game: Any, card: Any, transitions: int) -> referee.Legality:
+    def rollout(game: Any, card: Any, transitions: int) -> legality.Legality:
         calls.append((game.num_rows, transitions))
-        return referee.Legality(transitions, len(calls), 0, 0)
+        return legality.Legality(transitions, len(calls), 0, 0)
 
-    monkeypatch.setattr(referee, "rollout", rollout)
-    monkeypatch.setattr(few_steps, "is_breakout", lambda card: True)  # the toy is smaller
+    monkeypatch.setattr(legality, "measure", rollout)
+    monkeypatch.setattr(legality, "has_rules", lambda card: True)  # the toy is smaller
     flags = ["--denoising-steps-sweep", "1", "3", "--quick", "--out", str(tmp_path / "out")]
     assert cli.main(["evaluate", str(random_world), *flags, "--device", "cpu"]) == 0
     assert calls == [(few_steps.ROWS, 100)] * 2
@@ -48,7 +47,7 @@ def test_mistakes_are_reported_before_anything_is_measured(
     write(tmp_path / NAME, Shape(frame="8x8x3").card())
     sweep = ["--denoising-steps-sweep", "1", "2"]
     assert cli.main(["evaluate", f"./{NAME}", *sweep]) == 2
-    assert "no referee knows the rules of DFTest/Shape-v0" in capsys.readouterr().err
+    assert "no judge knows the rules of DFTest/Shape-v0" in capsys.readouterr().err
     assert cli.main(["evaluate", *sweep, "--denoising-steps", "2"]) == 2
     assert "denoising_steps is 2; leave it out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [NAME]

@@ -12,12 +12,12 @@ import pytest
 
 from dfgym.bench import speed
 from dfgym.errors import ConfigError, MissingPackageError, WorldError
-from dfgym.evaluation import fidelity, moments, transfer
+from dfgym.evaluation import fidelity, legality, moments, transfer
 from dfgym.evaluation.drift import drift
 from dfgym.evaluation.moments import Moment
-from dfgym.evaluation.rollout import Dream, Episode, RandomPolicy, Real, players, roll
+from dfgym.evaluation.rollout import Dream, Episode, Real, policies, roll
 from dfgym.evaluation.run import evaluate
-from dfgym.games import breakout_referee as referee
+from dfgym.games import RandomPolicy
 from dfgym.games.minatar import MinAtarEnv
 from dfgym.model import Transformer
 from dfgym.world.bundle import Starts
@@ -98,18 +98,18 @@ def test_roll_cuts_at_the_limit_and_counts(card: Card):
 
 
 def test_perfect_dream_is_lawful_and_a_frozen_one_is_not(card: Card):
-    perfect = referee.rollout(Dream(PerfectDynamics(card, 8)), card, 4000)
+    perfect = legality.measure(Dream(PerfectDynamics(card, 8)), card, 4000)
     assert (perfect.transitions, perfect.illegal, perfect.wrong) == (4000, 0, 0)
     assert 0.02 < perfect.sticky_share < 0.07
-    real = referee.rollout(Real(card, 8, seed=1), card, 4000)
+    real = legality.measure(Real(card, 8, seed=1), card, 4000)
     assert (real.illegal, real.wrong) == (0, 0)
-    frozen = referee.rollout(Dream(FakeDynamics(card, 2)), card, 400)
+    frozen = legality.measure(Dream(FakeDynamics(card, 2)), card, 400)
     assert frozen.illegal_per_1000 > 250  # the lost ball may be under the bricks for a while
 
 
 def test_real_rows_replay_from_their_seeds(card: Card):
     one, two = (
-        roll(Real(card, 2, seed=4), players(card, 2, 0.2, seed=5), 200, max_steps=50)
+        roll(Real(card, 2, seed=4), policies(card, 2, 0.2, seed=5), 200, max_steps=50)
         for _ in range(2)
     )
     assert len(one) == len(two) > 2
@@ -118,7 +118,7 @@ def test_real_rows_replay_from_their_seeds(card: Card):
 
 
 def test_players_fall_back_to_chance():
-    assert isinstance(players(toy_card(), 1, 0.1)[0], RandomPolicy)  # Breakout, but 8 x 8
+    assert isinstance(policies(toy_card(), 1, 0.1)[0], RandomPolicy)  # Breakout, but 8 x 8
 
 
 def test_missing_game_is_said_first(tmp_path: Path, random_world: Path, monkeypatch):
@@ -277,5 +277,5 @@ def test_evaluate_writes_one_page_that_needs_nothing_else(tmp_path: Path, random
     assert "transfer" in found["absent"]
     html = (tmp_path / "evaluation.html").read_text()
     assert not external_requests(html) and html.count("<svg") >= 6
-    assert "no referee knows the rules" in html and "A quick look" in html
+    assert "no judge knows the rules" in html and "A quick look" in html
     assert (tmp_path / "dream.gif").read_bytes()[:6] == b"GIF89a"

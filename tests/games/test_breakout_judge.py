@@ -1,24 +1,26 @@
-"""The referee, on the real game (never wrong) and on spoilt copies of it (never fooled)."""
+"""The judge of Breakout's rules, on the real game (never wrong) and on spoilt copies of it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation.rollout import Episode, RandomPolicy
-from dfgym.games import breakout as scripted
-from dfgym.games.breakout_referee import judge_episode
+from dfgym.evaluation.rollout import Episode
+from dfgym.games import Policy, RandomPolicy, Verdicts
+from dfgym.games.breakout import BreakoutPolicy
+from dfgym.games.breakout import judge as judge_episode
 from dfgym.games.minatar import MinAtarEnv
 
 PALETTE = MinAtarEnv().palette
 EMPTY, PADDLE, BALL, TRAIL, BRICK = PALETTE
 
 
-def play(policy, steps: int, seed: int, max_steps: int = 500) -> list[Episode]:
+def play(policy: Policy, steps: int, seed: int, max_steps: int = 500) -> list[Episode]:
     """Play the real game; the last episode is cut."""
     env = MinAtarEnv()
     episodes, left = [], steps
@@ -37,29 +39,20 @@ def play(policy, steps: int, seed: int, max_steps: int = 500) -> list[Episode]:
     return episodes
 
 
-def judge(episode: Episode):
+def judge(episode: Episode) -> Verdicts:
     return judge_episode(episode.frames, episode.actions, episode.rewards, episode.terminated)
 
 
-class Holding(RandomPolicy):
-    """Holds an action for some steps, so that the paddle visits the walls."""
-
-    def __call__(self, observation: np.ndarray) -> int:
-        if self.random.random() < 0.2:
-            self.held = super().__call__(observation)
-        return getattr(self, "held", 0)
-
-
-POLICIES = {
-    "scripted": lambda: scripted.make("minatar-breakout-v0", 0.0, 1),
-    "scripted, 20 % random": lambda: scripted.make("minatar-breakout-v0", 0.2, 2),
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "scripted": lambda: BreakoutPolicy(0.0, 1),
+    "scripted, 20 % random": lambda: BreakoutPolicy(0.2, 2),
     "random": lambda: RandomPolicy(3, 3),
-    "held": lambda: Holding(3, 4),
+    "held": lambda: RandomPolicy(3, 4, hold=0.8),  # the paddle visits the walls
 }
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_real_game_is_never_illegal(name: str):
+def test_real_game_is_never_illegal(name: str) -> None:
     """4 x 5,000 transitions: every one legal, with its own reward and termination."""
     verdicts = [judge(episode) for episode in play(POLICIES[name](), 5000, seed=100)]
     assert sum(len(v.legal) for v in verdicts) == 5000
@@ -69,25 +62,25 @@ def test_real_game_is_never_illegal(name: str):
     assert 0.005 < np.concatenate([v.sticky for v in verdicts]).mean() < 0.1
 
 
-def test_visible_sticky_outcomes_are_those_that_happened():
+def test_visible_sticky_outcomes_are_those_that_happened() -> None:
     """Against what the game itself says it carried out."""
     env, random = MinAtarEnv(), np.random.default_rng(0)
-    seen = happened = 0
+    visible = real = 0
     for seed in range(60):
         frames, played, stuck, over = [env.reset(seed=seed)[0]], [], [], False
         while not over:
             action, paddle = int(random.integers(3)), env.game.pos
             frame, reward, over, _, _ = env.step(action)
-            meant = np.clip(paddle + (0, -1, 1)[action], 0, 9)
+            obeyed = np.clip(paddle + (0, -1, 1)[action], 0, 9)
             frames.append(frame)
             played.append((action, reward, over))
-            stuck.append(env.game.pos != meant)
+            stuck.append(env.game.pos != obeyed)
         actions, rewards, ends = (np.array(column) for column in zip(*played, strict=True))
         verdicts = judge_episode(np.stack(frames), actions, rewards, ends)
         # At a paddle bounce the repeated action can also change the ball; else only the paddle.
         assert (verdicts.sticky >= np.array(stuck)).all()
-        seen, happened = seen + verdicts.sticky.sum(), happened + sum(stuck)
-    assert happened > 20 and seen <= 1.1 * happened
+        visible, real = visible + verdicts.sticky.sum(), real + sum(stuck)
+    assert real > 20 and visible <= 1.1 * real
 
 
 @pytest.fixture
@@ -96,11 +89,11 @@ def episode() -> Episode:
     return max(play(POLICIES["scripted"](), 2000, seed=7), key=len)
 
 
-def middle(episode: Episode, shows=(PADDLE, BALL, TRAIL)) -> int:
-    """A frame well inside the episode that shows these colours."""
+def middle(episode: Episode, colours: tuple[np.ndarray, ...] = (PADDLE, BALL, TRAIL)) -> int:
+    """Find a frame well inside the episode that shows these colours."""
     for index in range(60, len(episode.frames) - 30):
         frame = episode.frames[index]
-        if all((frame == colour).all(-1).any() for colour in shows):
+        if all((frame == colour).all(-1).any() for colour in colours):
             return index
     raise AssertionError("no such frame")
 
@@ -113,7 +106,7 @@ def swap(frame: np.ndarray, old: np.ndarray, new: np.ndarray, cell: tuple[int, i
         frame[cell] = old
 
 
-SPOIL = {
+SPOIL: dict[str, Callable[[np.ndarray], None]] = {
     "ball gone": lambda f: swap(f, BALL, EMPTY, None),
     "ball elsewhere": lambda f: swap(f, BALL, EMPTY, (6, int(f[6, 5].sum() == 0) * 5)),
     "trail gone": lambda f: swap(f, TRAIL, EMPTY, None),
@@ -127,10 +120,10 @@ SPOIL = {
 }
 
 
-@pytest.mark.parametrize("how", SPOIL)
-def test_spoilt_frame_is_illegal_and_the_game_goes_on(episode: Episode, how: str):
+@pytest.mark.parametrize("fault", SPOIL)
+def test_spoilt_frame_is_illegal_and_the_game_goes_on(episode: Episode, fault: str) -> None:
     at = middle(episode)
-    SPOIL[how](episode.frames[at])
+    SPOIL[fault](episode.frames[at])
     verdicts = judge(episode)
     assert not verdicts.legal[at - 1]
     assert verdicts.legal[: at - 1].all()
@@ -138,14 +131,14 @@ def test_spoilt_frame_is_illegal_and_the_game_goes_on(episode: Episode, how: str
     assert verdicts.legal[at + 3 :].all()
 
 
-def test_frozen_picture_is_illegal(episode: Episode):
+def test_frozen_picture_is_illegal(episode: Episode) -> None:
     at = middle(episode)
     episode.frames[at:] = episode.frames[at - 1]
     verdicts = judge(episode)
     assert not verdicts.legal[at - 1 :].any()
 
 
-def test_paddle_that_does_not_obey_is_illegal():
+def test_paddle_that_does_not_obey_is_illegal() -> None:
     """Left was commanded, no-op went before, and the paddle went right."""
     env = MinAtarEnv(sticky_action_prob=0.0)
     first, right = env.reset(seed=0)[0], env.step(2)[0]
@@ -159,7 +152,7 @@ def test_paddle_that_does_not_obey_is_illegal():
     assert verdicts.legal.tolist() == verdicts.sticky.tolist() == [True]
 
 
-def test_direction_is_held_to(episode: Episode):
+def test_direction_is_held_to(episode: Episode) -> None:
     """A ball that turns around in the air is illegal, though each frame alone could be drawn."""
     for at in range(60, len(episode.frames) - 1):
         before, now, after = episode.frames[at - 1 : at + 2]
@@ -174,7 +167,7 @@ def test_direction_is_held_to(episode: Episode):
     raise AssertionError("no free flight")
 
 
-def test_reward_and_termination_are_checked(episode: Episode):
+def test_reward_and_termination_are_checked(episode: Episode) -> None:
     broken = np.flatnonzero(episode.rewards)[3]
     quiet = np.flatnonzero(episode.rewards == 0)[3]
     for at, reward in ((broken, 0.0), (quiet, 1.0), (broken, 2.0)):
@@ -189,7 +182,7 @@ def test_reward_and_termination_are_checked(episode: Episode):
     assert np.flatnonzero(verdicts.wrong).tolist() == [40]
 
 
-def test_a_game_that_plays_on_after_its_end_is_wrong_and_then_illegal():
+def test_a_game_that_plays_on_after_its_end_is_wrong_and_then_illegal() -> None:
     short = play(POLICIES["random"](), 200, seed=3)[0]
     assert short.terminated[-1]
     frames = np.concatenate([short.frames, short.frames[-1:]])
@@ -199,15 +192,14 @@ def test_a_game_that_plays_on_after_its_end_is_wrong_and_then_illegal():
     assert verdicts.legal.tolist() == [True] * len(short) + [False]
 
 
-def test_ignored_actions_are_found_out(episode: Episode):
-    """Illegal where the last action does not explain it, else an excess of sticky outcomes."""
+def test_ignored_actions_are_illegal_or_an_excess_of_sticky_ones(episode: Episode) -> None:
     others = (episode.actions + 1) % 3
     verdicts = judge_episode(episode.frames, others, episode.rewards, episode.terminated)
     assert (~verdicts.legal).mean() > 0.1
     assert (verdicts.sticky | ~verdicts.legal).mean() > 0.8
 
 
-def test_may_begin_anywhere(episode: Episode):
+def test_may_begin_anywhere(episode: Episode) -> None:
     for at in (1, 2, 50, 100):
         verdicts = judge_episode(
             episode.frames[at:],
@@ -218,14 +210,21 @@ def test_may_begin_anywhere(episode: Episode):
         assert verdicts.legal.all() and not verdicts.wrong.any()
 
 
-def test_wrong_shapes_are_refused(episode: Episode):
+def test_wrong_shapes_are_refused(episode: Episode) -> None:
     with pytest.raises(ConfigError, match="10, 10, 3"):
         judge_episode(np.zeros((2, 40, 40, 3), np.uint8), *np.zeros((3, 1)))
     with pytest.raises(ConfigError, match="lengths"):
         judge_episode(episode.frames, *np.zeros((3, 1)))
 
 
-def test_needs_no_torch():
+def test_another_games_frames_are_refused() -> None:
+    env = MinAtarEnv("space_invaders")
+    frames = np.stack([env.reset(seed=0)[0], env.step(0)[0]])
+    with pytest.raises(ConfigError, match="no colour of the game"):
+        judge_episode(frames, *np.zeros((3, 1)))
+
+
+def test_needs_no_torch() -> None:
     """Training experiments and bare servers import it."""
-    code = "import dfgym.games.breakout_referee, sys; assert 'torch' not in sys.modules"
+    code = "import dfgym.games.breakout, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,10 +1,11 @@
-"""The whole measurement of a CartPole world: another player, other judges, short episodes."""
+"""The whole measurement of a CartPole world: another policy, another judge, short episodes."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from dfgym.evaluation import drift as drifts
 from dfgym.evaluation import fidelity, moments, run
 from dfgym.evaluation import motion as motions
 from dfgym.evaluation.motion import motion
-from dfgym.evaluation.rollout import Episode, RandomPolicy, Real, open_real, players, roll
-from dfgym.games import cartpole_judge as judge
+from dfgym.evaluation.rollout import Episode, Real, open_real, policies, roll
+from dfgym.games import RandomPolicy, cartpole
 from dfgym.games.cartpole import CartPolePolicy
+from dfgym.games.source import open_source
 from dfgym.world import bundle
 from dfgym.world.card import Actions, Card, Frames, Model, Source
 from dfgym.world.card import Episode as Limit
@@ -63,12 +65,12 @@ def make_of(path: Path):
     return lambda rows: Dynamics(loaded, rows, device="cpu", denoising_steps=1)
 
 
-def test_the_scripted_player_plays():
-    first, second = players(cartpole_card(), 2, 0.1, seed=3)
+def test_the_scripted_policy_plays():
+    first, second = policies(cartpole_card(), 2, 0.1, seed=3)
     assert isinstance(first, CartPolePolicy) and first.epsilon == 0.1
     assert first.random.random() != second.random.random()
     other = cartpole_card(source=Source("Acrobot-v1", {}, {}, "", "MIT"))
-    assert isinstance(players(other, 1, 0.1)[0], RandomPolicy)
+    assert isinstance(policies(other, 1, 0.1)[0], RandomPolicy)
 
 
 def test_horizons_beyond_every_episode_are_left_out(world: Path):
@@ -85,7 +87,7 @@ def test_horizons_beyond_every_episode_are_left_out(world: Path):
 def test_real_episodes_are_cut_at_the_cards_limit():
     chosen = moments.draw(cartpole_card(episode=Limit(max_steps=30)), 5, 0.0, 1, least=80)
     assert max(len(moment.episode) for moment in chosen) == 30
-    assert not moments.can_redraw(open_real(cartpole_card()))
+    assert not open_real(cartpole_card()).can_redraw
 
 
 def test_drift_tells_a_dream_from_the_drawing(world: Path, monkeypatch):
@@ -107,7 +109,7 @@ def test_drawn_errors_are_each_blocks_own():
     zeros = np.zeros(9)
     episode = Episode(frames, zeros.astype(int), zeros, zeros > 0, 0, 0)
     pieces = [(episode, 0, 0, 1), (episode, 0, 1, 5), (episode, 1, 5, 9)]
-    bright, dark = drifts._drawn_errors(pieces, stride=3)
+    bright, dark = drifts._drawing_errors(pieces, cartpole.compare, stride=3)
     assert bright < 60 and dark > 200
 
 
@@ -135,12 +137,16 @@ class Replay:
 @pytest.mark.parametrize("pace", [0, 1, 2])
 def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
     """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
-    source, n = judge._open((64, 64)), 24
-    states = np.stack([np.linspace(-1, 1, n), np.linspace(-0.2, 0.2, n)], 1)
-    frames = np.stack([judge._draw(source, state) for state in states])
+    source, n, frames = open_source("CartPole-v1", size=(64, 64)), 24, []
+    source.env.reset(seed=0)
+    game: Any = source.env.unwrapped
+    for x, angle in zip(np.linspace(-1, 1, n), np.linspace(-0.2, 0.2, n), strict=True):
+        game.state = np.array([x, 0.0, angle, 0.0])
+        frames.append(source.frame(None))
+    source.env.close()
     none = np.zeros(n, np.int64)
-    starts = bundle.Starts(frames, none, np.array([0, n]), none[:1])
-    found = motion(lambda rows: Replay(starts, pace), starts, window=2, count=4)
+    starts = bundle.Starts(np.stack(frames), none, np.array([0, n]), none[:1])
+    found = motion(lambda rows: Replay(starts, pace), cartpole.GAME, starts, window=2, count=4)
     reached = [h for h in found["horizons"] if h <= 10]
     assert found["horizons"] == [1, 5, 10, 20] and found["starts"][0] == 3
     for name, step, eye in (
@@ -153,11 +159,11 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
             assert found[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
         assert found[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
     assert "off by" in motions.section(found).verdict
-    short = bundle.Starts(frames[:2], none[:2], np.array([0, 2]), none[:1])
+    short = bundle.Starts(starts.frames[:2], none[:2], np.array([0, 2]), none[:1])
     with pytest.raises(
         ConfigError, match="no start has a past of 2 frames and one to compare with"
     ):
-        motion(lambda rows: Replay(short, pace), short, window=2)
+        motion(lambda rows: Replay(short, pace), cartpole.GAME, short, window=2)
 
 
 def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Path, monkeypatch):

@@ -126,7 +126,7 @@ def test_an_invalid_action_is_refused_before_the_game_moves(action):
     env = MinAtarEnv()
     env.reset(seed=0)
     before, chance = env.game.state(), env.game.random.get_state()[2]
-    with pytest.raises(ActionError, match=r"must be an integer in \[0, 2\]"):
+    with pytest.raises(ActionError, match=r"expected an integer in \[0, 2\]"):
         env.step(action)
     assert (env.game.state() == before).all() and env.game.random.get_state()[2] == chance
 
@@ -134,9 +134,12 @@ def test_an_invalid_action_is_refused_before_the_game_moves(action):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"game": "pong"}, "'pong' is unknown; it must be one of asterix, breakout"),
-        ({"sticky_action_prob": 1.0}, r"1.0 must lie in \[0, 1\)"),
-        ({"render_mode": "human"}, "'human' must be 'rgb_array' or None"),
+        ({"game": "pong"}, "`game` is 'pong'; allowed are asterix, breakout"),
+        (
+            {"sticky_action_prob": 1.0},
+            "`sticky_action_prob` is 1.0; expected a number",
+        ),
+        ({"render_mode": "human"}, "`render_mode` is 'human'; allowed are 'rgb_array' and None"),
     ],
 )
 def test_bad_keywords_are_named(keywords, message):

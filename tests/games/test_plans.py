@@ -1,4 +1,4 @@
-"""Plans: the scripted players' actions for frames that they have not seen yet."""
+"""Plans: the scripted policies' actions for frames that have not been drawn yet."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 pytest.importorskip("minatar")
 pytest.importorskip("pygame")
 
-from dfgym.games import breakout as scripted
 from dfgym.games import cartpole
+from dfgym.games.breakout import BreakoutPolicy
 from dfgym.games.minatar import MinAtarEnv
 from dfgym.games.source import Source, open_source
 
@@ -23,7 +23,7 @@ def real() -> Iterator[Source]:
     source.env.close()
 
 
-def breakout(policy: scripted.BreakoutPolicy, block: int, sticky: float, seed: int) -> int:
+def breakout(policy: BreakoutPolicy, block: int, sticky: float, seed: int) -> int:
     """How many of 600 steps it survives; the first frame, in which the ball hides, alone."""
     env = MinAtarEnv(sticky_action_prob=sticky)
     policy.reset()
@@ -62,7 +62,7 @@ def balance(source: Source, policy: cartpole.CartPolePolicy, block: int, seed: i
 
 @pytest.mark.parametrize("block", [4, 6])
 def test_planned_breakout_never_loses_the_ball_unless_actions_stick(block: int):
-    policy = scripted.BreakoutPolicy(seed=1)
+    policy = BreakoutPolicy(seed=1)
     assert all(breakout(policy, block, 0.0, seed) == 600 for seed in range(10))
     sticky = [breakout(policy, block, 0.1, seed) for seed in range(20)]
     assert 200 < np.mean(sticky) < 600
@@ -78,15 +78,15 @@ def test_a_plan_needs_the_action_that_it_made():
     """Frames that do not follow from the plan are not read as if they did."""
     policy = cartpole.CartPolePolicy()
     blank = np.zeros((3, 64, 64, 3), np.uint8)
-    assert policy.plan(blank, 4) == [cartpole.LEFT] * 4 and policy.seen == []
-    policy.seen, policy.led, policy.planned = [(0.0, 0.0)], [None], [1, 1]
-    assert policy.plan(blank, 1) == [cartpole.LEFT] and policy.led == [None]
+    assert policy.plan(blank, 4) == [cartpole.LEFT] * 4 and policy.readings == []
+    policy.readings, policy.actions, policy.planned = [(0.0, 0.0)], [None], [1, 1]
+    assert policy.plan(blank, 1) == [cartpole.LEFT] and policy.actions == [None]
 
 
 @pytest.mark.parametrize(("epsilon", "dawdle"), [(0.0, 0.0), (0.2, 0.5)])
 def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float):
     env = MinAtarEnv()
-    pairs = [(scripted.BreakoutPolicy, env.reset, env.step, lambda frame: frame)]
+    pairs = [(BreakoutPolicy, env.reset, env.step, lambda frame: frame)]
     pairs.append((cartpole.CartPolePolicy, real.env.reset, real.env.step, real.frame))
     for make, reset, step, draw in pairs:
         caller, planner = make(epsilon, 3, dawdle), make(epsilon, 3, dawdle)
@@ -101,7 +101,7 @@ def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float):
 
 
 def test_a_plan_does_not_move_the_remembered_ball():
-    env, policy = MinAtarEnv(sticky_action_prob=0.0), scripted.BreakoutPolicy(seed=2)
+    env, policy = MinAtarEnv(sticky_action_prob=0.0), BreakoutPolicy(seed=2)
     frame, _ = env.reset(seed=5)
     for _ in range(60):
         action, *_ = policy.plan(frame[None], 12)
@@ -111,7 +111,7 @@ def test_a_plan_does_not_move_the_remembered_ball():
 
 def test_epsilon_and_seed_hold_for_every_planned_action():
     blank = np.zeros((1, 10, 10, 3), np.uint8)
-    for make in (scripted.BreakoutPolicy, cartpole.CartPolePolicy):
+    for make in (BreakoutPolicy, cartpole.CartPolePolicy):
         one, again, other = (make(1.0, seed).plan(blank, 400) for seed in (1, 1, 2))
         assert one == again != other
         shares = np.bincount(one) / 400
@@ -119,11 +119,11 @@ def test_epsilon_and_seed_hold_for_every_planned_action():
         assert len(set(make(0.0, 1).plan(blank, 400))) == 1
 
 
-@pytest.mark.parametrize("make", [scripted.BreakoutPolicy, cartpole.CartPolePolicy])
+@pytest.mark.parametrize("make", [BreakoutPolicy, cartpole.CartPolePolicy])
 def test_an_empty_plan_is_refused(make):
     frames = np.zeros((1, 10, 10, 3), np.uint8)
     for seen, count in ((frames[:0], 1), (frames, 0)):
-        with pytest.raises(ValueError, match="at least 1 frame and makes at least 1 action"):
+        with pytest.raises(ValueError, match="expected 1 or more of each"):
             make().plan(seen, count)
 
 
