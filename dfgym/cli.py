@@ -173,7 +173,7 @@ def _pack(parse: Parse) -> None:
         run: Annotated[Path, tyro.conf.Positional],
         out: Annotated[Path, tyro.conf.Positional],
         name: str,
-        presentation: Annotated[Presentation, tyro.conf.arg(name="shown")],
+        presentation: Presentation,
     ) -> None:
         """Turn a training's checkpoint into a world.
 

@@ -103,9 +103,9 @@ def draw(folder: Path, card: Card, length: int, seed: int = 0) -> EpisodeStore:
     meta = {"frame_shape": [*shape[1:], 3], "actions": card.actions.n}
     with EpisodeStore.create(folder, meta) as store:
         for number in range(EPISODES):
-            drawn = rng.integers(len(palette) or 256, size=shape if len(palette) else (*shape, 3))
+            cells = rng.integers(len(palette) or 256, size=shape if len(palette) else (*shape, 3))
             store.append(
-                palette[drawn] if len(palette) else drawn.astype(np.uint8),
+                palette[cells] if len(palette) else cells.astype(np.uint8),
                 rng.integers(card.actions.n, size=shape[0] - 1),
                 rng.choice(card.rewards.values, size=shape[0] - 1),
                 False,
