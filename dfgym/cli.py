@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +15,9 @@ import dfgym
 from dfgym.checks import shorten
 from dfgym.command import fail, run_command
 from dfgym.errors import ConfigError, DfgymError
-from dfgym.play.command import Dream, Play, Watch
+from dfgym.play.command import Play, Watch
 from dfgym.world import shelf
+from dfgym.world.settings import Settings
 
 Parse = Callable[[Callable[..., Any]], Any]
 """Turns a command's flags into a dataclass, or calls a function with them; tyro prints the help."""
@@ -56,7 +57,7 @@ class Evaluate:
     """A twentieth of the frames: a look, not a measurement."""
     denoising_steps_sweep: tuple[int, ...] = ()
     """Instead of all else, judge and time the dream at these numbers of denoising steps."""
-    dream: Annotated[Dream, tyro.conf.arg(name="")] = field(default_factory=Dream)
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,7 +200,7 @@ def _evaluate(parse: Parse) -> None:
     if config.denoising_steps_sweep:
         from dfgym.evaluation.few_steps import few_steps
 
-        settings = config.dream.keywords()
+        settings = config.settings.keywords()
         if "denoising_steps" in settings:
             raise ConfigError(
                 f"denoising_steps is {settings['denoising_steps']}; leave it out, since "
@@ -209,7 +210,7 @@ def _evaluate(parse: Parse) -> None:
         return
     from dfgym.evaluation.run import evaluate
 
-    evaluate(config.world, config.out, quick=config.quick, **config.dream.keywords())
+    evaluate(config.world, config.out, quick=config.quick, settings=config.settings)
 
 
 def _contact_sheet(parse: Parse) -> None:
@@ -223,15 +224,15 @@ def _bench(parse: Parse) -> None:
 
     def command(
         config: Annotated[Config, tyro.conf.arg(name="")],
-        dream: Annotated[Dream, tyro.conf.arg(name="")],
+        settings: Annotated[Settings, tyro.conf.arg(name="")],
     ) -> None:
         """Time a world, or a shape of random weights: speed, what it costs, where time goes.
 
         Args:
             config: what to measure.
-            dream: how it is run.
+            settings: how it is run.
         """
-        bench(config, **dream.keywords())
+        bench(config, settings)
 
     parse(command)
 

@@ -27,7 +27,8 @@ from dfgym.train.recipe import find_recipe, load_recipe
 from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.card import check_name
-from dfgym.world.device import pick_device
+from dfgym.world.runtime import pick_device
+from dfgym.world.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def make_world(config: Config) -> Path:
     shutil.rmtree(draft, ignore_errors=True)  # an earlier call may have had another presentation
     pack(run / "train", draft, config.name, recipe.presentation)
     with clock("evaluate"):
-        report = evaluate(draft, run / "evaluation", quick=config.quick, device=config.device)
+        settings = Settings(config.device)
+        report = evaluate(draft, run / "evaluation", quick=config.quick, settings=settings)
     measured = {"seconds": clock.seconds, **summary(report)}
     return publish(draft, world, measured, {"device": str(device), "processes": processes})
 

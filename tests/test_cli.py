@@ -14,6 +14,7 @@ import dfgym
 from dfgym import cli, demo
 from dfgym.env import real
 from dfgym.errors import MissingPackageError
+from dfgym.world.settings import Settings
 from dfgym.world.shelf import VARIABLE
 from toys.game import DREAM, NAME
 
@@ -217,7 +218,7 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(run, "evaluate", lambda *args, **kw: calls.append((args, kw)))
     assert cli.main(["evaluate", NAME, "--out", "x", "--quick", "--denoising-steps", "3"]) == 0
-    assert calls == [((NAME, Path("x")), {"quick": True, "device": "auto", "denoising_steps": 3})]
+    assert calls == [((NAME, Path("x")), {"quick": True, "settings": Settings("auto", 3)})]
 
 
 # --- the demo ---

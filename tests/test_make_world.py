@@ -16,6 +16,7 @@ from dfgym.errors import ConfigError, WorldError
 from dfgym.evaluation.run import _machine, evaluate
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 RECIPE = """
 [record]
@@ -104,7 +105,7 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_card_can_hold_the_machine(tmp_path: Path, random_world: Path) -> None:
-    machine = _machine(Dynamics(bundle.load(random_world), 1, device="cpu"))
+    machine = _machine(Dynamics(bundle.load(random_world), 1, Settings("cpu")))
     folder = make_world.publish(random_world, tmp_path / "toy-v0", {"machine": machine}, {})
     assert bundle.load(folder).card.measured["machine"]["torch"] == torch.__version__
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +19,12 @@ from dfgym.bench.clock import check_seconds
 from dfgym.bench.shape import Shape
 from dfgym.errors import ConfigError
 from dfgym.files import write_json
-from dfgym.world import execution, memory, shelf
+from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
-from dfgym.world.device import pick_device
-from dfgym.world.sampling import Sampling, choose_sampling
+from dfgym.world.runtime import check_memory, pick_device, require_compiler
+from dfgym.world.sampling import resolve_sampling
+from dfgym.world.settings import Settings
 
 DENOISING_STEPS = (1, 2, 4, 8)
 
@@ -44,10 +45,6 @@ class Config:
     """Time the steps of the world's training instead, on random episodes."""
     length: Annotated[int, Meta(ge=2)] | None = None
     """Frames a sequence, with --training; as the world was trained if left out."""
-    compile: bool = False
-    """Run the network through `torch.compile`: half a minute and more for each batch, once."""
-    precision: execution.Precision = "float32"
-    """Number format of matrix products, `float32` or `bfloat16`."""
     json: Path | None = None
     """Also write all results to this file."""
 
@@ -64,19 +61,8 @@ class Config:
             raise ConfigError(f"batch is {self.batch!r}; with training give one number")
         if self.length is not None and not self.training:
             raise ConfigError(f"length is {self.length}; it is allowed only together with training")
-        if self.training and self.execution:
-            raise ConfigError(
-                f"compile is {self.compile} and precision {self.precision!r}; with training leave "
-                "both out: steps are timed as `dfgym train` takes them"
-            )
         if self.json is not None and self.json.is_dir():
             raise ConfigError(f"json is {str(self.json)!r}, a folder; name a file")
-
-    @property
-    def execution(self) -> dict[str, Any]:
-        """How passes are run, as keywords without those that have their default."""
-        options = {"compile": self.compile, "precision": self.precision}
-        return {k: v for k, v in options.items() if v not in (False, "float32")}
 
     @property
     def batches(self) -> list[int]:
@@ -89,13 +75,12 @@ class Config:
         return sorted({int(batch) for batch in text.split(",")})
 
 
-def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any]:
+def bench(config: Config, settings: Settings = Settings()) -> dict[str, Any]:
     """Measure, print each table as soon as it is ready, and write the JSON file.
 
     Args:
         config: what to measure.
-        device: where the dream runs.
-        sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
+        settings: how the world is run.
 
     Returns:
         The content of the JSON file.
@@ -104,9 +89,8 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
         WorldError: there is no such world, it is damaged, or a shape cannot be one.
         ConfigError: a value is not allowed, or a batch does not fit memory.
     """
-    settings = {"device": device, **sampler, **config.execution}
     if config.training:
-        report = _measure_training(config, device, sampler)
+        report = _measure_training(config, settings)
     elif config.shape.frame is None:
         name = shelf.DEFAULT if config.world is None else config.world
         _check(config, settings, shelf.card(name))
@@ -124,41 +108,38 @@ def bench(config: Config, device: str = "auto", **sampler: Any) -> dict[str, Any
     return report
 
 
-def _check(config: Config, settings: dict[str, Any], card: Card) -> None:
+def _check(config: Config, settings: Settings, card: Card) -> None:
     """Refuse settings and batches before anything takes time or memory."""
-    device = pick_device(settings["device"])
-    execution.check(device, config.compile, config.precision)
-    plan = _sampling(card, settings).context
+    device = pick_device(settings.device)
+    if settings.compile:
+        require_compiler(device)
+    plan = resolve_sampling(card, settings).context
     for batch in config.batches:
-        memory.check(card, batch, len(plan.levels), device)
+        check_memory(card, batch, len(plan.levels), device)
         if card.model.kind == "transformer":  # the whole window again
-            memory.check(card, batch, 1, device, card.model.window + 1)
+            check_memory(card, batch, 1, device, card.model.window + 1)
 
 
-def _sampling(card: Card, settings: dict[str, Any]) -> Sampling:
-    steps, mode, noise = map(settings.get, ("denoising_steps", "context_mode", "context_noise"))
-    return choose_sampling(card, steps, mode, noise)
-
-
-def _is_allowed(card: Card, settings: dict[str, Any]) -> bool:
+def _is_allowed(card: Card, settings: Settings) -> bool:
     """Return whether a world can be sampled so: `kept` does not allow every number of steps."""
     try:
-        _sampling(card, settings)
+        resolve_sampling(card, settings)
     except ConfigError:
         return False
     return True
 
 
-def _measure(config: Config, settings: dict[str, Any], name: str) -> dict[str, Any]:
+def _measure(config: Config, settings: Settings, name: str) -> dict[str, Any]:
     world = shelf.load(name)
     card, seconds, batches, largest = world.card, config.seconds, config.batches, config.batches[-1]
-    device = pick_device(settings["device"])
-    report = {**_subject(card, device), "settings": settings}
+    device = pick_device(settings.device)
+    keywords = {"device": settings.device, **settings.keywords()}
+    report = {**_subject(card, device), "settings": keywords}
     print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {report['device']}", end="")
-    print(f", {report['threads']} threads: {', '.join(f'{k} {v}' for k, v in settings.items())}")
-    report["gym"] = speed.bench(name, seconds, **settings)
+    print(f", {report['threads']} threads: {', '.join(f'{k} {v}' for k, v in keywords.items())}")
+    report["gym"] = speed.bench(name, seconds, **keywords)
     print_rows("As users step it", [(k, number(v)) for k, v in report["gym"].items()])
-    report["vector"] = [speed.vector(name, batch, seconds, **settings) for batch in batches]
+    report["vector"] = [speed.vector(name, batch, seconds, **keywords) for batch in batches]
     print_columns("gym.make_vec", report["vector"])
     rates = report["machine"] = operations.matrix_rate(device)
     print_rows(
@@ -166,12 +147,12 @@ def _measure(config: Config, settings: dict[str, Any], name: str) -> dict[str, A
         [(k, f"{rates[k] / 1e9:.0f}") for k in ("matrix_product", "convolution")],
     )
     report["batches"] = [
-        operations.measure(world, batch, seconds, rates, **settings) for batch in batches
+        operations.measure(world, batch, seconds, rates, settings) for batch in batches
     ]
     print_columns("The dynamics alone", report["batches"])
-    dynamics = operations.begin(world, largest, **settings)
+    dynamics = operations.begin(world, largest, settings)
     report["time"] = {"batch": largest, "passes": operations.passes(dynamics, seconds)}
-    if not config.compile:  # a compiled pass is one operation
+    if not settings.compile:  # a compiled pass is one operation
         report["time"]["kinds"] = operations.kinds(dynamics)
     for way, shares in report["time"].items():
         if way != "batch":
@@ -180,16 +161,12 @@ def _measure(config: Config, settings: dict[str, Any], name: str) -> dict[str, A
                 [(k, f"{100 * v:.1f} %") for k, v in shares.items()],
             )
     if card.model.kind == "transformer":
-        steps = settings.get("denoising_steps")
-        report["cached"] = [
-            window.compare(world, batch, seconds, settings["device"], steps, **config.execution)
-            for batch in batches
-        ]
+        report["cached"] = [window.compare(world, batch, seconds, settings) for batch in batches]
         print_columns("Cached against the whole window again", report["cached"])
-    report["denoising_steps"] = sweep(world, largest, seconds, DENOISING_STEPS, **settings)
+    report["denoising_steps"] = sweep(world, largest, seconds, DENOISING_STEPS, settings)
     if report["denoising_steps"]:
         print_columns(f"Denoising steps, batch {largest}", report["denoising_steps"])
-    report["shells"] = speed.shells(name, largest, seconds, **settings)
+    report["shells"] = speed.shells(name, largest, seconds, **keywords)
     print_rows(
         f"What shells add to the dynamics (env 1 row, the others {largest})",
         [(k, f"{100 * v:.2f} %") for k, v in report["shells"].items()],
@@ -198,7 +175,7 @@ def _measure(config: Config, settings: dict[str, Any], name: str) -> dict[str, A
 
 
 def sweep(
-    world: World, rows: int, seconds: float, steps: Iterable[int], **settings: Any
+    world: World, rows: int, seconds: float, steps: Iterable[int], settings: Settings
 ) -> list[dict[str, float]]:
     """Time the dynamics at each number of denoising steps that the context mode allows.
 
@@ -208,19 +185,22 @@ def sweep(
     names = ("frames_per_second", "p50_ms", "p95_ms", "operations_per_frame", "passes")
     result = []
     for count in steps:
-        chosen = {**settings, "denoising_steps": count}
-        if _is_allowed(world.card, chosen):
-            timed = operations.measure(world, rows, seconds, **chosen)
+        with_steps = replace(settings, denoising_steps=count)
+        if _is_allowed(world.card, with_steps):
+            timed = operations.measure(world, rows, seconds, settings=with_steps)
             result.append({"denoising_steps": count, **{name: timed[name] for name in names}})
     return result
 
 
-def _measure_training(config: Config, device: str, sampler: dict[str, Any]) -> dict[str, Any]:
-    for name, value in sampler.items():
-        raise ConfigError(f"{name} is {value!r}, and training does not sample; leave it out")
+def _measure_training(config: Config, settings: Settings) -> dict[str, Any]:
+    for name, value in replace(settings, device="auto").keywords().items():
+        raise ConfigError(
+            f"{name} is {value!r}, and steps are timed as `dfgym train` takes them, which does not "
+            "sample; with training leave it out"
+        )
     name = shelf.DEFAULT if config.world is None else config.world
     card = shelf.card(name) if config.shape.frame is None else config.shape.card()
-    place, batch = pick_device(device), None if config.batch is None else config.batches[0]
+    place, batch = pick_device(settings.device), None if config.batch is None else config.batches[0]
     plan = training.plan(card, batch, config.length)
     training.check(card, plan, place)
     report = {**_subject(card, place), "batch": plan.batch, "length": plan.length}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from dfgym.bench.speed import random_actions
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 MATRIX = {"cpu": 2048, "cuda": 8192}
 """The rows of the square matrices whose product is timed."""
@@ -42,9 +44,9 @@ LABELS = {
 }
 
 
-def begin(world: World, rows: int, device: str = "auto", **settings: Any) -> Dynamics:
+def begin(world: World, rows: int, settings: Settings = Settings()) -> Dynamics:
     """Return dynamics in which every row has begun an episode with noise of its own."""
-    dynamics = Dynamics(world, rows, device=device, **settings)
+    dynamics = Dynamics(world, rows, settings)
     frames, actions = world.starts.episode(0)
     dynamics.reset(np.arange(rows), np.arange(rows), [(frames[:1], actions[:0])] * rows)
     return dynamics
@@ -126,9 +128,7 @@ def measure(
     rows: int,
     seconds: float,
     rates: dict[str, float] | None = None,
-    *,
-    compile: bool = False,
-    **settings: Any,
+    settings: Settings = Settings(),
 ) -> dict[str, float]:
     """Time steps of the dynamics alone, without a shell.
 
@@ -137,8 +137,7 @@ def measure(
         rows: the rows of the batch.
         seconds: the length of the measurement.
         rates: the result of `matrix_rate`.
-        compile: whether the timed dynamics are compiled; operations are counted without.
-        settings: the other keywords of `Dynamics`.
+        settings: how the world is run; operations are counted without `compile`.
 
     Returns:
         `batch`, `steps` (how many were timed), `frames_per_second`, `p50_ms`, `p95_ms`, `p99_ms`,
@@ -146,8 +145,8 @@ def measure(
         `share_of_best` of the better one.
     """
     check_seconds(seconds)
-    counted = count(begin(world, rows, **settings))
-    times = durations(stepper(begin(world, rows, compile=compile, **settings)), seconds)
+    counted = count(begin(world, rows, replace(settings, compile=False)))
+    times = durations(stepper(begin(world, rows, settings)), seconds)
     speed = float(rows / times.mean())
     result = {
         "batch": rows,

@@ -24,7 +24,7 @@ from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.config import TrainConfig
 from dfgym.train.survey import Survey
-from dfgym.world import memory
+from dfgym.world import runtime
 from dfgym.world.card import Card
 
 SETTINGS = ("batch", "length", "optimizer", "level_shift", "precision")
@@ -83,7 +83,7 @@ def check(card: Card, config: TrainConfig, device: torch.device) -> None:
     row = 4 * frames * held + 5 * frames**2  # and which copy sees which
     # Weights, their average, gradients and what two optimisers remember.
     fixed = 4 * 5 * sum(int(np.prod(shape)) for shape in weight_shapes(card).values())
-    free = memory.available_bytes(device)
+    free = runtime.available_bytes(device)
     largest = max(0, (free - fixed) // row)
     if config.batch > largest:
         fix = f"the largest batch that would fit is {largest}"

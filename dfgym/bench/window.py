@@ -9,6 +9,7 @@ Legend: b rows, t = window + 1 frames, h w c an encoded frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,9 @@ from dfgym.frames import Codec
 from dfgym.model import build_empty
 from dfgym.model.transformer import Transformer
 from dfgym.world.bundle import World
-from dfgym.world.device import pick_device
-from dfgym.world.execution import keep_in_place, prepare
-from dfgym.world.sampling import choose_sampling
+from dfgym.world.runtime import pick_device, pin, prepare
+from dfgym.world.sampling import resolve_sampling
+from dfgym.world.settings import Settings
 
 CALLS = 3
 """The calls of one way that are timed before it is the other's turn."""
@@ -41,10 +42,7 @@ def compare(
     world: World,
     rows: int,
     seconds: float,
-    device: str = "auto",
-    denoising_steps: int | None = None,
-    compile: bool = False,
-    precision: str = "float32",
+    settings: Settings = Settings(),
 ) -> dict[str, float]:
     """Make the frame after a full window in both ways, a few times each in turns, and time them.
 
@@ -55,10 +53,7 @@ def compare(
         world: a world whose network is a transformer.
         rows: b.
         seconds: the length of the measurement of each way, at least three turns.
-        device: where both run.
-        denoising_steps: the card's if None.
-        compile: whether the passes of both are fused, see `dfgym.world.execution`.
-        precision: the number format of the matrix products of both.
+        settings: how both are run, but for the context, which is clean.
 
     Returns:
         `batch`; `frames_seen`, the window's and the new one; `largest_difference` of frames,
@@ -66,15 +61,17 @@ def compare(
         the latter to the former; `cached_operations` and `recomputed_operations` of a frame.
     """
     check_seconds(seconds)
-    cached, recomputed = ways(world, rows, device, denoising_steps, compile, precision)
+    cached, recomputed = ways(world, rows, settings)
     pairs = zip(cached(), recomputed(), strict=True)
     difference = float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
     # Nothing of what is compiled can be counted. The cache's attention is no matrix product.
-    plain = operations.begin(
-        world, rows, device, denoising_steps=denoising_steps, context_mode="clean"
+    plain = replace(
+        settings, context_mode="clean", context_noise=None, compile=False, precision="float32"
     )
-    cached_operations = operations.count(plain)["operations_per_frame"]
-    recomputed_operations = operations.flops(ways(world, rows, device, denoising_steps)[1]) / rows
+    cached_operations = operations.count(operations.begin(world, rows, plain))[
+        "operations_per_frame"
+    ]
+    recomputed_operations = operations.flops(ways(world, rows, plain)[1]) / rows
     times = np.array([[_seconds(way) for way in (cached, recomputed)] for _ in _turns(seconds)])
     quick, slow = np.median(times, 0)
     return {
@@ -112,16 +109,14 @@ class _Moment(NamedTuple):
 def ways(
     world: World,
     rows: int,
-    device: str = "auto",
-    denoising_steps: int | None = None,
-    compile: bool = False,
-    precision: str = "float32",
+    settings: Settings = Settings(),
 ) -> tuple[Way, Way]:
     """Return the cached and the recomputed way to the frame after a full window.
 
     Both make the same frame but for rounding, and the same one at each call.
     """
-    card, place = world.card, pick_device(device)
+    card, place = world.card, pick_device(settings.device)
+    plain = replace(settings, context_mode="clean", context_noise=None)
     network = build_empty(card)
     assert isinstance(network, Transformer)
     state = {name: value.to(place) for name, value in world.weights.items()}
@@ -139,25 +134,25 @@ def ways(
     )
     moment = _Moment(
         network,
-        choose_sampling(card, denoising_steps, "clean", None).levels,
+        resolve_sampling(card, plain).levels,
         past.expand(rows, *past.shape),
         before.expand(rows, -1),
         time,
         start.view(rows, *past.shape[1:]),
     )
     return (
-        _cached(moment, card.model.target, compile, precision),
-        _recomputed(moment, card.model.target, compile, precision),
+        _cached(moment, card.model.target, settings),
+        _recomputed(moment, card.model.target, settings),
     )
 
 
-def _cached(moment: _Moment, target: str, compile: bool, precision: str) -> Way:
+def _cached(moment: _Moment, target: str, settings: Settings) -> Way:
     """The way of `Dynamics`: one frame a pass, its past in the KV cache."""
     network, levels, past, actions, time, start = moment
-    step = prepare(network.step, past.device, compile, precision)
+    step = prepare(network.step, past.device, settings)
     rings = network.empty_rings(len(past), past.device)
-    if compile:
-        keep_in_place([rings], past.device)
+    if settings.compile:
+        pin([rings], past.device)
     told = {tau: network.told(tau) for tau in (*levels, 1.0)}
     for i in range(past.shape[1]):
         network.step(past[:, i], told[1.0], actions[:, i], network.now(time[:, i]), rings)
@@ -175,10 +170,10 @@ def _cached(moment: _Moment, target: str, compile: bool, precision: str) -> Way:
     return way
 
 
-def _recomputed(moment: _Moment, target: str, compile: bool, precision: str) -> Way:
+def _recomputed(moment: _Moment, target: str, settings: Settings) -> Way:
     """The way of most published models: the whole window in every pass."""
     network, levels, past, actions, time, start = moment
-    encode = prepare(network.see, past.device, compile, precision)
+    encode = prepare(network.see, past.device, settings)
     mask = torch.ones(time.shape[1], time.shape[1], dtype=torch.bool, device=past.device).tril()
     mask = mask.expand(len(past), -1, -1)
 

@@ -9,12 +9,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from dfgym import checks
 from dfgym.env.actions import check_action, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
-from dfgym.errors import StateError
+from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from dfgym.world.shelf import DEFAULT
 
 
@@ -39,50 +41,26 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
     def __init__(
         self,
         world: str | os.PathLike[str] = DEFAULT,
-        device: str = "auto",
-        denoising_steps: int | None = None,
-        context_mode: str | None = None,
-        context_noise: float | None = None,
-        schedule: str = "autoregressive",
-        compile: bool = False,
-        precision: str = "float32",
+        *,
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
         """Load a world.
 
         Args:
             world: a world's name on the shelf, or the path of its folder.
-            device: a torch device, or "auto": the GPU if there is one.
-            denoising_steps: solver steps for each frame; None: the card's.
-            context_mode: how finished frames are shown to the model, `clean`, `told_noisy`,
-                `noised`, `dynamic` or `kept` (no pass of its own shows them, which saves one a
-                frame); None: the card's.
-            context_noise: how noisy they are shown, in [0, 1), where the mode asks for it; None:
-                the card's.
-            schedule: in which order frames are denoised; those that begin a frame before the action
-                that leads to it is known are refused.
-            compile: fuse the network with `torch.compile`, which takes up to a minute to begin and
-                needs a C++ compiler.
-            precision: of the matrix products, `float32` or `bfloat16`.
             render_mode: `rgb_array` or None; through `gym.make` also `rgb_array_list` and `human`.
+            **settings: fields of `dfgym.world.settings.Settings`: `device`, `denoising_steps`,
+                `context_mode`, `context_noise`, `compile`, `precision`.
 
         Raises:
             WorldError: there is no such world, or it is damaged.
-            ConfigError: another keyword has a value that is not allowed.
+            ConfigError: another keyword is unknown, or has a value that is not allowed.
             DeviceError: the device is missing.
         """
         self.render_mode = check_render_mode(render_mode)
         self._rows: Rows | None = Rows(
-            world,
-            1,
-            None,
-            device=device,
-            denoising_steps=denoising_steps,
-            context_mode=context_mode,
-            context_noise=context_noise,
-            schedule=schedule,
-            compile=compile,
-            precision=precision,
+            world, 1, None, checks.convert(Settings, settings, ConfigError)
         )
         card = self._rows.world.card
         self.observation_space, self.action_space = spaces(self._rows)

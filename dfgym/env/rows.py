@@ -16,6 +16,7 @@ from dfgym.env.starts import Start, choose
 from dfgym.errors import StateError
 from dfgym.frames import upscale
 from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.settings import Settings
 from dfgym.world.shelf import load
 
 _DIGEST = hashlib.sha256().digest_size
@@ -43,15 +44,15 @@ class Rows:
         world: str | os.PathLike[str],
         num_rows: int,
         max_steps: int | None,
-        **settings: Any,
+        settings: Settings,
     ) -> None:
-        """Load a world by name or folder; `settings` are the keywords of `Dynamics`."""
+        """Load a world by its name or folder, to be run as `settings` demand."""
         self.world = load(world)
         # A name means the same in every process; a relative path does not.
         named = world == self.world.card.name
         self._where = self.world.card.name if named else str(self.world.path)
         self._settings = settings
-        self.dynamics = Dynamics(self.world, num_rows, **settings)
+        self.dynamics = Dynamics(self.world, num_rows, settings)
         self.max_steps = max_steps
         self.seeds = np.zeros(num_rows, np.uint64)
         self.episodes = np.full(num_rows, -1)
@@ -191,8 +192,8 @@ class Rows:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        settings = state["settings"]
-        Rows.__init__(self, state["world"], state["num_rows"], state["max_steps"], **settings)
+        names = ("world", "num_rows", "max_steps", "settings")
+        Rows.__init__(self, *(state[name] for name in names))
         if self.world.hash != state["hash"]:
             raise StateError(
                 f"the world {state['world']} is not the one this environment was pickled with: its "

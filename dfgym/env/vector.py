@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from dfgym import checks
 from dfgym.env.actions import check_actions, is_whole
 from dfgym.env.env import registered_limit, spaces
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
@@ -17,6 +18,7 @@ from dfgym.env.rows import Rows
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from dfgym.world.shelf import DEFAULT
 
 MAX_ENVS = 2**16
@@ -35,14 +37,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         world: str | os.PathLike[str] = DEFAULT,
-        device: str = "auto",
-        denoising_steps: int | None = None,
-        context_mode: str | None = None,
-        context_noise: float | None = None,
-        schedule: str = "autoregressive",
-        compile: bool = False,
-        precision: str = "float32",
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
         """Load a world.
 
@@ -51,15 +47,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             max_episode_steps: steps after which a row is truncated; None: the card's, -1: never.
                 What an id was registered with for another world than `world` counts as None.
             autoreset_mode: Gymnasium's: `NEXT_STEP`, `SAME_STEP` or `DISABLED`.
-            world: as for `DreamEnv`, like the rest.
-            device: a torch device, or "auto".
-            denoising_steps: solver steps for each frame.
-            context_mode: how finished frames are shown to the model.
-            context_noise: how noisy they are shown.
-            schedule: in which order frames are denoised.
-            compile: fuse the network with `torch.compile`.
-            precision: of the matrix products, `float32` or `bfloat16`.
+            world: a world's name on the shelf, or the path of its folder.
             render_mode: `rgb_array` or None.
+            **settings: as for `DreamEnv`.
 
         Raises:
             WorldError, ConfigError, DeviceError: as for `DreamEnv`.
@@ -84,13 +74,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             world,
             int(num_envs),
             None if limit == -1 else limit,
-            device=device,
-            denoising_steps=denoising_steps,
-            context_mode=context_mode,
-            context_noise=context_noise,
-            schedule=schedule,
-            compile=compile,
-            precision=precision,
+            checks.convert(Settings, settings, ConfigError),
         )
         card = self._rows.world.card
         if limit is None:

@@ -14,6 +14,7 @@ from dfgym.evaluation.rollout import Dream, open_real
 from dfgym.files import write_json
 from dfgym.world import shelf
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 ROWS = 16
 """Games that are judged at a time."""
@@ -52,10 +53,10 @@ def few_steps(
             f"use {shelf.DEFAULT}"
         )
     open_real(card).env.close()  # first of all, before anything takes time
-    result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, **settings)
+    result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, Settings(**settings))
     for entry in result:
         chosen = {**settings, "denoising_steps": int(entry["denoising_steps"])}
-        game = Dream(Dynamics(loaded, ROWS, **chosen))
+        game = Dream(Dynamics(loaded, ROWS, Settings(**chosen)))
         counts = legality.measure(game, card, 100 if quick else 2000)
         entry["illegal_per_1000"] = counts.illegal_per_1000
         entry["wrong_per_1000"] = counts.wrong_per_1000

@@ -31,6 +31,7 @@ from dfgym.files import write_atomic, write_json
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 ROWS = 16
 FILM = 240
@@ -50,8 +51,7 @@ def evaluate(
     world: str | os.PathLike[str],
     out: str | os.PathLike[str],
     quick: bool = False,
-    device: str = "auto",
-    **sampler: Any,
+    settings: Settings = Settings(),
 ) -> dict[str, Any]:
     """Measure a world.
 
@@ -62,8 +62,7 @@ def evaluate(
         world: a name on the shelf, or the path of a folder.
         out: folder to write to.
         quick: about a twentieth of the frames: a look, not a measurement.
-        device: where the dream runs.
-        sampler: `denoising_steps`, `context_mode`, `context_noise`; the card's if left out.
+        settings: how the world is run.
 
     Returns:
         What the JSON file holds. `absent` says of each missing section why.
@@ -84,7 +83,7 @@ def evaluate(
         ) from reason
 
     def make(rows: int) -> Dynamics:
-        return Dynamics(loaded, rows, device=device, **sampler)
+        return Dynamics(loaded, rows, settings)
 
     share = 20 if quick else 1
     game = legality.find_game(card)
@@ -96,7 +95,7 @@ def evaluate(
             "description": card.description,
             "source": card.source.env,
         },
-        "settings": _settings(loaded, sampler, quick),
+        "settings": _settings(loaded, settings, quick),
         "machine": _machine(make(1)),
     }
     with tqdm(total=7, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as bar:
@@ -127,7 +126,8 @@ def evaluate(
         section("drift")
         found["drift"] = drift(make, card, 10_000 // share)
         section("speed")
-        found["speed"] = speed.bench(world, seconds=0.5 if quick else 5.0, device=device, **sampler)
+        seconds = 0.5 if quick else 5.0
+        found["speed"] = speed.bench(world, seconds, **settings.keywords())
         section("pictures")
         found["transfer"] = transfer.summary(folder / "transfer")
         if found["transfer"] is None:
@@ -187,10 +187,11 @@ def _counts(counts: legality.Legality) -> dict[str, float]:
     }
 
 
-def _settings(world: World, sampler: dict[str, Any], quick: bool) -> dict[str, Any]:
-    card = world.card.sampler
+def _settings(world: World, settings: Settings, quick: bool) -> dict[str, Any]:
     names = ("denoising_steps", "context_mode", "context_noise")
-    return {**{name: sampler.get(name, getattr(card, name)) for name in names}, "quick": quick}
+    given = {name: getattr(settings, name) for name in names}
+    card = vars(world.card.sampler)
+    return {**{k: card[k] if v is None else v for k, v in given.items()}, "quick": quick}
 
 
 def _machine(dynamics: Dynamics) -> dict[str, Any]:

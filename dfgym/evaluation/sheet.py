@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -17,6 +17,7 @@ from dfgym.frames import upscale
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 PAPER, INK = (250, 250, 250), (40, 48, 60)
 DIFFERENT = (214, 120, 0)
@@ -40,8 +41,7 @@ class Config:
     """Frames in a strip, the last real one included; 2 or more."""
     seed: int = 0
     """Of where the strips begin, and of the dream."""
-    device: str = "auto"
-    """Where the dream runs: `auto`, `cpu` or `cuda`."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
 
 
 def contact_sheet(config: Config) -> Path:
@@ -61,12 +61,12 @@ def contact_sheet(config: Config) -> Path:
             f"rows {config.rows} must be at least 1 and frames {config.frames} at least 2"
         )
     world = shelf.load(config.world)
-    real, dream = strips(world, config.rows, config.frames, config.seed, device=config.device)
+    real, dream = strips(world, config.rows, config.frames, config.seed, config.settings)
     return write_png(config.out, draw(real, dream, world.card.name))
 
 
 def strips(
-    world: World, rows: int, frames: int, seed: int, **settings: Any
+    world: World, rows: int, frames: int, seed: int, settings: Settings = Settings()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play `rows` held-out pasts on, in truth and in the dream.
 
@@ -92,7 +92,7 @@ def strips(
         contexts.append((known[first : at + 1], led[first:at]))
         real.append(known[at : at + frames])
         actions.append(led[at : at + frames - 1])
-    dynamics = Dynamics(world, rows, **settings)
+    dynamics = Dynamics(world, rows, settings)
     dynamics.reset(np.arange(rows), generator.integers(2**62, size=rows), contexts)
     dream = [dynamics.frames()]
     dream += [dynamics.step(chosen).frames for chosen in np.stack(actions, 1)]

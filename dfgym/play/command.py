@@ -14,36 +14,18 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from msgspec import Meta
 
 from dfgym import checks
 from dfgym.errors import ConfigError, MissingPackageError
-from dfgym.play.messages import Settings
 from dfgym.world import shelf
+from dfgym.world.settings import Settings
 
 if TYPE_CHECKING:
     from dfgym.play.session import Session
-
-
-@dataclass(frozen=True)
-class Dream:
-    """How a world is run; what is left out is the card's."""
-
-    device: str = "auto"
-    """Where the dream runs: `auto`, `cpu` or `cuda`."""
-    denoising_steps: int | None = None
-    """Network passes for a frame."""
-    context_mode: str | None = None
-    """How finished frames are shown to the model."""
-    context_noise: float | None = None
-    """How noisy, in [0, 1)."""
-
-    def keywords(self) -> dict[str, Any]:
-        """What was not left out, as keywords."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

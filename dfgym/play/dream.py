@@ -10,9 +10,9 @@ import numpy as np
 from dfgym.env.env import DreamEnv
 from dfgym.errors import StateError
 from dfgym.frames import downscale
-from dfgym.play.messages import Settings
 from dfgym.play.timeline import KEYFRAME, Moment, Timeline
 from dfgym.world.bundle import World
+from dfgym.world.settings import Settings
 
 
 class Dream:

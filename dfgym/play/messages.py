@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from dfgym import checks
 from dfgym.errors import ConfigError
+from dfgym.world.settings import Settings
 
 MAX_BYTES = 4096
 """The length of the longest message."""
@@ -22,18 +23,6 @@ MAX_FPS = 240
 
 Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 """An integer that JavaScript represents exactly."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a world is run; None leaves a value to the card. See `dfgym.env.env.DreamEnv`."""
-
-    device: str = "auto"
-    denoising_steps: int | None = None
-    context_mode: str | None = None
-    context_noise: float | None = None
-    compile: bool = False
-    precision: str = "float32"
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from dfgym.frames import upscale
 from dfgym.games.source import PolicyFactory, Source, SourcePolicy
 from dfgym.play import messages
 from dfgym.play.dream import Dream
-from dfgym.play.messages import Settings
 from dfgym.play.timeline import Film, Timeline
 from dfgym.play.twin import CHANCE_NOTE, Twin
 from dfgym.world import shelf
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Card
-from dfgym.world.device import pick_device
-from dfgym.world.sampling import choose_sampling
+from dfgym.world.runtime import pick_device
+from dfgym.world.sampling import resolve_sampling
+from dfgym.world.settings import Settings
 
 HUMAN = "human"
 NUM_STARTS = 12
@@ -280,17 +280,14 @@ def resolve_settings(card: Card, settings: Settings) -> Settings:
     Raises:
         ConfigError: the settings are not allowed for this world.
     """
-    steps, mode, noise = (
-        settings.denoising_steps, settings.context_mode, settings.context_noise
-    )  # fmt: skip
-    choose_sampling(card, steps, mode, noise)
-    sampler = card.sampler
-    mode = sampler.context_mode if mode is None else mode
+    resolve_sampling(card, settings)
+    sampler, steps, noise = card.sampler, settings.denoising_steps, settings.context_noise
+    mode = settings.context_mode or sampler.context_mode
     noise = sampler.context_noise if noise is None else noise
     return dataclasses.replace(
         settings,
         denoising_steps=sampler.denoising_steps if steps is None else steps,
-        context_mode=mode,
+        context_mode=mode,  # type: ignore[arg-type]  # the card's are the same
         context_noise=0.0 if mode in NOISELESS_MODES else float(noise),
     )
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dfgym.errors import ConfigError
-from dfgym.play.messages import Settings
 from dfgym.world.card import Card
+from dfgym.world.settings import Settings
 
 KEYFRAME = 16
 """The number of steps from one cloned state to the next."""

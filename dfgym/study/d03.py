@@ -15,6 +15,7 @@ from dfgym.study.lab import Lab
 from dfgym.study.laws import OURS
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
 BATCHES = (1, 16)
@@ -70,7 +71,7 @@ def timings(worlds: dict[str, tuple[World, How]]) -> dict[str, dict[str, float]]
         running = {}
         for name, (world, how) in worlds.items():
             steps = how.steps or world.card.sampler.denoising_steps
-            dynamics = Dynamics(world, batch, context_mode=how.mode, denoising_steps=steps)
+            dynamics = Dynamics(world, batch, Settings("auto", steps, how.mode))  # type: ignore[arg-type]
             frames, _ = world.starts.episode(0)
             start = (frames[:1], np.zeros(0, np.int64))
             dynamics.reset(np.arange(batch), np.arange(batch), [start] * batch)

@@ -17,6 +17,7 @@ from dfgym.study.findings import Finding, about, over_horizon, said, table
 from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.laws import OURS, blocks
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
 REPEATS = 15
@@ -106,7 +107,7 @@ def milliseconds(model: dreams.Model, how: dreams.How, known: int) -> float:
     key = 0
     times = []
     if how.new == 1 and how.schedule == "autoregressive":
-        dynamics = Dynamics(world, 1, device="cpu")  # where blocks are made
+        dynamics = Dynamics(world, 1, Settings("cpu"))  # where blocks are made
         dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
         for _ in range(REPEATS):
             began = time.perf_counter()

@@ -33,6 +33,7 @@ from dfgym.study.methods.shortcut import jump_of
 from dfgym.study.methods.targets import predict_clean
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 GOES_ON = 24  # frames
 
@@ -108,7 +109,7 @@ def play(model: Model, how: How, rows: int, horizon: int, seed: int) -> list[Epi
         sampler |= {"denoising_steps": how.steps} if how.steps else {}
         sampler |= {"context_noise": how.noise} if how.mode not in ("clean", "kept") else {}
         begin = functools.partial(context, known=known)
-        game = Dream(Dynamics(world, rows, **sampler), seed, begin)
+        game = Dream(Dynamics(world, rows, Settings(**sampler)), seed, begin)
         return rollout.roll(game, players, rows * horizon, horizon)
     return _play_blocks(model, how, players, horizon, seed)
 

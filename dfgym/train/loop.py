@@ -42,8 +42,8 @@ from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
 from dfgym.world.card import Card
-from dfgym.world.device import pick_device
 from dfgym.world.dynamics import Section
+from dfgym.world.runtime import pick_device
 
 logger = logging.getLogger("dfgym")
 

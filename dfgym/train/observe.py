@@ -22,6 +22,7 @@ from dfgym.train.pack import draft_card, held_out_starts
 from dfgym.train.survey import Survey
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 LOG_FILE = "log.jsonl"
 
@@ -48,7 +49,7 @@ class Strips:
         """Dream each episode from its first frame and write one PNG."""
         weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
         world = World(self.card, "", self.folder, weights, self.starts)
-        dynamics = Dynamics(world, len(self.episodes), device=str(self.device))
+        dynamics = Dynamics(world, len(self.episodes), Settings(str(self.device)))
         episodes = [self.starts.episode(int(i)) for i in self.episodes]
         length = min(self.frames, *(len(frames) for frames, _ in episodes))
         rows = np.arange(len(episodes))

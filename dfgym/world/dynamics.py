@@ -26,12 +26,12 @@ from dfgym.diffusion.targets import to_clean
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
 from dfgym.model import Network, build_empty
-from dfgym.world import memory, rings
+from dfgym.world import cache
 from dfgym.world.bundle import World
-from dfgym.world.device import pick_device
-from dfgym.world.execution import Step, keep_in_place, prepare, warm_up
-from dfgym.world.rings import Rings
-from dfgym.world.sampling import choose_sampling
+from dfgym.world.cache import Rings
+from dfgym.world.runtime import Step, check_memory, pick_device, pin, prepare, warm_up
+from dfgym.world.sampling import resolve_sampling
+from dfgym.world.settings import Settings
 
 RESET_GROUP = 8
 """Rows reset together: always so many, so that a row's bits do not depend on how many others are
@@ -86,12 +86,7 @@ class Dynamics:
     Args:
         world: the loaded world.
         num_rows: b, at least 1.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        denoising_steps: 1 to 128; the card's if None.
-        context_mode: see `dfgym.diffusion.context`; the card's if None.
-        context_noise: in [0, 1); the card's if None.
-        schedule: see `dfgym.diffusion.schedules`; only those that one can play along.
-        compile, precision: see `dfgym.world.execution`.
+        settings: how it is run.
 
     Attributes:
         section: the context that every part of a step runs in, which receives the part's name, such
@@ -103,33 +98,19 @@ class Dynamics:
         DeviceError: the device is not there, or nothing to compile with.
     """
 
-    def __init__(
-        self,
-        world: World,
-        num_rows: int,
-        *,
-        device: str = "auto",
-        denoising_steps: int | None = None,
-        context_mode: str | None = None,
-        context_noise: float | None = None,
-        schedule: str = "autoregressive",
-        compile: bool = False,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, world: World, num_rows: int, settings: Settings = Settings()) -> None:
         if type(num_rows) is not int or num_rows < 1:
             raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
         self.world = world
         self.num_rows = num_rows
         self.section: Section = nullcontext
-        self.device = pick_device(device)
-        self._levels, self._plan, self._jump = choose_sampling(
-            world.card, denoising_steps, context_mode, context_noise, schedule
-        )
+        self.device = pick_device(settings.device)
+        self._levels, self._plan, self._jump = resolve_sampling(world.card, settings)
         if num_rows > 1:
-            memory.check(world.card, num_rows, len(self._plan.levels), self.device)
+            check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
-        self._step = prepare(self._network.step, self.device, compile, precision)
+        self._step = prepare(self._network.step, self.device, settings)
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._frames = np.zeros(shape, np.uint8)
@@ -142,7 +123,7 @@ class Dynamics:
             told = [(tau, self._jump) for tau in self._levels]
             told += [(tau, 0) for _, tau in self._plan.levels]
             self._told = {each: self._network.told(*each) for each in set(told)}
-        if compile:
+        if settings.compile:
             self._warm_up()
 
     @torch.inference_mode()
@@ -151,7 +132,7 @@ class Dynamics:
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self._codec.encode(torch.from_numpy(self._frames).to(self.device))
         actions, now = torch.zeros_like(self._time), self._network.now(self._time)
-        keep_in_place(self._rings, self.device)
+        pin(self._rings, self.device)
         for level in self._rings:
             for told in self._told.values():
                 warm_up(self._step, frames, told, actions, now, level)
@@ -212,7 +193,7 @@ class Dynamics:
                 self._network.step,
             )
         where = torch.from_numpy(rows).to(self.device)
-        rings.put(self._rings, where, fresh)
+        cache.put(self._rings, where, fresh)
         self._time[where] = lengths[:count]
         self._seeds[where] = key[:count]
         self._frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
@@ -294,7 +275,7 @@ class Dynamics:
         where = torch.from_numpy(rows).to(self.device)
         return {
             "frame": self._frames[rows],
-            "rings": rings.take(self._rings, where, self._time[where]).cpu().numpy(),
+            "rings": cache.take(self._rings, where, self._time[where]).cpu().numpy(),
             "seed": self._seeds[where].cpu().numpy(),
             "time": self._time[where].cpu().numpy(),
         }
@@ -314,7 +295,7 @@ class Dynamics:
                 f"{len(self._rings)}; restore it with the context_mode and denoising_steps it "
                 "was cloned with"
             )
-        rings.put(self._rings, where, saved)
+        cache.put(self._rings, where, saved)
         self._frames[rows] = state["frame"]
         self._seeds[where] = torch.from_numpy(state["seed"]).to(self.device)
         self._time[where] = torch.from_numpy(state["time"]).to(self.device)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dfgym.diffusion.context import NOISELESS_MODES, ContextPlan, plan_context
-from dfgym.diffusion.interactive import require_interactive
 from dfgym.diffusion.levels import denoising_levels
-from dfgym.diffusion.schedules import parse
 from dfgym.diffusion.shortcut import jump_of
 from dfgym.errors import ConfigError
 from dfgym.world.card import Card
+from dfgym.world.settings import MAX_DENOISING_STEPS, Settings
 
-MAX_DENOISING_STEPS = 128
 OUTCOME_SIGNAL = 0.7
 """Reward and end are learned from frames at this signal level and above, see `train.loss`."""
 
@@ -32,45 +30,29 @@ class Sampling(NamedTuple):
     jump: int
 
 
-def choose_sampling(
-    card: Card,
-    denoising_steps: int | None,
-    context_mode: str | None,
-    context_noise: float | None,
-    schedule: str = "autoregressive",
-) -> Sampling:
-    """How frames are made; None leaves it to the card.
-
-    Of `schedule` only those are allowed that finish a frame before they begin the next (see
-    `diffusion.interactive`): one at a time they are all the same.
+def resolve_sampling(card: Card, settings: Settings) -> Sampling:
+    """Work out how frames are made: as the settings demand, and else as the card does.
 
     Raises:
-        ConfigError: a value is not allowed, or would be without effect.
+        ConfigError: a setting would be without effect, or cannot be with the others.
     """
-    steps = card.sampler.denoising_steps if denoising_steps is None else denoising_steps
-    if type(steps) is not int or not 1 <= steps <= MAX_DENOISING_STEPS:
+    own, mode, given_noise = card.sampler, settings.context_mode, settings.context_noise
+    steps = settings.denoising_steps or own.denoising_steps
+    noise = own.context_noise if given_noise is None else given_noise
+    plan = plan_context(mode or own.context_mode, noise, steps)
+    if (mode or own.context_mode) in NOISELESS_MODES and given_noise:
         raise ConfigError(
-            f"denoising_steps is {steps!r}; allowed is an int from 1 to {MAX_DENOISING_STEPS}"
+            f"context_noise is {given_noise} and context_mode {mode or own.context_mode!r}, which "
+            "adds no noise; choose another context_mode, or leave context_noise out"
         )
-    mode = card.sampler.context_mode if context_mode is None else context_mode
-    noise = card.sampler.context_noise if context_noise is None else context_noise
-    plan = plan_context(mode, noise, steps)  # a mode that there is not is told first
-    if mode in NOISELESS_MODES and context_noise:
-        how = "as they are" if mode == "clean" else "as the last denoising step found them"
+    if mode not in (None, *NOISELESS_MODES) and given_noise is None and not noise:
         raise ConfigError(
-            f"context_noise is {context_noise!r} and context_mode {mode!r}, which shows frames "
-            f"{how}; choose another context_mode, or leave context_noise out"
-        )
-    if context_mode not in (None, *NOISELESS_MODES) and context_noise is None and not noise:
-        raise ConfigError(
-            f"context_mode is {context_mode!r}, and this world has no context_noise of its own; "
+            f"context_mode is {mode!r}, and this world has no context_noise of its own; "
             "give context_noise too, in [0, 1)"
         )
     jump = jump_of(steps, card.model.shortcut)
-    shift = 1.0 if jump else card.sampler.shift  # jumps go over equal parts of the path
-    levels, window = denoising_levels(steps, shift), card.model.window
-    asked = parse(schedule, window + 1, levels, context=window, window=window, causal=False)
-    require_interactive(asked)
+    shift = 1.0 if jump else own.shift  # jumps go over equal parts of the path
+    levels = denoising_levels(steps, shift)
     if plan.kept:
         _require_outcome(card, steps, levels, jump)
     return Sampling(levels, plan, jump)

@@ -13,8 +13,9 @@ from dfgym import cli
 from dfgym.bench import command, shape
 from dfgym.bench.command import Config, bench
 from dfgym.bench.shape import Shape
-from dfgym.world import bundle, execution, memory
+from dfgym.world import bundle, runtime
 from dfgym.world.card import Model
+from dfgym.world.settings import Settings
 from dfgym.world.shelf import VARIABLE
 from toys.world import toy_card
 
@@ -59,7 +60,7 @@ def test_a_world_is_read_from_the_shelf_and_its_flags_reach_it(
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(random_world.parent))
     config = Config(world=random_world.name, batch="2", seconds=0.01)
-    report = bench(config, "cpu", denoising_steps=3)
+    report = bench(config, Settings("cpu", 3))
     assert report["world"] == "toy-random-v0"
     assert report["settings"] == {"device": "cpu", "denoising_steps": 3}
     (row,) = report["batches"]
@@ -77,8 +78,11 @@ def test_every_measurement_is_compiled_where_that_is_requested(
         return call
 
     monkeypatch.setattr(torch, "compile", compiler)
-    monkeypatch.setattr(execution, "_lack", lambda device: None)
-    report = bench(Config(str(random_world), batch="2", seconds=0.01, compile=True), "cpu")
+    monkeypatch.setattr(runtime, "require_compiler", lambda device: None)
+    monkeypatch.setattr(command, "require_compiler", lambda device: None)
+    report = bench(
+        Config(str(random_world), batch="2", seconds=0.01), Settings("cpu", compile=True)
+    )
     assert report["settings"] == {"device": "cpu", "compile": True}
     assert [*report["time"]] == ["batch", "passes"] and report["cached"][0]["ratio"] > 0
     assert set(compiled) == {"Transformer.step", "Transformer.see"}
@@ -87,8 +91,8 @@ def test_every_measurement_is_compiled_where_that_is_requested(
 
 def test_the_precision_reaches_both_ways_and_changes_no_count(random_world: Path) -> None:
     (plain,), (coarse,) = (
-        bench(Config(str(random_world), batch="2", seconds=0.01, **options), "cpu")["cached"]
-        for options in ({}, {"precision": "bfloat16"})
+        bench(Config(str(random_world), batch="2", seconds=0.01), settings)["cached"]
+        for settings in (Settings("cpu"), Settings("cpu", precision="bfloat16"))
     )
     for name in ("cached_operations", "recomputed_operations"):
         assert plain[name] == coarse[name]
@@ -97,7 +101,7 @@ def test_the_precision_reaches_both_ways_and_changes_no_count(random_world: Path
 
 def test_numbers_of_steps_that_a_context_mode_refuses_are_left_out(random_world: Path) -> None:
     config = Config(str(random_world), batch="1", seconds=0.01)
-    report = bench(config, "cpu", denoising_steps=4, context_mode="kept")
+    report = bench(config, Settings("cpu", 4, "kept"))
     assert [row["denoising_steps"] for row in report["denoising_steps"]] == [4, 8]
     assert report["batches"][0]["passes"] == 4, "and no commit"
 
@@ -108,7 +112,7 @@ def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
         model=Model(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent"),
     )
     bundle.write(tmp_path / card.name, card, shape.weights(card), shape.starts(card))
-    report = bench(Config(str(tmp_path / card.name), batch="1", seconds=0.01), "cpu")
+    report = bench(Config(str(tmp_path / card.name), batch="1", seconds=0.01), Settings("cpu"))
     assert "cached" not in report and report["batches"][0]["operations_per_frame"] > 0
 
 
@@ -142,8 +146,8 @@ def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
         (["--json", "."], "is '.', a folder"),
         (["--length", "4"], "length is 4; it is allowed only together with training"),
         (["--frame", "64x64x3", "--compile"], "there is no C++ compiler; install one"),
-        (["--training", "--compile"], "compile is True and precision 'float32'; with training"),
-        (["--training", "--precision", "bfloat16"], "with training leave both out"),
+        (["--training", "--compile"], "compile is True, and steps are timed as"),
+        (["--training", "--precision", "bfloat16"], "precision is 'bfloat16', and steps are timed"),
     ],
 )
 def test_mistakes_are_reported_in_one_line_before_anything_is_measured(
@@ -155,8 +159,8 @@ def test_mistakes_are_reported_in_one_line_before_anything_is_measured(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("it began"))
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**32)
-    monkeypatch.setattr(execution.shutil, "which", lambda name: None)
+    monkeypatch.setattr(runtime, "available_bytes", lambda device: 2**32)
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
     assert cli.main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("dfgym: error: ") and error.count("\n") == 1
@@ -170,6 +174,6 @@ def test_flags_reach_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["bench", "a-v0", "--device", "cpu", "--context-noise", "0.0"]) == 0
     assert cli.main(["bench", "--frame", "8x8x3", "--dim", "16", "--batch", "2"]) == 0
     assert calls == [
-        ((Config("a-v0"),), {"device": "cpu", "context_noise": 0.0}),
-        ((Config(shape=Shape("8x8x3", dim=16), batch="2"),), {"device": "auto"}),
+        ((Config("a-v0"), Settings("cpu", context_noise=0.0)), {}),
+        ((Config(shape=Shape("8x8x3", dim=16), batch="2"), Settings()), {}),
     ]

@@ -13,6 +13,7 @@ from dfgym.bench import clock, operations
 from dfgym.bench.shape import Shape
 from dfgym.model.layers import Convolution
 from dfgym.world.bundle import World
+from dfgym.world.settings import Settings
 from toys.world import toy_card, world_in_memory
 
 
@@ -20,7 +21,7 @@ def cost(rows: int = 1, settings: dict[str, Any] | None = None, **model: Any) ->
     """Count a step of the toy world with these dials of its network."""
     card = toy_card()
     world = world_in_memory(replace(card, model=replace(card.model, **model)))
-    return operations.count(operations.begin(world, rows, "cpu", **settings or {}))
+    return operations.count(operations.begin(world, rows, Settings("cpu", **settings or {})))
 
 
 def test_a_product_costs_a_multiplication_and_an_addition_for_each_pair() -> None:
@@ -47,7 +48,7 @@ def test_attention_costs_what_its_two_products_do() -> None:
 
 
 def test_a_frame_costs_the_same_in_every_batch_and_at_every_time(world: World) -> None:
-    dynamics = operations.begin(world, 3, "cpu")
+    dynamics = operations.begin(world, 3, Settings("cpu"))
     assert cost(rows=1) == operations.count(dynamics) == operations.count(dynamics)
 
 
@@ -82,7 +83,7 @@ def test_outcomes_and_width_cost_more_and_only_attention_costs_by_the_window() -
 def test_the_default_shape_meets_the_bar_on_operations() -> None:
     card = Shape(frame="64x64x3").card()
     assert card.model.window >= 4
-    count = operations.count(operations.begin(world_in_memory(card), 1, "cpu"))
+    count = operations.count(operations.begin(world_in_memory(card), 1, Settings("cpu")))
     assert count["operations_per_frame"] <= 0.4e9
 
 
@@ -93,7 +94,7 @@ def test_shares_of_the_time_add_up(kind: str, monkeypatch: pytest.MonkeyPatch) -
     card = toy_card()
     heads = 2 if kind == "transformer" else 1
     world = world_in_memory(replace(card, model=replace(card.model, kind=kind, heads=heads)))
-    dynamics = operations.begin(world, 4, "cpu")
+    dynamics = operations.begin(world, 4, Settings("cpu"))
     passes, kinds = operations.passes(dynamics, 0.1), operations.kinds(dynamics)
     for shares in (passes, kinds):
         assert sum(shares.values()) == pytest.approx(1)
@@ -107,10 +108,10 @@ def test_shares_of_the_time_add_up(kind: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_measurement_holds_together(world: World) -> None:
     rates = operations.matrix_rate(torch.device("cpu"), 64)
     assert min(rates["matrix_product"], rates["convolution"]) > 0 and rates["size"] == 64
-    result = operations.measure(world, 4, 0.05, rates, device="cpu")
+    result = operations.measure(world, 4, 0.05, rates, settings=Settings("cpu"))
     assert result["batch"] == 4 and result["steps"] >= 1
     assert result["p50_ms"] <= result["p95_ms"] <= result["p99_ms"]
     reached = result["frames_per_second"] * result["operations_per_frame"]
     assert result["share"] == pytest.approx(reached / rates["matrix_product"])
     assert result["share_of_best"] <= result["share"]
-    assert "share" not in operations.measure(world, 1, 0.01, device="cpu")
+    assert "share" not in operations.measure(world, 1, 0.01, settings=Settings("cpu"))

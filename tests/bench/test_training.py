@@ -18,7 +18,7 @@ from dfgym.errors import ConfigError
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.survey import survey
-from dfgym.world import memory
+from dfgym.world import runtime
 from dfgym.world.card import Card, Model
 from toys.world import toy_card
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_the_largest_batch_that_fits_is_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda _: 10**8)
+    monkeypatch.setattr(runtime, "available_bytes", lambda _: 10**8)
     with pytest.raises(ConfigError, match="the largest batch that would fit is") as refusal:
         training.check(SMALL, training.plan(SMALL, 10**6), CPU)
     largest = int(str(refusal.value).rsplit(" ", 1)[1])

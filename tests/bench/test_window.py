@@ -9,6 +9,7 @@ from torch import Tensor
 from dfgym.bench import operations, window
 from dfgym.model.transformer import Transformer
 from dfgym.world.bundle import World
+from dfgym.world.settings import Settings
 
 
 def test_both_ways_make_the_same_frame(world: World) -> None:
@@ -20,13 +21,13 @@ def test_both_ways_make_the_same_frame(world: World) -> None:
 
 
 def test_the_whole_window_costs_about_a_frame_for_each_of_its_frames(world: World) -> None:
-    result = window.compare(world, 2, 0.01, "cpu")
+    result = window.compare(world, 2, 0.01, Settings("cpu"))
     assert result["largest_difference"] < 1e-5
     assert result["ratio"] == pytest.approx(result["recomputed_ms"] / result["cached_ms"])
     slots = world.card.model.window + 1
     ratio = result["recomputed_operations"] / result["cached_operations"]
     assert 0.95 * slots < ratio < 1.4 * slots  # the whole window's outcome is read in every pass
-    counted = operations.count(operations.begin(world, 2, "cpu"))["operations_per_frame"]
+    counted = operations.count(operations.begin(world, 2, Settings("cpu")))["operations_per_frame"]
     assert result["cached_operations"] == counted
 
 
@@ -40,4 +41,4 @@ def test_a_cache_that_forgets_the_past_makes_another_frame(
         return position(self, time * 0)
 
     monkeypatch.setattr(Transformer, "now", at_the_beginning)
-    assert window.compare(world, 1, 0.01, "cpu")["largest_difference"] > 1e-4
+    assert window.compare(world, 1, 0.01, Settings("cpu"))["largest_difference"] > 1e-4

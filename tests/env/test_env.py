@@ -14,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ActionError, ConfigError, StateError
+from dfgym.world.settings import Settings
 from toys import dynamics as toy_dynamics
 from toys.dynamics import MAX_STEPS, NAME, OTHER, SCALE, H, N, ToyDynamics, W
 
@@ -251,8 +252,7 @@ def test_keywords_reach_the_dynamics() -> None:
         "context_noise": 0.2,
     }
     env = gym.make("Toy-v0", **settings)
-    settings |= {"schedule": "autoregressive", "compile": False, "precision": "float32"}
-    assert env.unwrapped._rows.dynamics.settings == settings  # type: ignore[attr-defined]
+    assert env.unwrapped.dynamics.settings == Settings(**settings)  # type: ignore[attr-defined]
 
 
 def test_an_unknown_render_mode_is_refused() -> None:

@@ -23,6 +23,7 @@ from dfgym.model import Transformer
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Card, Frames, Source
 from dfgym.world.dynamics import Transition
+from dfgym.world.settings import Settings
 from toys.html import external_requests
 from toys.world import toy_card
 
@@ -270,7 +271,7 @@ def test_transfer_refuses_to_mix_settings(tmp_path: Path, agents: list[str]):
 
 
 def test_evaluate_writes_one_page_that_needs_nothing_else(tmp_path: Path, random_world: Path):
-    found = evaluate(random_world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    found = evaluate(random_world, tmp_path, quick=True, settings=Settings("cpu", 1))
     assert json.loads((tmp_path / "evaluation.json").read_text()) == found
     assert found["settings"]["denoising_steps"] == 1
     assert "legal transitions" in found["absent"] and "legality" not in found  # frames of 8 x 8

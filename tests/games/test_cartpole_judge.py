@@ -27,6 +27,7 @@ from dfgym.world import bundle
 from dfgym.world.card import Actions, Card, Frames, Model, Source
 from dfgym.world.card import Episode as Limit
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 SIDE = 32
 
@@ -62,7 +63,7 @@ def world(tmp_path_factory) -> Path:
 
 def make_of(path: Path):
     loaded = bundle.load(path)
-    return lambda rows: Dynamics(loaded, rows, device="cpu", denoising_steps=1)
+    return lambda rows: Dynamics(loaded, rows, Settings("cpu", 1))
 
 
 def test_the_scripted_policy_plays():
@@ -172,7 +173,7 @@ def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Pat
     monkeypatch.setattr(drifts, "JUDGED", 4)
     monkeypatch.setattr(run, "drift", lambda make, card, frames: drifts.drift(make, card, 50))
     monkeypatch.setattr(run, "FILM", 50)
-    found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    found = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
     assert len(found["drift"]["dream"]["drawn_error"]) == 10
     assert found["motion"]["horizons"] == [1, 5, 10]
     assert "legal transitions" in found["absent"]
@@ -183,5 +184,5 @@ def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Pat
         raise ConfigError("no start is long enough")
 
     monkeypatch.setattr(run, "motion", short)
-    found = run.evaluate(world, tmp_path, quick=True, device="cpu", denoising_steps=1)
+    found = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
     assert "motion" not in found and found["absent"]["motion"] == "no start is long enough"

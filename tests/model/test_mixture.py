@@ -23,6 +23,7 @@ from dfgym.train.loss import compute_losses, frame_loss
 from dfgym.world.bundle import World
 from dfgym.world.card import Frames, Model, Sampler
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
 OUTCOMES = 3
@@ -115,7 +116,7 @@ def learned(mixture: int, steps: int) -> World:
 def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Whether the two ends show heads, `(steps, rows, 2)`, and the uncertainty."""
     rows, steps = 64, 40
-    dynamics = Dynamics(world, rows, device="cpu", denoising_steps=denoising_steps)
+    dynamics = Dynamics(world, rows, Settings("cpu", denoising_steps))
     frame = np.full((1, 4, 4, 3), world.card.frames.palette[0], np.uint8)
     past = [(frame, np.zeros(0, np.int64))] * rows
     dynamics.reset(np.arange(rows), np.arange(rows), past)
@@ -145,7 +146,7 @@ def test_a_row_draws_its_outcome_whatever_its_neighbours(
     past = [world.starts.episode(0)]
 
     def frames(seeds: list[int]) -> np.ndarray:
-        dynamics = Dynamics(world, len(seeds), device="cpu")
+        dynamics = Dynamics(world, len(seeds), Settings("cpu"))
         dynamics.reset(np.arange(len(seeds)), np.array(seeds), past * len(seeds))
         return np.stack([dynamics.step(np.ones(len(seeds), np.int64)).frames for _ in range(6)])
 
@@ -164,7 +165,7 @@ def test_a_pass_that_is_kept_is_not_drawn_from(
     """Its rings, reward and end would be those of another outcome."""
     card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
     world = World(card, "", Path(), toy_weights(card), toy_starts(card))
-    dynamics = Dynamics(world, 1, device="cpu", denoising_steps=4, context_mode=mode)
+    dynamics = Dynamics(world, 1, Settings("cpu", 4, mode))
     dynamics.reset(np.arange(1), np.arange(1), [world.starts.episode(0)])
     drawn, draw = [], Picture.draw
     monkeypatch.setattr(Picture, "draw", lambda self, chance: drawn.append(1) or draw(self, chance))

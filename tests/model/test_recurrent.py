@@ -33,6 +33,7 @@ from dfgym.train.pack import pack
 from dfgym.world import bundle
 from dfgym.world.card import Model, Sampler
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from toys import walk as toy_walk
 from toys.replay import play, play_batch
 from toys.world import tensors, toy_card, toy_starts, toy_weights
@@ -192,7 +193,7 @@ def test_what_is_out_of_sight_is_neither_read_nor_saved(
     world: Path, random_world: Path, kind: str
 ) -> None:
     loaded = bundle.load(world if kind == "recurrent" else random_world)
-    used, fresh = (Dynamics(loaded, 2, device="cpu") for _ in range(2))
+    used, fresh = (Dynamics(loaded, 2, Settings("cpu")) for _ in range(2))
     rows = np.arange(2)
     for run in (used, fresh):
         run.reset(rows, rows, [(loaded.starts.frames[:1], loaded.starts.actions[:0])] * 2)
@@ -210,7 +211,7 @@ def test_rows_do_not_depend_on_each_other_nor_on_how_long_others_starts_are(worl
     frames, actions = loaded.starts.frames, loaded.starts.actions
 
     def film(lengths: tuple[int, ...], others: int) -> list[bytes]:
-        run = Dynamics(loaded, 3, device="cpu")
+        run = Dynamics(loaded, 3, Settings("cpu"))
         rows = np.arange(3)
         contexts = [(frames[:n], actions[: n - 1]) for n in lengths]
         run.reset(rows, np.array([5, others, others + 1]), contexts)
@@ -255,7 +256,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
     assert log[-1]["frame"] < 0.25 * log[25]["frame"]
     world = bundle.load(pack(config.out, tmp_path / "toy-walk-v0", "toy-walk-v0"))
     rows, right = np.arange(16), np.zeros(16, bool)
-    dream = Dynamics(world, 16, device="cpu")
+    dream = Dynamics(world, 16, Settings("cpu"))
     dream.reset(rows, rows, [(toy_walk.draw(1)[None], np.zeros(0, np.int64))] * 16)
     for place in (2, 3, 4):
         made = dream.step(np.ones(16, np.int64))

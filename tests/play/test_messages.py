@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dfgym.errors import ConfigError
 from dfgym.play import messages
 from dfgym.play.messages import parse
+from dfgym.world.settings import Settings
 
 MESSAGES: list[messages.Message] = [
     messages.Act(action=2, input=7),
@@ -23,9 +24,7 @@ MESSAGES: list[messages.Message] = [
     messages.Seek(t=0),
     messages.SelectAgent(name=None),
     messages.SelectAgent(name="random"),
-    messages.ChangeSettings(
-        messages.Settings(denoising_steps=3, context_mode="clean", context_noise=0.1)
-    ),
+    messages.ChangeSettings(Settings(denoising_steps=3, context_mode="clean", context_noise=0.1)),
     messages.SetSpeed(fps=0),
     messages.SetSpeed(fps=12.5),
     messages.ShowReal(on=False),

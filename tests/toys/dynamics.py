@@ -18,6 +18,7 @@ from dfgym.diffusion.noise import mix
 from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Actions, Episode, Frames
 from dfgym.world.dynamics import Transition
+from dfgym.world.settings import Settings
 from toys.world import toy_card
 
 H, W, N = 4, 6, 3
@@ -31,7 +32,7 @@ class ToyDynamics:
 
     END = 9
 
-    def __init__(self, world: World, num_rows: int, **settings: object) -> None:
+    def __init__(self, world: World, num_rows: int, settings: Settings) -> None:
         self.world, self.settings = world, settings
         self.seed = np.zeros(num_rows, np.int64)
         self.time = np.zeros(num_rows, np.int64)

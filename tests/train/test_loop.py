@@ -24,6 +24,7 @@ from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import Presentation, pack
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -50,7 +51,7 @@ def test_it_learns_the_toy_and_the_world_obeys(trained: Path, tmp_path: Path) ->
     assert world.card.frames.palette == (toy_walk.GROUND, toy_walk.DOT)
     assert world.card.rewards.values == (0.0, 1.0)
     rows = np.arange(16)
-    dream = Dynamics(world, 16, device="cpu")
+    dream = Dynamics(world, 16, Settings("cpu"))
     begin = toy_walk.draw(1)[None]
     dream.reset(rows, rows, [(begin, np.zeros(0, np.int64))] * 16)
     right = np.zeros(16, bool)

@@ -21,10 +21,10 @@ from dfgym.model.transformer import Output
 from dfgym.world.bundle import World
 from dfgym.world.card import Model
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
 ROWS, WINDOW, STEPS = 3, 3, 4
-SCHEDULES = ("autoregressive", "fifo:1", f"chunked:{WINDOW}", f"pyramid:{STEPS}")
 """Those that finish a frame before they begin the next."""
 
 
@@ -116,17 +116,15 @@ def recompute(run: Dynamics, past: Past, level: int, x: Tensor, tau: float, acti
 @pytest.mark.parametrize("kind", WORLDS)
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
 @settings(max_examples=4)
-@given(turns=turns, cloned=st.integers(0, 2 * WINDOW + 1), schedule=st.sampled_from(SCHEDULES))
+@given(turns=turns, cloned=st.integers(0, 2 * WINDOW + 1))
 @torch.inference_mode()
 def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
-    kind: str, mode: str, turns: list[Turn], cloned: int, schedule: str
+    kind: str, mode: str, turns: list[Turn], cloned: int
 ) -> None:
     """One row a turn is recomputed; the copy takes over the state of a turn and lives on."""
-    keywords: dict[str, Any] = {"denoising_steps": STEPS, "context_mode": mode}
-    keywords |= {"schedule": schedule, "device": "cpu"}
-    if mode not in NOISELESS_MODES:
-        keywords["context_noise"] = 0.3
-    run, copy = (Dynamics(WORLDS[kind], ROWS, **keywords) for _ in range(2))
+    context_noise = None if mode in NOISELESS_MODES else 0.3
+    sampler = Settings("cpu", STEPS, mode, context_noise)  # type: ignore[arg-type]
+    run, copy = (Dynamics(WORLDS[kind], ROWS, sampler) for _ in range(2))
     rows, passes = np.arange(ROWS), []
 
     def spy(frames: Tensor, *rest: Any) -> Tensor:

@@ -32,6 +32,7 @@ from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Frames
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.sampling import Sampling
+from dfgym.world.settings import Settings
 from toys.world import toy_card
 
 RHO = 0.9
@@ -170,10 +171,10 @@ def dream(
     starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64), nothing)
     exact = Exact()
     monkeypatch.setattr(module, "_network", lambda world, device: exact)
-    monkeypatch.setattr(module, "choose_sampling", lambda *_: Sampling(levels, plan, 0))
+    monkeypatch.setattr(module, "resolve_sampling", lambda *_: Sampling(levels, plan, 0))
     world = World(card, "", Path(), {}, starts)
     rows = np.arange(2)
-    run = Dynamics(world, 2, device="cpu")
+    run = Dynamics(world, 2, Settings("cpu"))
     grey = np.full((1, SIDE, SIDE, 3), 128, np.uint8)
     run.reset(rows, rows, [(grey, nothing)] * 2)
     film = np.stack([run.step(np.zeros(2, np.int64)).frames for _ in range(100)])[40:]

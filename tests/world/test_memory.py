@@ -16,7 +16,8 @@ from dfgym.bench import operations, shape
 from dfgym.bench import window as cached
 from dfgym.bench.shape import Shape
 from dfgym.errors import ConfigError
-from dfgym.world import memory
+from dfgym.world import runtime
+from dfgym.world.settings import Settings
 from toys.world import toy_card, world_in_memory
 
 
@@ -45,44 +46,44 @@ CARDS = {
 def test_the_estimate_covers_what_torch_allocates_and_is_not_far_off(name: str) -> None:
     card, rows = CARDS[name], 16
     world = world_in_memory(card)
-    dynamics = operations.begin(world, rows, "cpu")
+    dynamics = operations.begin(world, rows, Settings("cpu"))
     rings = 2 * 4 * rows * card.model.depth * (card.model.window + 1)
     rings *= card.frames.height * card.frames.width // card.model.patch**2 * card.model.dim
     stepped = rings + peak(operations.stepper(dynamics))
-    assert stepped < rows * memory.row_bytes(card, 1) < 3 * stepped
-    again = peak(cached.ways(world, rows, "cpu")[1])
+    assert stepped < rows * runtime.row_bytes(card, 1) < 3 * stepped
+    again = peak(cached.ways(world, rows, Settings("cpu"))[1])
     assert (
         rings + again
-        < rows * memory.row_bytes(card, 1, card.model.window + 1)
+        < rows * runtime.row_bytes(card, 1, card.model.window + 1)
         < 5 * (rings + again)  # a picture of every frame is counted, and only the last one made
     )
 
 
 def test_what_fits_is_said_to_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     card, device = toy_card(), torch.device("cpu")
-    row = memory.row_bytes(card, 1)
+    row = runtime.row_bytes(card, 1)
     weights = sum(4 * value.numel() for value in shape.weights(card).values())
-    monkeypatch.setattr(memory, "available_bytes", lambda device: weights + 10 * row)
-    memory.check(card, 10, 1, device)
+    monkeypatch.setattr(runtime, "available_bytes", lambda device: weights + 10 * row)
+    runtime.check_memory(card, 10, 1, device)
     with pytest.raises(ConfigError, match=r"a batch of 11 .* largest .* would fit is 10"):
-        memory.check(card, 11, 1, device)
-    monkeypatch.setattr(memory, "available_bytes", lambda device: weights)
+        runtime.check_memory(card, 11, 1, device)
+    monkeypatch.setattr(runtime, "available_bytes", lambda device: weights)
     with pytest.raises(ConfigError, match="not even a batch of 1"):
-        memory.check(card, 1, 1, device)
+        runtime.check_memory(card, 1, 1, device)
 
 
 def test_rings_count_for_every_context_level() -> None:
     card = toy_card()
     rings = 2 * 4 * (card.model.window + 1) * 16 * card.model.dim  # keys and values, float32
-    assert memory.row_bytes(card, 3) - memory.row_bytes(card, 1) == 2 * rings
+    assert runtime.row_bytes(card, 3) - runtime.row_bytes(card, 1) == 2 * rings
 
 
 def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device, limit = torch.device("cpu"), tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "LIMIT", limit)
-    whole = memory.available_bytes(device)
+    monkeypatch.setattr(runtime, "CONTAINER_LIMIT", limit)
+    whole = runtime.available_bytes(device)
     assert whole > 2**20
     for text, expected in (("1000\n", 1000), ("max\n", None)):
         limit.write_text(text)
-        found = memory.available_bytes(device)
+        found = runtime.available_bytes(device)
         assert found == expected if expected else found > 2**20

@@ -14,6 +14,7 @@ from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import StateError
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
 
 
 def test_a_profile_shows_the_parts_of_a_step_and_the_dream_is_the_same(random_world: Path) -> None:
@@ -21,7 +22,7 @@ def test_a_profile_shows_the_parts_of_a_step_and_the_dream_is_the_same(random_wo
     frames = []
     events: dict[str, int] = {}
     for section in (None, record_function):
-        dynamics = Dynamics(world, 2, device="cpu")
+        dynamics = Dynamics(world, 2, Settings("cpu"))
         if section is not None:
             dynamics.section = section
         with profile(activities=[ProfilerActivity.CPU]) as profiler:

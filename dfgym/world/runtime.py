@@ -1,0 +1,179 @@
+"""What a world's network runs on: its device, memory, precision and compiler."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from dfgym.errors import ConfigError, DeviceError
+from dfgym.model import build_empty, weight_shapes
+from dfgym.world.cache import Rings
+from dfgym.world.card import Card
+from dfgym.world.settings import Settings
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""How many bytes a container may use, where there is one; psutil knows the machine alone."""
+TOKEN, SLOT, CELL = 14, 2, 10
+"""At the peak of a step so many numbers are held for each number of all tokens, of a cache's slots
+and of a frame: fitted from above to what torch allocates, see tests/world/test_memory.py."""
+
+Step = Callable[..., Tensor]
+"""`Network.step`, or a function that does the same."""
+
+logger = logging.getLogger("dfgym")
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device; `auto` prefers CUDA.
+
+    Of the processes that `torchrun` starts on a machine, each takes a CUDA device of its own.
+
+    Raises:
+        ConfigError: the name is another.
+        DeviceError: the name is of a CUDA device that this machine or this torch build lacks.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as reason:
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:N") from reason
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}; allowed are auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device is {name!r}, but this machine or this torch build has "
+            f"{torch.cuda.device_count()} CUDA devices; use device='cpu', or install a CUDA build"
+        )
+    if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return device
+
+
+def require_compiler(device: torch.device) -> None:
+    """Check that `torch.compile` finds what it needs on a device.
+
+    Raises:
+        DeviceError: there is nothing to compile with.
+    """
+    compilers = (os.environ.get("CXX"), "c++", "g++", "clang++")
+    if not any(name and shutil.which(name) for name in compilers):
+        missing = "C++ compiler"
+    elif device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        missing = "triton"
+    else:
+        return
+    raise DeviceError(f"compile is True, but there is no {missing}; install one or leave it out")
+
+
+def prepare(call: Step, device: torch.device, settings: Settings) -> Step:
+    """Wrap a network's method as the settings' `compile` and `precision` demand.
+
+    A compiled method serves one batch size. On CUDA it is also recorded as a graph, so caches given
+    to it must stay where they are, and what it returns is overwritten by the next call.
+
+    Args:
+        call: the method, of a network on the device.
+        device: where it runs.
+        settings: how it runs.
+
+    Raises:
+        DeviceError: there is nothing to compile with.
+    """
+    run = call
+    if settings.precision == "bfloat16":
+
+        def run(*arguments: Any) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16):
+                return call(*arguments)
+
+    if not settings.compile:
+        return run
+    require_compiler(device)
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    return torch.compile(run, fullgraph=True, dynamic=False, mode=mode)
+
+
+def pin(caches: Sequence[Rings], device: torch.device) -> None:
+    """Promise a compiled step that caches stay where they are.
+
+    On CUDA a graph writes where it wrote when it was recorded.
+    """
+    if device.type == "cuda":
+        for tensor in (tensor for cache in caches for layer in cache for tensor in layer):
+            torch._dynamo.mark_static_address(tensor)
+
+
+def warm_up(step: Step, *arguments: Any) -> None:
+    """Call a compiled step a first time, which compiles it.
+
+    Raises:
+        DeviceError: it cannot be compiled here.
+    """
+    try:
+        step(*arguments)
+    except RuntimeError as reason:
+        raise DeviceError(f"compile is True, but torch cannot compile here: {reason}") from reason
+
+
+def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
+    """Estimate the memory that a row of a batch needs.
+
+    Args:
+        card: the world's.
+        levels: context levels, each with a cache of its own.
+        frames: passed through the network together; more than one need no cache.
+    """
+    model = card.model
+    cache = sum(
+        tensor.numel() * tensor.element_size()
+        for layer in build_empty(card).empty_rings(1, torch.device("meta"))
+        for tensor in layer
+    )
+    cells = card.frames.height * card.frames.width
+    channels = (len(card.frames.palette) or 3) * (frames + model.mixture - 1)  # of the last alone
+    tokens = cells // model.patch**2 * model.dim
+    attended = SLOT * (model.window + 1) * tokens if frames == 1 else 0
+    return levels * cache + 4 * (frames * (TOKEN * tokens + attended) + CELL * cells * channels)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the free memory of a device; on the CPU no more than the container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    if CONTAINER_LIMIT.is_file() and (limit := CONTAINER_LIMIT.read_text().strip()) != "max":
+        free = min(free, int(limit))
+    return free
+
+
+def check_memory(
+    card: Card, batch: int, levels: int, device: torch.device, frames: int = 1
+) -> None:
+    """Refuse a batch that does not fit; the message names the largest that would.
+
+    Raises:
+        ConfigError: `batch` rows of `row_bytes` and the weights need more than is available.
+    """
+    free = available_bytes(device)
+    weights = 4 * sum(math.prod(shape) for shape in weight_shapes(card).values())
+    row = row_bytes(card, levels, frames)
+    largest = max(0, (free - weights) // row)
+    if batch > largest:
+        fix = f"the largest batch that would fit is {largest}"
+        if largest == 0:
+            fix = "not even a batch of 1 would fit: make dim, depth or window smaller"
+        raise ConfigError(
+            f"a batch of {batch} needs about {(weights + batch * row) / 2**30:.3g} GiB and "
+            f"{device} has {free / 2**30:.3g} GiB free; {fix}"
+        )

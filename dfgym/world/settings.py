@@ -1,0 +1,49 @@
+"""How a world is run: one dataclass of settings, whose import is light.
+
+Environments and `make_sb3` take its fields as keywords; every command has them as flags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from dfgym import checks
+from dfgym.diffusion.context import ContextMode
+from dfgym.errors import ConfigError
+
+MAX_DENOISING_STEPS = 128
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a world is run. None leaves a choice to the world's card.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+
+    device: str = "auto"
+    """Where the network runs: `cpu`, `cuda`, `cuda:N`, or `auto`, which prefers CUDA."""
+    denoising_steps: Annotated[int, Meta(ge=1, le=MAX_DENOISING_STEPS)] | None = None
+    """Network passes that make a frame; one more commits it, but in the context mode `kept`."""
+    context_mode: ContextMode | None = None
+    """How finished frames are shown to the network, see `dfgym.diffusion.context`."""
+    context_noise: Annotated[float, Meta(ge=0, lt=1)] | None = None
+    """How noisy finished frames are shown, where the context mode shows them noisy."""
+    compile: bool = False
+    """Fuse the network with `torch.compile`, which needs a C++ compiler, and up to a minute."""
+    precision: Precision = "float32"
+    """Number format of the matrix products; what is kept between passes is float32 in either."""
+
+    def __post_init__(self) -> None:
+        checks.check(self, ConfigError)
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the settings that are not left at their defaults, as an environment's keywords."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in vars(self).items() if value != defaults[name]}
