@@ -10,93 +10,81 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
+from dfgym import checks
 from dfgym.agents.sb3 import (
-    COUNT,
-    MAX_SEED,
-    SHARE,
+    Count,
+    Minutes,
     Progress,
+    Rate,
+    Seed,
+    Share,
     WholeFrameCNN,
-    check,
     main,
     open_training,
     save,
 )
+from dfgym.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Config:
-    """One training; the defaults suit MinAtar Breakout."""
+    """One training run; the defaults suit MinAtar Breakout."""
 
     env: str = "DFWorld/minatar-breakout-v0"
     """Gymnasium id with image observations: `DFWorld/...` (the dream), `DFReal/...` (its twin)."""
-    steps: int = 500_000
-    """Environment steps, over all copies."""
-    minutes: float | None = None
-    """Stop after so long on the clock, if the steps are not done first."""
-    seed: int = 0
-    """Of the agent and, row by row, of the environments."""
+    steps: Count = 500_000
+    """Environment steps, summed over all copies."""
+    minutes: Minutes | None = None
+    """Stop after this time even if the steps are not done."""
+    seed: Seed = 0
+    """Seed of the agent; the environments' seeds count up from it, row by row."""
     out: Path = Path("runs/dqn")
-    """Folder to write to; an agent already there is replaced."""
-    num_envs: int = 16
+    """Folder to write to; an agent that is there is replaced."""
+    num_envs: Count = 16
     """Copies of the environment that play side by side."""
-    frame_stack: int = 1
-    """Frames that the agent sees at once, newest last: more than 1 where motion matters."""
-    updates: int = 4
+    frame_stack: Count = 1
+    """Frames in an observation, newest last: more than 1 where motion matters."""
+    updates: Count = 4
     """Gradient steps after each step of all copies."""
-    batch: int = 64
-    """Transitions a gradient step."""
-    learning_rate: float = 3e-4
-    """Adam's."""
-    gamma: float = 0.98
-    """Discount a step."""
-    memory: int = 50_000
-    """Transitions remembered; a 40x40 one takes 10 kB."""
-    learning_starts: int = 5_000
+    batch: Count = 64
+    """Transitions in a gradient step."""
+    learning_rate: Rate = 3e-4
+    """Adam's learning rate."""
+    gamma: Share = 0.98
+    """Discount for each step."""
+    memory: Count = 50_000
+    """Transitions in the replay buffer; one of 40x40 takes 10 kB."""
+    learning_starts: Annotated[int, Meta(ge=0)] = 5_000
     """Steps played at random before the first update."""
-    target_every: int = 4_000
+    target_every: Count = 4_000
     """Environment steps between two copies of the network into the target network."""
-    explore: float = 0.1
-    """First share of the training in which the share of random actions falls from 1 to ..."""
-    final_epsilon: float = 0.02
-    """... this, where it stays."""
+    explore: Share = 0.1
+    """First share of the training, in which the share of random actions falls from 1."""
+    final_epsilon: Share = 0.02
+    """Share of random actions at the end of that, and from then on."""
     device: str = "auto"
-    """Where the agent computes: `auto`, `cpu` or `cuda`. (The world chooses its own.)"""
-    threads: int = 1
-    """Torch's CPU threads, agent and dream alike: networks this small get slower with more."""
+    """Where the agent computes: `auto`, `cpu` or `cuda`. The world chooses its own."""
+    threads: Count = 1
+    """Torch's CPU threads, for agent and dream: networks this small are slower with more."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        check(
-            self,
-            steps=COUNT,
-            seed=(0, MAX_SEED),
-            num_envs=COUNT,
-            frame_stack=COUNT,
-            learning_rate=(0.0, math.inf),
-            gamma=SHARE,
-            updates=COUNT,
-            batch=COUNT,
-            memory=COUNT,
-            learning_starts=(0, math.inf),
-            target_every=COUNT,
-            explore=SHARE,
-            final_epsilon=SHARE,
-            threads=COUNT,
-        )
+        """Refuse values that are not allowed."""
+        checks.check(self, ConfigError)
 
 
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
-    """Train an agent; returns the path of its `agent.zip`.
+    """Train an agent and return the path of its `agent.zip`.
 
     Args:
         config: what to train, where and how long.

@@ -23,8 +23,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
 
+from dfgym import checks
 from dfgym.agents import players, saved, sb3
-from dfgym.agents.sb3 import COUNT, MAX_SEED, check, make_venv
+from dfgym.agents.sb3 import Count, Seed, make_venv
 from dfgym.errors import ConfigError
 from dfgym.games import Policy, RandomPolicy
 from dfgym.statistics import bootstrap_interval, interquartile_mean
@@ -42,23 +43,23 @@ class Config:
     sb3:<algorithm>:<zip file>."""
     envs: tuple[str, ...] = ("DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0")
     """Gymnasium ids, scored one after the other."""
-    episodes: int = 100
+    episodes: Count = 100
     """Episodes in each environment."""
-    seed: int = 10_000
+    seed: Seed = 10_000
     """Of the environments, row by row, of the agent's chance and of the bootstrap; far from 0,
     where trainings begin to count."""
     greedy: bool = False
     """Take an SB3 agent's likeliest action; otherwise actions are sampled, as in training."""
-    num_envs: int = 32
+    num_envs: Count = 32
     """Episodes that are played side by side."""
     out: Path | None = None
     """JSON file for the scores and every episode."""
-    threads: int = 1
+    threads: Count = 1
     """Torch's CPU threads."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored."""
-        check(self, episodes=COUNT, seed=(0, MAX_SEED), num_envs=COUNT, threads=COUNT)
+        checks.check(self, ConfigError)
         if not self.envs:
             raise ConfigError("envs names no environment; give one Gymnasium id or more")
 

@@ -10,90 +10,80 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import ConstantSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
+from dfgym import checks
 from dfgym.agents.sb3 import (
-    COUNT,
-    MAX_SEED,
-    SHARE,
+    Count,
+    Minutes,
     Progress,
+    Rate,
+    Seed,
+    Share,
     WholeFrameCNN,
-    check,
     main,
     open_training,
     save,
 )
+from dfgym.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Config:
-    """One training; the defaults suit MinAtar Breakout."""
+    """One training run; the defaults suit MinAtar Breakout."""
 
     env: str = "DFWorld/minatar-breakout-v0"
     """Gymnasium id with image observations: `DFWorld/...` (the dream), `DFReal/...` (its twin)."""
-    steps: int = 500_000
-    """Environment steps, over all copies."""
-    minutes: float | None = None
-    """Stop after so long on the clock, if the steps are not done first."""
-    seed: int = 0
-    """Of the agent and, row by row, of the environments."""
+    steps: Count = 500_000
+    """Environment steps, summed over all copies."""
+    minutes: Minutes | None = None
+    """Stop after this time even if the steps are not done."""
+    seed: Seed = 0
+    """Seed of the agent; the environments' seeds count up from it, row by row."""
     out: Path = Path("runs/ppo")
-    """Folder to write to; an agent already there is replaced."""
-    num_envs: int = 32
+    """Folder to write to; an agent that is there is replaced."""
+    num_envs: Count = 32
     """Copies of the environment that play side by side."""
-    frame_stack: int = 1
-    """Frames that the agent sees at once, newest last: more than 1 where motion matters."""
+    frame_stack: Count = 1
+    """Frames in an observation, newest last: more than 1 where motion matters."""
     standardize: bool = False
-    """Bring each observation to mean 0 and deviation 1, for games on bright ground."""
+    """Standardise each observation to mean 0 and deviation 1, for games on a bright ground."""
     normalize_rewards: bool = False
     """Divide rewards by the running deviation of returns (SB3's `VecNormalize`): where values are
     large, their error drowns the policy in the layers that both share."""
-    rollout: int = 64
-    """Steps each copy plays between two updates."""
-    batch: int = 256
-    """Transitions a gradient step."""
-    epochs: int = 4
-    """How often an update goes through what was played."""
-    learning_rate: float = 1e-3
-    """Adam's, at the start; it falls to 0 in a straight line."""
-    gamma: float = 0.98
-    """Discount a step."""
-    gae_lambda: float = 0.9
-    """Generalised advantage estimation's trade of bias for variance."""
-    entropy: float = 0.01
+    rollout: Count = 64
+    """Steps that each copy plays between two updates."""
+    batch: Annotated[int, Meta(ge=2)] = 256
+    """Transitions in a gradient step."""
+    epochs: Count = 4
+    """Passes of an update over the transitions."""
+    learning_rate: Rate = 1e-3
+    """Adam's learning rate at the start; it falls to 0 linearly."""
+    gamma: Share = 0.98
+    """Discount for each step."""
+    gae_lambda: Share = 0.9
+    """Lambda of generalised advantage estimation (Schulman et al. 2016)."""
+    entropy: Rate = 0.01
     """Weight of the entropy bonus."""
     device: str = "auto"
-    """Where the agent computes: `auto`, `cpu` or `cuda`. (The world chooses its own.)"""
-    threads: int = 1
-    """Torch's CPU threads, agent and dream alike: networks this small get slower with more."""
+    """Where the agent computes: `auto`, `cpu` or `cuda`. The world chooses its own."""
+    threads: Count = 1
+    """Torch's CPU threads, for agent and dream: networks this small are slower with more."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        check(
-            self,
-            steps=COUNT,
-            seed=(0, MAX_SEED),
-            num_envs=COUNT,
-            frame_stack=COUNT,
-            learning_rate=(0.0, math.inf),
-            gamma=SHARE,
-            rollout=COUNT,
-            batch=(2, math.inf),
-            epochs=COUNT,
-            gae_lambda=SHARE,
-            entropy=(0.0, math.inf),
-            threads=COUNT,
-        )
+        """Refuse values that are not allowed."""
+        checks.check(self, ConfigError)
 
 
 class Anneal(BaseCallback):
@@ -111,7 +101,7 @@ class Anneal(BaseCallback):
 
 
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
-    """Train an agent; returns the path of its `agent.zip`.
+    """Train an agent and return the path of its `agent.zip`.
 
     Args:
         config: what to train, where and how long.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 import tyro
+from msgspec import Meta
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.preprocessing import is_image_space
@@ -27,14 +27,18 @@ from dfgym.errors import ConfigError
 from dfgym.world.runtime import pick_device
 
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
-COUNT = (1, math.inf)
-SHARE = (0.0, 1.0)
+
+Count = Annotated[int, Meta(ge=1)]
+Minutes = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=0, le=MAX_SEED)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 C = TypeVar("C")
 
 
 def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
-    """Run a `python -m` command with the flags of its dataclass; returns the exit code."""
+    """Run a `python -m` command with the flags of its dataclass and return the exit code."""
 
     def command() -> None:
         run(tyro.cli(config, description=about))
@@ -42,31 +46,18 @@ def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
     return run_command("dfgym", command)
 
 
-def check(config: Any, **allowed: tuple[float, float]) -> None:
-    """Refuse a configuration with a field outside its range, both ends included.
-
-    Raises:
-        ConfigError: the field, its value and the range.
-    """
-    for name, (low, high) in allowed.items():
-        value = getattr(config, name)
-        if not low <= value <= high:  # also refuses NaN
-            span = f"at least {low}" if high == math.inf else f"{low} to {high}"
-            raise ConfigError(f"{name} is {value}; it must be {span}")
-
-
 def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) -> VecEnv:
-    """Make the copies of an environment that an agent shall learn in.
+    """Make the copies of an environment in which an agent learns.
 
     Args:
         env: a Gymnasium id.
-        num_envs: how many copies.
-        device: the agent's.
-        frame_stack: frames that the agent sees at once, newest last (SB3's `VecFrameStack`).
+        num_envs: the number of copies.
+        device: the agent's device.
+        frame_stack: frames in an observation, newest last (SB3's `VecFrameStack`).
 
     Raises:
-        ConfigError: there is no such environment, its observations are no images, or so many
-            frames at once that SB3 would take their channels for a side.
+        ConfigError: there is no such environment, its observations are no images, or there
+            are so many frames at once that SB3 would take their channels for a side.
         DeviceError: the agent's device is missing.
     """
     pick_device(device)
@@ -74,9 +65,9 @@ def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) ->
     if not is_image_space(venv.observation_space):
         space = venv.observation_space
         venv.close()
-        raise ConfigError(f"{env} has observations {space}; they must be uint8 images (h, w, 3)")
+        raise ConfigError(f"{env} has observations {space}; expected uint8 images (h, w, 3)")
     *sides, channels = venv.observation_space.shape or ()
-    if frame_stack > 1 and frame_stack * channels >= min(sides):  # SB3 goes by the least side
+    if frame_stack > 1 and frame_stack * channels >= min(sides):  # SB3 takes the least
         venv.close()
         raise ConfigError(
             f"frame_stack is {frame_stack}; {env} has frames of {sides[0]}x{sides[1]}, of which "
@@ -100,8 +91,8 @@ def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
         ConfigError: `num_envs` is below 1, or there is no such environment.
     """
     if num_envs < 1:
-        raise ConfigError(f"num_envs is {num_envs}; it must be at least 1")
-    name = env.removeprefix("dfgym:")  # the module is imported, so the prefix has done its work
+        raise ConfigError(f"num_envs is {num_envs}; expected int >= 1")
+    name = env.removeprefix("dfgym:")  # dfgym is imported already
     try:
         if name.startswith("DFWorld"):
             return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
@@ -121,9 +112,9 @@ class WholeFrameCNN(BaseFeaturesExtractor):
 
     Args:
         observation_space: of frames `(c, h, w)`.
-        features_dim: features in all.
-        standardize: bring each observation to mean 0 and deviation 1 first. Where the ground is
-            bright it is most of the input otherwise, and nothing that moves on it is learned.
+        features_dim: the number of features.
+        standardize: whether each observation is brought to mean 0 and deviation 1 first. Otherwise
+            a bright ground is most of the input, and nothing that moves on it is learned.
     """
 
     def __init__(
@@ -151,7 +142,7 @@ class Progress(BaseCallback):
 
     Args:
         steps: the training's length in environment steps.
-        minutes: its length on the clock, if that ends it first.
+        minutes: its longest duration.
 
     Raises:
         ConfigError: there is nothing to train for.
@@ -167,11 +158,11 @@ class Progress(BaseCallback):
     @property
     def done(self) -> float:
         """The share of the training that is over, in [0, 1], by steps or by the clock."""
-        clock = (time.monotonic() - self.begun) / self.seconds
+        clock = (time.monotonic() - self.begin) / self.seconds
         return min(max(self.num_timesteps / self.steps, clock), 1.0)
 
     def _on_training_start(self) -> None:
-        self.begun = time.monotonic()
+        self.begin = time.monotonic()
         self.bar = tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}")
 
     def _on_step(self) -> bool:
@@ -180,19 +171,19 @@ class Progress(BaseCallback):
             returns = [episode["r"] for episode in self.model.ep_info_buffer or ()]
             self.bar.set_postfix_str(
                 f"{self.num_timesteps:,} steps, "
-                f"{self.num_timesteps / (time.monotonic() - self.begun):,.0f}/s, "
+                f"{self.num_timesteps / (time.monotonic() - self.begin):,.0f}/s, "
                 + (f"mean return {np.mean(returns):.2f}" if returns else "no episode yet"),
                 refresh=False,
             )
             self.bar.update(finished)
-        return time.monotonic() - self.begun < self.seconds
+        return time.monotonic() - self.begin < self.seconds
 
     def _on_training_end(self) -> None:
         self.bar.close()
 
 
 def save(model: BaseAlgorithm, folder: Path) -> Path:
-    """Write `folder/agent.zip`, whole or not at all; returns its path."""
+    """Write `folder/agent.zip`, whole or not at all, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "agent.zip"
     partial = folder / f".{os.getpid()}.agent.zip"

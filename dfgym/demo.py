@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import gymnasium as gym
 import numpy as np
+from msgspec import Meta
 
+from dfgym import checks
 from dfgym.agents import ppo
 from dfgym.agents.evaluate import Score, evaluate, find_policy
-from dfgym.agents.sb3 import MAX_SEED, check, make_venv
+from dfgym.agents.sb3 import MAX_SEED, Minutes, make_venv
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.files import write_atomic
@@ -27,18 +29,16 @@ FILM_STEPS = 300
 class Config:
     """Train PPO in the dream, play the real game with it, and compare with random play."""
 
-    minutes: float = 4.0
+    minutes: Minutes = 4.0
     """Time to train for."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=MAX_SEED - SEED_OFFSET)] = 0
     """Seed of the agent and of the environments; the machine's speed still changes the training."""
     out: Path = Path("dfgym-demo")
     """Folder for the agent and the GIF. Those of an earlier demo are replaced."""
 
     def __post_init__(self) -> None:
         """Refuse a time that is not positive and a seed out of range."""
-        if not 0 < self.minutes < math.inf:
-            raise ConfigError(f"minutes is {self.minutes}; expected a finite number above 0")
-        check(self, seed=(0, MAX_SEED - SEED_OFFSET))
+        checks.check(self, ConfigError)
 
 
 def demo(config: Config) -> dict[str, dict[str, Score]]:
