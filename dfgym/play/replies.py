@@ -8,9 +8,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from dfgym.diffusion.context import CONTEXT_MODES
 from dfgym.play.session import Session
-from dfgym.world.card import CONTEXT_MODES
-from dfgym.world.sampling import MAX_DENOISING_STEPS
+from dfgym.world.settings import MAX_DENOISING_STEPS
 
 
 def hello(session: Session, name: str) -> dict[str, Any]:
@@ -56,7 +56,6 @@ def hello(session: Session, name: str) -> dict[str, Any]:
             for index, (episode, frame) in enumerate(session.starts)
         ],
         "video": importlib.util.find_spec("imageio_ffmpeg") is not None,
-        "device": session.device,
     }
 
 

@@ -49,7 +49,6 @@ class Session:
 
     Attributes:
         world: the world.
-        device: the device on which the dream runs.
         agents: the factories of the agents' policies, by the names that the player sees.
         agent: the name of the agent at the controls; None for the human.
         starts: held-out episodes and frames in them to begin from.
@@ -79,7 +78,6 @@ class Session:
         self.world = shelf.load(world)
         card = self.world.card
         self._scale = card.frames.observation_scale
-        self.device = str(pick_device(settings.device))
         self.settings = resolve_settings(card, settings)
         self._dream = Dream(self.world, world, self.settings)
         self.agents = find_agents(card, self._dream.env, agents)
@@ -163,7 +161,7 @@ class Session:
         """Do what a message asks for.
 
         Raises:
-            ConfigError, ActionError: that is not possible; nothing has changed.
+            ConfigError, DeviceError, ActionError: that is not possible; nothing has changed.
             StateError: see `advance`.
         """
         match message:
@@ -275,10 +273,11 @@ class Session:
 
 
 def resolve_settings(card: Card, settings: Settings) -> Settings:
-    """Fill the gaps in the settings with the card's own values.
+    """Fill the gaps in the settings with the card's own values, and name the device.
 
     Raises:
         ConfigError: the settings are not allowed for this world.
+        DeviceError: the device is missing.
     """
     resolve_sampling(card, settings)
     sampler, steps, noise = card.sampler, settings.denoising_steps, settings.context_noise
@@ -286,6 +285,7 @@ def resolve_settings(card: Card, settings: Settings) -> Settings:
     noise = sampler.context_noise if noise is None else noise
     return dataclasses.replace(
         settings,
+        device=str(pick_device(settings.device)),
         denoising_steps=sampler.denoising_steps if steps is None else steps,
         context_mode=mode,  # type: ignore[arg-type]  # the card's are the same
         context_noise=0.0 if mode in NOISELESS_MODES else float(noise),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ import pytest
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError, StateError
 from dfgym.play import messages, replies, timeline
-from dfgym.play.messages import Settings
 from dfgym.play.session import Session
+from dfgym.world.settings import Settings
 from toys.play import ACTIONS, MAX_STEPS, frames, play, read_frame
 
 
-def change(game: Session, steps: int, mode: str = "clean", noise: float = 0.0) -> None:
+def change(game: Session, steps: int, mode: Any = "clean", noise: float = 0.0) -> None:
     game.apply(messages.ChangeSettings(Settings("cpu", steps, mode, noise)))
 
 
@@ -109,7 +110,13 @@ def test_settings_change_in_mid_episode(game: Session) -> None:
     assert np.array_equal(frames(game), before)  # the past stays
     play(game, ACTIONS[10:20])
     assert np.array_equal(frames(game)[:11], before)
-    env = DreamEnv(game.world.path, "cpu", 4, "noised", 0.1)
+    env = DreamEnv(
+        game.world.path,
+        device="cpu",
+        denoising_steps=4,
+        context_mode="noised",
+        context_noise=0.1,
+    )
     seed = np.random.SeedSequence([game.film().seed, 10]).generate_state(1)[0]
     options = {"frames": before[-4:], "actions": np.array(ACTIONS[7:10])}
     env.reset(seed=int(seed), options=options)
@@ -196,6 +203,13 @@ def test_impossible_settings_are_refused(
         change(game, steps, mode, noise)
     play(game, ACTIONS[:2])
     assert game.settings == Settings("cpu", 2, "clean", 0.0)
+
+
+def test_a_missing_device_is_refused(game: Session) -> None:
+    with pytest.raises(ConfigError, match="device is 'abacus'; allowed are auto, cpu"):
+        game.apply(messages.ChangeSettings(Settings(device="abacus")))
+    play(game, ACTIONS[:2])
+    assert game.settings.device == "cpu"
 
 
 def test_the_time_limit_counts_on_across_settings(game: Session) -> None:

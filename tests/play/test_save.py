@@ -20,8 +20,8 @@ from dfgym.errors import DataError, MissingPackageError
 from dfgym.evaluation.film import DREAM, REAL
 from dfgym.frames import upscale
 from dfgym.play import messages, replies, save
-from dfgym.play.messages import Settings
 from dfgym.play.session import Session
+from dfgym.world.settings import Settings
 from toys.play import play, real_moments
 
 ACTIONS = np.random.default_rng(0).integers(3, size=40).tolist()

@@ -10,8 +10,8 @@ import pytest
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ActionError, ConfigError, DfgymError
 from dfgym.play import messages, replies
-from dfgym.play.messages import Settings
 from dfgym.play.session import Session
+from dfgym.world.settings import Settings
 from toys.play import ACTIONS, MAX_STEPS, frames, play, read_frame
 
 # --- Playing --------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from stable_baselines3 import PPO
 from dfgym.env.env import DreamEnv
 from dfgym.env.real import RealEnv
 from dfgym.play import messages, replies, timeline
-from dfgym.play.messages import Settings
 from dfgym.play.session import Session
 from dfgym.play.timeline import RealMoment
 from dfgym.world import bundle, shelf
+from dfgym.world.settings import Settings
 from toys.play import play, read_frame, real_moments
 
 ACTIONS = np.random.default_rng(0).integers(3, size=40).tolist()

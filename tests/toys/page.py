@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from dfgym.play.command import Serve
-from dfgym.play.messages import Settings
 from dfgym.play.server import AccessPolicy, Server, serving
 from dfgym.play.session import Session
+from dfgym.world.settings import Settings
 from toys.play import read_frame
 
 TOKEN = "the-token"

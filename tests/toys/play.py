@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfgym.play.messages import Settings
 from dfgym.play.session import Session
 from dfgym.play.timeline import RealMoment
 from dfgym.world import bundle, shelf
 from dfgym.world.card import Episode, Model
+from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
 MAX_STEPS = 60
