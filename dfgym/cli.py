@@ -200,13 +200,13 @@ def _evaluate(parse: Parse) -> None:
     if config.denoising_steps_sweep:
         from dfgym.evaluation.few_steps import few_steps
 
-        settings = config.settings.keywords()
-        if "denoising_steps" in settings:
+        steps, settings = config.denoising_steps_sweep, config.settings
+        if settings.denoising_steps is not None:
             raise ConfigError(
-                f"denoising_steps is {settings['denoising_steps']}; leave it out, since "
+                f"denoising_steps is {settings.denoising_steps}; leave it out, since "
                 "denoising_steps_sweep gives several"
             )
-        few_steps(config.world, config.out, config.denoising_steps_sweep, config.quick, **settings)
+        few_steps(config.world, config.out, steps, config.quick, settings)
         return
     from dfgym.evaluation.run import evaluate
 

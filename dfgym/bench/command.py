@@ -137,9 +137,9 @@ def _measure(config: Config, settings: Settings, name: str) -> dict[str, Any]:
     report = {**_subject(card, device), "settings": keywords}
     print(f"{card.name}, {card.frames.height}x{card.frames.width}x3, on {report['device']}", end="")
     print(f", {report['threads']} threads: {', '.join(f'{k} {v}' for k, v in keywords.items())}")
-    report["gym"] = speed.bench(name, seconds, **keywords)
+    report["gym"] = speed.bench(name, seconds, settings)
     print_rows("As users step it", [(k, number(v)) for k, v in report["gym"].items()])
-    report["vector"] = [speed.vector(name, batch, seconds, **keywords) for batch in batches]
+    report["vector"] = [speed.vector(name, batch, seconds, settings) for batch in batches]
     print_columns("gym.make_vec", report["vector"])
     rates = report["machine"] = operations.matrix_rate(device)
     print_rows(
@@ -166,7 +166,7 @@ def _measure(config: Config, settings: Settings, name: str) -> dict[str, Any]:
     report["denoising_steps"] = sweep(world, largest, seconds, DENOISING_STEPS, settings)
     if report["denoising_steps"]:
         print_columns(f"Denoising steps, batch {largest}", report["denoising_steps"])
-    report["shells"] = speed.shells(name, largest, seconds, **keywords)
+    report["shells"] = speed.shells(name, largest, seconds, settings)
     print_rows(
         f"What shells add to the dynamics (env 1 row, the others {largest})",
         [(k, f"{100 * v:.2f} %") for k, v in report["shells"].items()],

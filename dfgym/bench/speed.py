@@ -16,6 +16,7 @@ from dfgym.bench.clock import SectionClock, check_seconds, durations, percentile
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.world import shelf
+from dfgym.world.settings import Settings
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card
@@ -37,13 +38,15 @@ World = str | os.PathLike[str]
 Shell = Literal["env", "vector", "sb3"]
 
 
-def bench(world: World = shelf.DEFAULT, seconds: float = 5.0, **settings: Any) -> dict[str, Any]:
+def bench(
+    world: World = shelf.DEFAULT, seconds: float = 5.0, settings: Settings = Settings()
+) -> dict[str, Any]:
     """Time `gym.make`, and `gym.make_vec` of 64, under random actions.
 
     Args:
         world: a name on the shelf, or the path of a folder.
         seconds: the length of each of the two measurements, after a tenth of it to warm up.
-        settings: the keywords of the environments that say how the world is run.
+        settings: how the world is run.
 
     Returns:
         `single_steps_per_second`, `vector_frames_per_second` (64 a step), each with the median, the
@@ -58,7 +61,7 @@ def bench(world: World = shelf.DEFAULT, seconds: float = 5.0, **settings: Any) -
     env = _open("env", world, 1, settings)
     single = durations(env.step, seconds)
     env.close()
-    batch = vector(world, BATCH, seconds, **settings)
+    batch = vector(world, BATCH, seconds, settings)
     return {
         "single_steps_per_second": float(1 / single.mean()),
         **{f"single_{name}": value for name, value in percentiles(single).items()},
@@ -70,14 +73,16 @@ def bench(world: World = shelf.DEFAULT, seconds: float = 5.0, **settings: Any) -
     }
 
 
-def vector(world: World, rows: int, seconds: float, **settings: Any) -> dict[str, float]:
+def vector(
+    world: World, rows: int, seconds: float, settings: Settings = Settings()
+) -> dict[str, float]:
     """Time `gym.make_vec` under random actions.
 
     Args:
         world: a name on the shelf, or the path of a folder.
         rows: `num_envs`.
         seconds: the length of the measurement, after a tenth of it to warm up.
-        settings: as for `bench`.
+        settings: how the world is run.
 
     Returns:
         `batch`, `frames_per_second` (`rows` a step), `p50_ms`, `p95_ms` and `p99_ms` of a step, and
@@ -95,14 +100,16 @@ def vector(world: World, rows: int, seconds: float, **settings: Any) -> dict[str
     }
 
 
-def shells(world: World, rows: int, seconds: float, **settings: Any) -> dict[str, float]:
+def shells(
+    world: World, rows: int, seconds: float, settings: Settings = Settings()
+) -> dict[str, float]:
     """Measure what shells add to the time spent in the dynamics below them, in the same calls.
 
     Args:
         world: a name on the shelf, or the path of a folder.
         rows: the rows of the batched shells.
         seconds: the length of each of the three measurements.
-        settings: as for `bench`.
+        settings: how the world is run.
 
     Returns:
         `env` (`gym.make`), `vector` (`gym.make_vec`) and `sb3` (`dfgym.make_sb3`): the time outside
@@ -143,8 +150,8 @@ class _Opened(NamedTuple):
     close: Callable[[], Any]
 
 
-def _open(shell: Shell, world: World, rows: int, settings: dict[str, Any]) -> _Opened:
-    keywords = {"world": os.fspath(world), **settings}
+def _open(shell: Shell, world: World, rows: int, settings: Settings) -> _Opened:
+    keywords = {"world": os.fspath(world), **vars(settings)}
     actions = random_actions(shelf.card(world), 1 if shell == "env" else rows)
     if shell == "sb3":
         sb3 = dfgym.make_sb3("DFWorld-v0", num_envs=rows, **keywords)

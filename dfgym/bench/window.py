@@ -68,9 +68,7 @@ def compare(
     plain = replace(
         settings, context_mode="clean", context_noise=None, compile=False, precision="float32"
     )
-    cached_operations = operations.count(operations.begin(world, rows, plain))[
-        "operations_per_frame"
-    ]
+    counts = operations.count(operations.begin(world, rows, plain))
     recomputed_operations = operations.flops(ways(world, rows, plain)[1]) / rows
     times = np.array([[_seconds(way) for way in (cached, recomputed)] for _ in _turns(seconds)])
     quick, slow = np.median(times, 0)
@@ -81,7 +79,7 @@ def compare(
         "cached_ms": float(1000 * quick),
         "recomputed_ms": float(1000 * slow),
         "ratio": float(slow / quick),
-        "cached_operations": cached_operations,
+        "cached_operations": counts["operations_per_frame"],
         "recomputed_operations": recomputed_operations,
     }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dfgym.bench.command import print_columns, sweep
 from dfgym.errors import ConfigError
@@ -25,7 +25,7 @@ def few_steps(
     out: str | os.PathLike[str],
     steps: Sequence[int],
     quick: bool = False,
-    **settings: Any,
+    settings: Settings = Settings(),
 ) -> list[dict[str, float]]:
     """Judge a dream, and time it, at several numbers of denoising steps; writes `few_steps.json`.
 
@@ -34,7 +34,7 @@ def few_steps(
         out: the folder to write to.
         steps: the numbers of denoising steps; those that the context mode refuses are left out.
         quick: whether to judge 100 transitions at each instead of 2,000.
-        settings: the other keywords of `Dynamics`; the card's values where they are left out.
+        settings: how the world is run, but for the number of denoising steps.
 
     Returns:
         For each number the results of `dfgym.bench.command.sweep`, `illegal_per_1000` and
@@ -53,10 +53,10 @@ def few_steps(
             f"use {shelf.DEFAULT}"
         )
     open_real(card).env.close()  # first of all, before anything takes time
-    result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, Settings(**settings))
+    result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, settings)
     for entry in result:
-        chosen = {**settings, "denoising_steps": int(entry["denoising_steps"])}
-        game = Dream(Dynamics(loaded, ROWS, Settings(**chosen)))
+        run = replace(settings, denoising_steps=int(entry["denoising_steps"]))
+        game = Dream(Dynamics(loaded, ROWS, run))
         counts = legality.measure(game, card, 100 if quick else 2000)
         entry["illegal_per_1000"] = counts.illegal_per_1000
         entry["wrong_per_1000"] = counts.wrong_per_1000

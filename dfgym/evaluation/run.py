@@ -127,7 +127,7 @@ def evaluate(
         found["drift"] = drift(make, card, 10_000 // share)
         section("speed")
         seconds = 0.5 if quick else 5.0
-        found["speed"] = speed.bench(world, seconds, **settings.keywords())
+        found["speed"] = speed.bench(world, seconds, settings)
         section("pictures")
         found["transfer"] = transfer.summary(folder / "transfer")
         if found["transfer"] is None:

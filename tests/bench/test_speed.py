@@ -11,12 +11,13 @@ import pytest
 from dfgym.bench import speed
 from dfgym.errors import ConfigError, WorldError
 from dfgym.frames import upscale
+from dfgym.world.settings import Settings
 
 
 def test_a_shell_that_dawdles_adds_more_to_the_dynamics(
     random_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = speed.shells(random_world, 4, 0.05, device="cpu")
+    plain = speed.shells(random_world, 4, 0.05, Settings("cpu"))
     assert [*plain] == ["env", "vector", "sb3"] and min(plain.values()) > 0
 
     def dawdle(frames: np.ndarray, scale: int) -> np.ndarray:
@@ -24,12 +25,12 @@ def test_a_shell_that_dawdles_adds_more_to_the_dynamics(
         return upscale(frames, scale)
 
     monkeypatch.setattr("dfgym.env.rows.upscale", dawdle)
-    slow = speed.shells(random_world, 4, 0.05, device="cpu")
+    slow = speed.shells(random_world, 4, 0.05, Settings("cpu"))
     assert all(slow[name] > 2 * plain[name] for name in ("env", "vector"))
 
 
 def test_the_network_takes_its_share_of_a_step(random_world: Path) -> None:
-    result = speed.vector(random_world, 3, 0.05, device="cpu")
+    result = speed.vector(random_world, 3, 0.05, Settings("cpu"))
     assert result["batch"] == 3 and 0 < result["outside_network"] < 1
     assert result["frames_per_second"] > 0
     assert result["p50_ms"] <= result["p95_ms"] <= result["p99_ms"]

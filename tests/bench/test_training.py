@@ -132,7 +132,7 @@ def test_drawn_episodes_have_the_form_of_the_card(tmp_path: Path) -> None:
         (["--length", "1"], "length is 1; expected int >= 2"),
         (["--batch", "999999999"], "the largest batch that would fit is"),
         (["--length", "9999999"], "not even a batch of 1"),
-        (["--denoising-steps", "2"], "training does not sample; leave it out"),
+        (["--denoising-steps", "2"], "does not sample; with training leave it out"),
         (["--seconds", "0"], "seconds is 0.0"),
         (["--device", "tpu"], "device is 'tpu'"),
     ],

@@ -13,7 +13,7 @@ from dfgym.world.settings import Settings
 
 
 def test_both_ways_make_the_same_frame(world: World) -> None:
-    cached, recomputed = (way() for way in window.ways(world, 3, "cpu", 4))
+    cached, recomputed = (way() for way in window.ways(world, 3, Settings("cpu", 4)))
     for one, other in zip(cached, recomputed, strict=True):
         assert one.shape[0] == 3 and one.std() > 0
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

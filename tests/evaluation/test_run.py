@@ -203,7 +203,7 @@ def test_drift_of_the_real_game_is_none(card: Card):
 
 def test_bench_counts_and_leaves_the_network_alone(random_world: Path):
     step = Transformer.step
-    found = speed.bench(random_world, seconds=0.2, device="cpu")
+    found = speed.bench(random_world, 0.2, Settings("cpu"))
     assert Transformer.step is step
     assert found["single_p50_ms"] <= found["single_p95_ms"]
     assert found["single_steps_per_second"] < found["vector_frames_per_second"]
