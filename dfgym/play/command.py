@@ -194,7 +194,8 @@ class _Sessions:
         self._config = config
         self._lock = threading.Lock()  # two sessions made at once would both load the world
         first = self._make()
-        first.advance()
+        first.advance()  # whatever a step needs is loaded, too
+        first.episode = 0
         first.begin()
         self._first: Session | None = first
 

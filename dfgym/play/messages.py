@@ -149,7 +149,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _to_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice, of which other readers would take the last."""
+    """Refuse a key that stands twice; the readers of JSON disagree on which one counts."""
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]

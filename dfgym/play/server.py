@@ -202,7 +202,7 @@ async def serving(app: web.Application, listener: socket.socket) -> AsyncIterato
 
 
 class _Protocol(web.RequestHandler):
-    """A connection, of which there are at most `MAX_SOCKETS`."""
+    """A connection; it is closed at once if there are `MAX_SOCKETS` others."""
 
     def __init__(self, server: web.Server) -> None:
         super().__init__(

@@ -86,8 +86,8 @@ class Timeline:
     """The history of one episode, with a cursor in it.
 
     Args:
-        frames: uint8 `(k, h, w, 3)`, k >= 1: the real frames that the dream begins with, the last
-            of which is frame 0.
+        frames: uint8 `(k, h, w, 3)`, k >= 1: the real frames that the dream begins with; the last
+            one is frame 0.
         actions: int64 `(k - 1,)`, the actions between them.
 
     Attributes:

@@ -273,7 +273,9 @@ def test_the_command_serves_until_it_is_stopped(calm_world: Path) -> None:
                 address = f"{base}/socket?token={token}"
                 async with client.ws_connect(address, origin=base) as socket:
                     page = Page(socket)
-                    assert (await page.frame())["pictures"][0].shape == (8, 8, 3)
+                    first = await page.frame()
+                    assert first["pictures"][0].shape == (8, 8, 3)
+                    assert (first["episode"], first["t"]) == (1, 0)
                     process.send_signal(signal.SIGINT)
                     assert await page.closed() == 1001
 
