@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 import dfgym
 from dfgym.command import run_command
+from dfgym.device import pick_device
 from dfgym.errors import ConfigError
-from dfgym.world.runtime import pick_device
 
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
 

@@ -17,6 +17,7 @@ import torch
 import tyro
 
 from dfgym.data.record import record
+from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.evaluation import transfer
 from dfgym.evaluation.run import evaluate
@@ -27,7 +28,6 @@ from dfgym.train.recipe import find_recipe, load_recipe
 from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.card import check_name
-from dfgym.world.runtime import pick_device
 from dfgym.world.settings import Settings
 
 

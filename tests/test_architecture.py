@@ -27,6 +27,7 @@ MAIN_PATH: dict[str, set[str]] = {
     "errors": set(),
     "checks": {"errors"},
     "command": {"errors"},
+    "device": {"errors"},
     "files": {"errors"},
     "frames": {"errors"},
     "statistics": set(),
@@ -34,14 +35,14 @@ MAIN_PATH: dict[str, set[str]] = {
     "model": BASE | {"diffusion"},
     "games": BASE,
     "data": BASE | {"games"},
-    "world": BASE | {"diffusion", "model"},
-    "train": BASE | {"diffusion", "model", "world", "data"},
+    "world": BASE | {"device", "diffusion", "model"},
+    "train": BASE | {"device", "diffusion", "model", "world", "data"},
     "env": BASE | {"world", "games", "diffusion"},  # how seeds are mixed
     "__init__": {"errors", "games", "world", "env"},  # env only on call; see test_import_is_light
     "planning": BASE | {"diffusion", "world"},
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
-PLAYERS = {"agents": {"__init__", "errors", "checks", "command", "statistics", "games"}}
+PLAYERS = {"agents": {"__init__", "errors", "checks", "command", "device", "statistics", "games"}}
 # Above the line: optional rooms, which nothing below imports.
 BELOW_THE_LINE = {*MAIN_PATH, *PLAYERS, "worlds"}
 ABOVE_THE_LINE = {
@@ -57,7 +58,6 @@ ROOMS |= COMMANDS | {"cli": {*ROOMS, *COMMANDS}}
 TEMPORARY_ARROWS = {
     ("model", "world"),
     ("data", "agents"),
-    ("agents", "world"),
 }
 # Which packages a room may import; the others may use all that pyproject.toml declares.
 PACKAGES = {

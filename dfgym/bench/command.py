@@ -17,12 +17,13 @@ from dfgym import checks
 from dfgym.bench import operations, shape, speed, training, window
 from dfgym.bench.clock import check_seconds
 from dfgym.bench.shape import Shape
+from dfgym.device import pick_device
 from dfgym.errors import ConfigError
 from dfgym.files import write_json
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
-from dfgym.world.runtime import check_memory, pick_device, require_compiler
+from dfgym.world.runtime import check_memory, require_compiler
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 

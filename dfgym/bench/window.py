@@ -19,6 +19,7 @@ from torch.utils.benchmark import Timer, timer
 
 from dfgym.bench import operations
 from dfgym.bench.clock import check_seconds
+from dfgym.device import pick_device
 from dfgym.diffusion import noise
 from dfgym.diffusion.sampler import sample
 from dfgym.diffusion.targets import to_clean
@@ -26,7 +27,7 @@ from dfgym.frames import Codec
 from dfgym.model import build_empty
 from dfgym.model.transformer import Transformer
 from dfgym.world.bundle import World
-from dfgym.world.runtime import pick_device, pin, prepare
+from dfgym.world.runtime import pin, prepare
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 

@@ -14,6 +14,7 @@ from typing import assert_never
 import numpy as np
 
 from dfgym.agents.players import make_factory
+from dfgym.device import pick_device
 from dfgym.diffusion.context import NOISELESS_MODES
 from dfgym.env.actions import check_action
 from dfgym.env.env import DreamEnv
@@ -27,7 +28,6 @@ from dfgym.play.twin import CHANCE_NOTE, Twin
 from dfgym.world import shelf
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Card
-from dfgym.world.runtime import pick_device
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 

@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from dfgym.data.layout import identity
 from dfgym.data.lock import take_lock
 from dfgym.data.store import EpisodeStore
+from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.model import build
 from dfgym.train.batches import Batch, Batches, Process, step_generator
@@ -43,7 +44,6 @@ from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
 from dfgym.world.card import Card
 from dfgym.world.dynamics import Section
-from dfgym.world.runtime import pick_device
 
 logger = logging.getLogger("dfgym")
 

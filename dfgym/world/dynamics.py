@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfgym.device import pick_device
 from dfgym.diffusion import noise
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
@@ -29,7 +30,7 @@ from dfgym.model import Network, build_empty
 from dfgym.world import cache
 from dfgym.world.bundle import World
 from dfgym.world.cache import Rings
-from dfgym.world.runtime import Step, check_memory, pick_device, pin, prepare, warm_up
+from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 

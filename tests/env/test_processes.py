@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import dfgym  # noqa: F401  registers the ids
-from dfgym.world import runtime
+from dfgym.device import pick_device
 
 SCRIPT = """
 import json, os, sys
@@ -61,9 +61,9 @@ def test_each_process_takes_its_own_cuda_device(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for rank, index in ((0, 0), (1, 1), (3, 1)):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
-        assert runtime.pick_device("auto") == torch.device("cuda", index)
-        assert runtime.pick_device("cuda") == torch.device("cuda", index)
-        assert runtime.pick_device("cuda:1") == torch.device("cuda", 1)
-        assert runtime.pick_device("cpu") == torch.device("cpu")
+        assert pick_device("auto") == torch.device("cuda", index)
+        assert pick_device("cuda") == torch.device("cuda", index)
+        assert pick_device("cuda:1") == torch.device("cuda", 1)
+        assert pick_device("cpu") == torch.device("cpu")
     monkeypatch.delenv("LOCAL_RANK")
-    assert runtime.pick_device("auto") == torch.device("cuda")
+    assert pick_device("auto") == torch.device("cuda")
