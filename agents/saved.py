@@ -1,7 +1,7 @@
 """Agents that Stable-Baselines3 saved.
 
 Its zip files hold pickles, and to load one is to run what its author put there: load none but your
-own. That is why only `agents/` does it, and only with a path that the caller spelled out.
+old. That is why only `agents/` does it, and only with a path that the caller spelled out.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ class SavedAgent:
         return self.model.predict(observations, deterministic=greedy)[0]
 
     def begin(self) -> Callable[[np.ndarray], int]:
-        """Begin an episode: what this returns plays it greedily, one observation a step.
+        """Begin an episode and return the function that plays it greedily, step by step.
 
-        Where the agent sees several frames at once it remembers them; those before the first are 0,
-        as `VecFrameStack` has them.
+        An agent of several frames at once remembers them; those before the first are 0, as
+        `VecFrameStack` has them.
         """
         if self.frame_stack == 1:
             return lambda observation: int(self.choose(observation, greedy=True))
-        seen: deque[np.ndarray] = deque(maxlen=self.frame_stack)
+        frames: deque[np.ndarray] = deque(maxlen=self.frame_stack)
 
         def play(observation: np.ndarray) -> int:
-            if not seen:
-                seen.extend([np.zeros_like(observation)] * self.frame_stack)
-            seen.append(np.array(observation))
-            return int(self.choose(np.concatenate(seen, axis=-1), greedy=True))
+            if not frames:
+                frames.extend([np.zeros_like(observation)] * self.frame_stack)
+            frames.append(np.array(observation))
+            return int(self.choose(np.concatenate(frames, axis=-1), greedy=True))
 
         return play
 
@@ -92,12 +92,12 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
             such zip, or the spaces differ.
     """
     if algorithm not in ALGORITHMS:
-        raise ConfigError(f"algorithm {algorithm!r} must be one of {', '.join(ALGORITHMS)}")
+        raise ConfigError(f"algorithm is {algorithm!r}; allowed are {', '.join(ALGORITHMS)}")
     if not Path(path).is_file():
         raise ConfigError(f"there is no file {path}; give the zip that SB3's save() wrote")
-    found = _algorithm(path)
-    if found not in (None, algorithm):
-        raise ConfigError(f"{path} holds an agent of {found}, not of {algorithm}: say {found}")
+    actual = _algorithm(path)
+    if actual not in (None, algorithm):
+        raise ConfigError(f"{path} holds an agent of {actual}, not of {algorithm}; use {actual}")
     try:
         model = getattr(sb3, algorithm.upper()).load(path, device="cpu")
     except _UNLOADABLE as reason:
@@ -106,20 +106,20 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         ) from reason
     if not isinstance(model.action_space, gym.spaces.Discrete):
         raise ConfigError(f"{path} has actions {model.action_space}; they must be Discrete")
-    learned, seen = model.observation_space.shape or (), observation_space.shape or ()
-    if learned == seen:
+    old, new = model.observation_space.shape or (), observation_space.shape or ()
+    if old == new:
         return SavedAgent(model)
-    if len(learned) == len(seen) == 3:
-        height, width, channels = seen
-        for tall, wide, deep in (learned, learned[1:] + learned[:1]):  # SB3 keeps images as c h w
+    if len(old) == len(new) == 3:
+        height, width, channels = new
+        for tall, wide, deep in (old, old[1:] + old[:1]):  # SB3 keeps images as c h w
             scale, frame_stack = tall // height, deep // channels
             shape = (height * scale, width * scale, channels * frame_stack)
             if shape == (tall, wide, deep) and scale and frame_stack:
                 return SavedAgent(model, scale, frame_stack)
     raise ConfigError(
-        f"{path} learned from observations {list(learned)} and the environment's are {list(seen)}; "
-        "they must be equal, or images that differ by a whole factor in size, in channels (frames "
-        "that it sees at once), or both"
+        f"{path} learned from observations {list(old)} and the environment's are {list(new)}; "
+        "expected equal ones, or images that differ by a whole factor in size, in channels (frames "
+        "stacked in an observation), or both"
     )
 
 

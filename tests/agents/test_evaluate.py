@@ -40,7 +40,7 @@ def test_the_scripted_player_beats_random_in_the_real_game() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "says"),
+    ("agent", "text"),
     [
         ("clever", "unknown"),
         ("scripted:x", "could not convert"),
@@ -49,8 +49,8 @@ def test_the_scripted_player_beats_random_in_the_real_game() -> None:
         ("sb3:sac:nowhere.zip", "sac"),
     ],
 )
-def test_a_wrong_agent_is_named(agent: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_a_wrong_agent_is_named(agent: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
         evaluate.evaluate(agent, REAL, 2, progress=False)
 
 
@@ -60,12 +60,13 @@ def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) 
         paths[name] = tmp_path / f"{name}.zip"
         make("MlpPolicy", "CartPole-v1", device="cpu").save(paths[name])
     space = gym.make("CartPole-v1").observation_space
-    for said, there in itertools.product(paths, paths):
-        if said == there:
-            assert saved.load(said, paths[there], space).num_actions == 2
+    for algorithm, actual in itertools.product(paths, paths):
+        if algorithm == actual:
+            assert saved.load(algorithm, paths[actual], space).num_actions == 2
         else:
-            with pytest.raises(ConfigError, match=f"holds an agent of {there}, not of {said}"):
-                saved.load(said, paths[there], space)
+            text = f"holds an agent of {actual}, not of {algorithm}"
+            with pytest.raises(ConfigError, match=text):
+                saved.load(algorithm, paths[actual], space)
     (tmp_path / "text.zip").write_text("no zip")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
         other.writestr("readme", "no agent")
