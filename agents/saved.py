@@ -1,7 +1,7 @@
 """Agents that Stable-Baselines3 saved.
 
 Its zip files hold pickles, and to load one is to run what its author put there: load none but your
-old. That is why only `agents/` does it, and only with a path that the caller spelled out.
+own. That is why only `agents/` does it, and only with a path that the caller spelled out.
 """
 
 from __future__ import annotations
@@ -106,20 +106,22 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         ) from reason
     if not isinstance(model.action_space, gym.spaces.Discrete):
         raise ConfigError(f"{path} has actions {model.action_space}; they must be Discrete")
-    old, new = model.observation_space.shape or (), observation_space.shape or ()
-    if old == new:
+    agent_shape = model.observation_space.shape or ()
+    env_shape = observation_space.shape or ()
+    if agent_shape == env_shape:
         return SavedAgent(model)
-    if len(old) == len(new) == 3:
-        height, width, channels = new
-        for tall, wide, deep in (old, old[1:] + old[:1]):  # SB3 keeps images as c h w
+    if len(agent_shape) == len(env_shape) == 3:
+        height, width, channels = env_shape
+        # SB3 keeps images as c h w.
+        for tall, wide, deep in (agent_shape, agent_shape[1:] + agent_shape[:1]):
             scale, frame_stack = tall // height, deep // channels
             shape = (height * scale, width * scale, channels * frame_stack)
             if shape == (tall, wide, deep) and scale and frame_stack:
                 return SavedAgent(model, scale, frame_stack)
     raise ConfigError(
-        f"{path} learned from observations {list(old)} and the environment's are {list(new)}; "
-        "expected equal ones, or images that differ by a whole factor in size, in channels (frames "
-        "stacked in an observation), or both"
+        f"{path} learned from observations {list(agent_shape)} and the environment's are "
+        f"{list(env_shape)}; expected equal ones, or images that differ by a whole factor in size, "
+        "in channels (frames stacked in an observation), or both"
     )
 
 

@@ -127,13 +127,13 @@ def _refusal(kind: Any, value: Any, name: str) -> str | None:
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, DfgymError):  # the dataclass itself has refused its values
             return _join(name, str(error.__cause__))
-        what = str(error).partition(" - at ")[0]
-        if table and what.startswith("Object missing"):
-            return f"missing key '{_join(name, what.split('`')[1])}'"
-        if what.startswith("Invalid enum value") and get_origin(bare) is Literal:
-            what = f"allowed are {', '.join(map(str, get_args(bare)))}"
-        what = re.sub("`(.*?)`", lambda quoted: _spoken(quoted[1]), what)
-        return f"{name or 'the value'} is {shorten(value)}; {what[0].lower()}{what[1:]}"
+        problem = str(error).partition(" - at ")[0]
+        if table and problem.startswith("Object missing"):
+            return f"missing key '{_join(name, problem.split('`')[1])}'"
+        if problem.startswith("Invalid enum value") and get_origin(bare) is Literal:
+            problem = f"allowed are {', '.join(map(str, get_args(bare)))}"
+        problem = re.sub("`(.*?)`", lambda quoted: _spoken(quoted[1]), problem)
+        return f"{name or 'the value'} is {shorten(value)}; {problem[0].lower()}{problem[1:]}"
     return None
 
 
