@@ -54,12 +54,13 @@ class Changed(gym.Env[np.ndarray, Any]):
     def _frame(self) -> np.ndarray:
         bright = int(self.np_random.integers(2))
         self.changed, self.bright = bright != self.bright, bright
+        assert self.observation_space.shape is not None
         return np.full(self.observation_space.shape, 255 * bright, np.uint8)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def changed_id() -> Iterator[None]:
-    gym.register(CHANGED, Changed)
+    gym.register(CHANGED, lambda **keywords: Changed(**keywords))
     yield
     del gym.registry[CHANGED]
 
@@ -86,7 +87,7 @@ def test_frame_by_frame_it_plays_as_through_vec_frame_stack(trained: Path) -> No
     venv.seed(5)
     source = open_source(CHANGED)
     begin = make_factory(f"sb3:ppo:{trained}", CHANGED, source)
-    stacked, paid = venv.reset(), 0.0
+    stacked, paid = np.asarray(venv.reset()), 0.0
     for episode in range(6):
         play = begin(np.random.SeedSequence(0))
         frame, _ = source.env.reset(seed=5 if episode == 0 else None)
@@ -96,7 +97,7 @@ def test_frame_by_frame_it_plays_as_through_vec_frame_stack(trained: Path) -> No
             expected, _ = model.predict(stacked, deterministic=True)
             action = play(frame, frame)
             assert action == expected[0]
-            stacked, _, _, _ = venv.step(expected)
+            stacked = np.asarray(venv.step(expected)[0])
             frame, reward, ended, _, _ = source.env.step(action)
             paid += float(reward)
     assert paid > 6 * 7.5

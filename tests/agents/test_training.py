@@ -35,8 +35,8 @@ def reach(net: torch.nn.Module, side: int) -> tuple[int, int]:
     frame = torch.rand(1, 3, side, side, requires_grad=True)
     net(frame).sum().backward()
     assert frame.grad is not None
-    seen = frame.grad.abs().sum((0, 1)).nonzero()
-    return int(seen[:, 0].max()), int(seen[:, 1].max())
+    cells = frame.grad.abs().sum((0, 1)).nonzero()
+    return int(cells[:, 0].max()), int(cells[:, 1].max())
 
 
 def test_sb3s_cnn_is_blind_to_the_edge_of_a_40x40_frame_and_ours_is_not() -> None:
@@ -57,7 +57,7 @@ def test_whole_frame_cnn_sees_every_size_whole(side: int) -> None:
 def test_both_places_give_the_same_kind_of_batch(env: str) -> None:
     venv = make_venv(env, 3)
     venv.seed(7)
-    first = venv.reset()
+    first = np.asarray(venv.reset())
     assert first.shape == (3, 40, 40, 3) and first.dtype == np.uint8
     assert venv.action_space == gym.spaces.Discrete(3)
     for _ in range(MAX_STEPS):
@@ -69,7 +69,7 @@ def test_both_places_give_the_same_kind_of_batch(env: str) -> None:
     assert infos[row]["episode"]["l"] <= MAX_STEPS
     assert infos[row]["terminal_observation"].shape == (40, 40, 3)
     venv.seed(7)
-    assert np.array_equal(venv.reset(), first)
+    assert np.array_equal(np.asarray(venv.reset()), first)
     venv.close()
 
 
@@ -86,7 +86,7 @@ def test_training_for_no_time_is_refused(steps: int, minutes: float | None) -> N
 
 # --- training ---
 
-SMALL = {
+SMALL: dict[Any, dict[str, Any]] = {
     ppo: {"num_envs": 4, "rollout": 16, "batch": 32, "epochs": 1, "device": "cpu"},
     dqn: {"num_envs": 4, "memory": 300, "learning_starts": 40, "batch": 16, "device": "cpu"},
 }

@@ -1,6 +1,11 @@
 """Damaged data sets: what was changed is named, and nothing is read wrongly."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +16,13 @@ from toys.recordings import fill
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     fill(tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_verify_names_the_episode_that_changed(path, name):
+def test_verify_names_the_episode_that_changed(path: Path, name: str) -> None:
     row = (path / f"{name}.bin").stat().st_size // 13
     with (path / f"{name}.bin").open("r+b") as file:
         file.seek(5 * row)  # within the second episode
@@ -28,13 +33,13 @@ def test_verify_names_the_episode_that_changed(path, name):
         EpisodeStore.open(path).verify()
 
 
-def test_verify_names_the_episode_whose_actions_the_game_lacks(path):
+def test_verify_names_the_episode_whose_actions_the_game_lacks(path: Path) -> None:
     damage(path, "meta.json", edit(actions=1))
     with pytest.raises(DataError, match=r"episode \d .*actions run from .* to \d; .*\[0, 1\)"):
         EpisodeStore.open(path).verify()
 
 
-def damage(path, file: str, change) -> None:
+def damage(path: Path, file: str, change: Callable[[bytes], bytes] | None) -> None:
     target = path / file
     if change is None:
         target.unlink()
@@ -42,7 +47,7 @@ def damage(path, file: str, change) -> None:
         target.write_bytes(change(target.read_bytes()))
 
 
-def edit(**changes):
+def edit(**changes: Any) -> Callable[[bytes], bytes]:
     def change(data: bytes) -> bytes:
         return json.dumps({**json.loads(data), **changes}).encode()
 
@@ -89,12 +94,14 @@ def edit(**changes):
         ("meta.json", edit(versions={"a": 1}), "versions is .*; it must be a table of strings"),
     ],
 )
-def test_a_damaged_data_set_is_refused_with_the_reason(path, file, change, message):
+def test_a_damaged_data_set_is_refused_with_the_reason(
+    path: Path, file: str, change: Callable[[bytes], bytes] | None, message: str
+) -> None:
     damage(path, file, change)
     with pytest.raises(DataError, match=message):
         EpisodeStore.open(path)
 
 
-def test_no_folder(tmp_path):
+def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder; make one: dfgym record"):
         EpisodeStore.open(tmp_path / "none")

@@ -1,6 +1,10 @@
 """Minari: there and back again without a bit of difference."""
 
+from __future__ import annotations
+
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +27,7 @@ META = {
 
 
 @pytest.fixture
-def minari(tmp_path, monkeypatch):
+def minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("h5py")
     pytest.importorskip("PIL")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
@@ -31,7 +35,7 @@ def minari(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> EpisodeStore:
     chance = np.random.default_rng(0)
     with EpisodeStore.create(tmp_path / "data", META) as store:
         for index, length in enumerate((2, 30, 9, 11)):
@@ -47,11 +51,13 @@ def store(tmp_path):
     return store
 
 
-def contents(path) -> dict[str, bytes]:
+def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
 
 
-def test_there_and_back_is_bitwise_the_same(minari, store, tmp_path):
+def test_there_and_back_is_bitwise_the_same(
+    minari: ModuleType, store: EpisodeStore, tmp_path: Path
+) -> None:
     dataset = to_minari(store.path, "test/noise-v0")
     assert dataset.total_episodes == 4 and dataset.total_steps == 52 - 4
     back = from_minari("test/noise-v0", tmp_path / "back")
@@ -60,7 +66,7 @@ def test_there_and_back_is_bitwise_the_same(minari, store, tmp_path):
     assert (tmp_path / "back").stat().st_mode & 0o777 == 0o755
 
 
-def test_minari_reads_what_was_recorded(minari, store):
+def test_minari_reads_what_was_recorded(minari: ModuleType, store: EpisodeStore) -> None:
     to_minari(store.path, "noise-v3")
     dataset = minari.load_dataset("noise-v3")
     episode = dataset[1]
@@ -75,7 +81,9 @@ def test_minari_reads_what_was_recorded(minari, store):
 # Minari asks for an author and more.
 @pytest.mark.filterwarnings("ignore::UserWarning:minari.utils")
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
-def test_a_data_set_of_others_is_imported(minari, tmp_path, data_format):
+def test_a_data_set_of_others_is_imported(
+    minari: ModuleType, tmp_path: Path, data_format: str
+) -> None:
     if data_format == "arrow":
         pytest.importorskip("pyarrow")
     from minari.data_collector import EpisodeBuffer
@@ -112,7 +120,9 @@ def test_a_data_set_of_others_is_imported(minari, tmp_path, data_format):
         (gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), gym.spaces.Box(-1, 1, (1,)), "only Discrete"),
     ],
 )
-def test_spaces_that_do_not_fit(minari, tmp_path, observations, actions, message):
+def test_spaces_that_do_not_fit(
+    minari: ModuleType, tmp_path: Path, observations: gym.Space, actions: gym.Space, message: str
+) -> None:
     minari.create_dataset_from_buffers(
         "others/odd-v0",
         [],
@@ -125,7 +135,7 @@ def test_spaces_that_do_not_fit(minari, tmp_path, observations, actions, message
     assert not (tmp_path / "data").exists() and list(tmp_path.glob(".data.*")) == []
 
 
-def test_nothing_is_overwritten(minari, store, tmp_path):
+def test_nothing_is_overwritten(minari: ModuleType, store: EpisodeStore, tmp_path: Path) -> None:
     to_minari(store.path, "test/noise-v0")
     with pytest.raises(DataError, match="'test/noise-v0' exists"):
         to_minari(store.path, "test/noise-v0")
@@ -134,7 +144,9 @@ def test_nothing_is_overwritten(minari, store, tmp_path):
     assert minari.load_dataset("test/noise-v0").total_episodes == 4
 
 
-def test_a_failed_copy_leaves_nothing_behind(minari, store, tmp_path, monkeypatch):
+def test_a_failed_copy_leaves_nothing_behind(
+    minari: ModuleType, store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     to_minari(store.path, "test/noise-v0")
     monkeypatch.setattr(EpisodeStore, "append", broken := lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -146,7 +158,9 @@ def test_a_failed_copy_leaves_nothing_behind(minari, store, tmp_path, monkeypatc
     assert list(minari.list_local_datasets()) == ["test/noise-v0"]
 
 
-def test_a_damaged_or_empty_data_set_is_not_exported(minari, store, tmp_path):
+def test_a_damaged_or_empty_data_set_is_not_exported(
+    minari: ModuleType, store: EpisodeStore, tmp_path: Path
+) -> None:
     with (store.path / "rewards.bin").open("r+b") as file:
         file.write(b"\x01")
     with pytest.raises(DataError, match=r"episode 0 .* is not as it was recorded"):
@@ -171,20 +185,20 @@ def test_a_damaged_or_empty_data_set_is_not_exported(minari, store, tmp_path):
         "a//b-v0",
     ],
 )
-def test_malformed_ids_are_refused_at_both_doors(tmp_path, name):
+def test_malformed_ids_are_refused_at_both_doors(tmp_path: Path, name: str) -> None:
     for call in (to_minari, lambda path, name: from_minari(name, path)):
         with pytest.raises(ConfigError, match="is malformed; it must look like"):
             call(tmp_path / "data", name)
 
 
 @given(st.from_regex(ID, fullmatch=True))
-def test_every_id_that_passes_is_one_for_minari(name):
+def test_every_id_that_passes_is_one_for_minari(name: str) -> None:
     pytest.importorskip("h5py")
     parse = pytest.importorskip("minari.dataset.minari_dataset").parse_dataset_id
     assert parse(name)[2] >= 0
 
 
-def test_unknown_id(minari, tmp_path):
+def test_unknown_id(minari: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"no local Minari data set .* `minari download test/no-v0`"
     ):
@@ -192,7 +206,9 @@ def test_unknown_id(minari, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_file_is_named(minari, store, tmp_path, share):
+def test_a_truncated_file_is_named(
+    minari: ModuleType, store: EpisodeStore, tmp_path: Path, share: float
+) -> None:
     to_minari(store.path, "test/noise-v0")
     (file,) = tmp_path.glob("minari/test/noise-v0/data/*.hdf5")
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
@@ -202,7 +218,9 @@ def test_a_truncated_file_is_named(minari, store, tmp_path, share):
 
 
 @pytest.mark.parametrize("package", ["minari", "h5py", "PIL"])
-def test_missing_package_names_the_extra(tmp_path, monkeypatch, package):
+def test_missing_package_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=r'pip install "dfgym\[minari\]"'):
         to_minari(tmp_path, "test/noise-v0")

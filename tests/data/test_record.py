@@ -1,8 +1,12 @@
 """Recording: any Gymnasium id with frames, any mix of policies, stopped and resumed at any time."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,11 +21,11 @@ BREAKOUT = "DFSource/MinAtar-Breakout-v0"
 pytestmark = pytest.mark.usefixtures("counter_ids")
 
 
-def contents(path) -> dict[str, bytes]:
+def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
 
 
-def test_an_episode_as_it_was_played_with_its_last_frame(tmp_path):
+def test_an_episode_as_it_was_played_with_its_last_frame(tmp_path: Path) -> None:
     store = record("DFTest/Counter-v0", tmp_path / "data", 20, progress=False)
     assert store.num_frames == 21 and store.offsets.tolist() == [0, 7, 14, 21]
     assert (store.frames[:, 0, 0, 0] == list(range(7)) * 3).all()
@@ -36,20 +40,20 @@ def test_an_episode_as_it_was_played_with_its_last_frame(tmp_path):
     EpisodeStore.open(tmp_path / "data").verify()
 
 
-def test_frames_come_from_rendering_where_observations_are_no_images(tmp_path):
+def test_frames_come_from_rendering_where_observations_are_no_images(tmp_path: Path) -> None:
     kwargs = {"images": False}
     store = record("DFTest/Counter-v0", tmp_path / "data", 7, env_kwargs=kwargs, progress=False)
     assert store.frames[:, 0, 0, 0].tolist() == list(range(7))
     assert store.meta["kwargs"] == kwargs
 
 
-def test_a_time_limit_truncates_and_does_not_terminate(tmp_path):
+def test_a_time_limit_truncates_and_does_not_terminate(tmp_path: Path) -> None:
     store = record("DFTest/Timed-v0", tmp_path / "data", 5, progress=False)
     assert store.num_frames == 5 and np.flatnonzero(store.truncated).tolist() == [3]
     assert not store.terminated.any()
 
 
-def test_an_endless_episode_is_cut_and_a_true_end_wins(tmp_path):
+def test_an_endless_episode_is_cut_and_a_true_end_wins(tmp_path: Path) -> None:
     kwargs = {"length": 10**9}
     store = record(
         "DFTest/Counter-v0",
@@ -64,7 +68,7 @@ def test_an_endless_episode_is_cut_and_a_true_end_wins(tmp_path):
     assert np.flatnonzero(store.terminated).tolist() == [5] and not store.truncated.any()
 
 
-def test_actions_count_from_zero_whatever_the_environment_counts_from(tmp_path):
+def test_actions_count_from_zero_whatever_the_environment_counts_from(tmp_path: Path) -> None:
     store = record(
         "DFTest/Counter-v0", tmp_path / "data", 200, env_kwargs={"start": 5}, progress=False
     )
@@ -74,7 +78,7 @@ def test_actions_count_from_zero_whatever_the_environment_counts_from(tmp_path):
     assert (store.rewards[steps] == store.actions[steps] + 5.5).all()
 
 
-def test_resizing_takes_means_over_areas(tmp_path):
+def test_resizing_takes_means_over_areas(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     store = record(
         "DFTest/Counter-v0",
@@ -88,7 +92,7 @@ def test_resizing_takes_means_over_areas(tmp_path):
     assert (store.frames == np.arange(7)[:, None, None, None]).all()
 
 
-def test_policies_get_their_shares_of_the_frames(tmp_path):
+def test_policies_get_their_shares_of_the_frames(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     mix = {"scripted:0.1": 4, "random": 2, "sticky-random": 2}
     store = record(BREAKOUT, tmp_path / "data", 4000, mix, progress=False)
@@ -108,7 +112,7 @@ def test_policies_get_their_shares_of_the_frames(tmp_path):
     assert "minatar" in store.meta["versions"]
 
 
-def test_resumed_recording_is_the_uninterrupted_one(tmp_path):
+def test_resumed_recording_is_the_uninterrupted_one(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     mix = {"scripted:0.2": 0.5, "random": 0.5}
     record(BREAKOUT, tmp_path / "whole", 3000, mix, seed=5, progress=False)
@@ -120,7 +124,7 @@ def test_resumed_recording_is_the_uninterrupted_one(tmp_path):
     assert other.frames[:1000].tobytes() != store.frames[:1000].tobytes()
 
 
-def test_killed_recording_goes_on_as_if_nothing_had_happened(tmp_path):
+def test_killed_recording_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     path = tmp_path / "killed"
     code = (
@@ -142,7 +146,7 @@ def test_killed_recording_goes_on_as_if_nothing_had_happened(tmp_path):
     assert contents(path) == contents(tmp_path / "whole")
 
 
-def test_another_recording_is_not_continued(tmp_path):
+def test_another_recording_is_not_continued(tmp_path: Path) -> None:
     record("DFTest/Counter-v0", tmp_path / "data", 7, progress=False)
     before = contents(tmp_path / "data")
     with pytest.raises(DataError, match="another recording: its seed is 0, not 1"):
@@ -155,32 +159,32 @@ def test_another_recording_is_not_continued(tmp_path):
     assert contents(tmp_path / "data") == before
 
 
-def test_global_generators_are_left_alone(tmp_path):
+def test_global_generators_are_left_alone(tmp_path: Path) -> None:
     np.random.seed(1)
     before = np.random.get_state(legacy=False)["state"]["key"].copy()
     record("DFTest/Counter-v0", tmp_path / "data", 50, progress=False)
     assert (np.random.get_state(legacy=False)["state"]["key"] == before).all()
 
 
-def test_progress_bar(tmp_path, capsys):
+def test_progress_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record("DFTest/Counter-v0", tmp_path / "data", 20)
     assert "20/20" in capsys.readouterr().err
 
 
-def test_an_sb3_agent_plays_at_the_size_it_learned_at(tmp_path):
+def test_an_sb3_agent_plays_at_the_size_it_learned_at(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     sb3 = pytest.importorskip("stable_baselines3")
 
     class Large(gym.Wrapper):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__(gym.make(BREAKOUT))
             self.observation_space = gym.spaces.Box(0, 255, (40, 40, 3), np.uint8)
 
-        def reset(self, **keywords):
+        def reset(self, **keywords: Any) -> Any:
             observation, info = self.env.reset(**keywords)
             return observation.repeat(4, 0).repeat(4, 1), info
 
-        def step(self, action):
+        def step(self, action: Any) -> Any:
             observation, *rest = self.env.step(action)
             return observation.repeat(4, 0).repeat(4, 1), *rest
 
@@ -196,7 +200,7 @@ def test_an_sb3_agent_plays_at_the_size_it_learned_at(tmp_path):
         record("DFTest/Counter-v0", tmp_path / "other", 60, {name: 1}, progress=False)
 
 
-def test_recording_is_fast(tmp_path):
+def test_recording_is_fast(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     begun = time.process_time()
     record(BREAKOUT, tmp_path / "data", 5000, {"scripted:0.1": 1}, progress=False)
@@ -204,7 +208,9 @@ def test_recording_is_fast(tmp_path):
     assert 5000 / (time.process_time() - begun) > 2000
 
 
-def test_other_players_do_not_go_on_under_the_same_name(tmp_path, monkeypatch):
+def test_other_players_do_not_go_on_under_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record("DFTest/Counter-v0", tmp_path / "data", 20, {"random": 1}, progress=False)
     monkeypatch.setattr("dfgym.data.record.VERSION", VERSION + 1)
     with pytest.raises(DataError, match=f"another recording: its players is {VERSION}, not"):

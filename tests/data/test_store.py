@@ -1,9 +1,13 @@
 """The episode store: what is written is what is read, whatever happens in between."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +21,12 @@ from toys.recordings import META, episode, fill
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     fill(tmp_path / "data")
     return tmp_path / "data"
 
 
-def test_round_trip_with_the_last_frame_and_both_kinds_of_end(path):
+def test_round_trip_with_the_last_frame_and_both_kinds_of_end(path: Path) -> None:
     store = EpisodeStore.open(path)
     assert len(store) == 3 and store.num_frames == 13
     assert store.offsets.tolist() == [0, 2, 9, 13] and store.offsets.dtype == np.int64
@@ -43,7 +47,7 @@ def test_round_trip_with_the_last_frame_and_both_kinds_of_end(path):
     store.verify()
 
 
-def test_a_reader_sees_what_was_added_after_it_opened_only_when_opened_again(path):
+def test_a_reader_sees_what_was_added_after_it_opened_only_when_opened_again(path: Path) -> None:
     reader = EpisodeStore.open(path)
     with EpisodeStore.open(path) as writer:
         writer.append(*episode(5), False, True, seed=9, policy="scripted:0.1")
@@ -53,7 +57,9 @@ def test_a_reader_sees_what_was_added_after_it_opened_only_when_opened_again(pat
 
 @settings(max_examples=30)
 @given(cut=st.integers(0, 150))
-def test_cut_anywhere_in_the_last_line_costs_that_episode_alone(tmp_path_factory, cut):
+def test_cut_anywhere_in_the_last_line_costs_that_episode_alone(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     path = tmp_path_factory.mktemp("store") / "data"
     fill(path)
     index = path / "episodes.jsonl"
@@ -71,7 +77,7 @@ def test_cut_anywhere_in_the_last_line_costs_that_episode_alone(tmp_path_factory
     assert (path / "frames.bin").stat().st_size == 12 * 60  # nothing of the dead episode is left
 
 
-def test_rows_of_an_unfinished_episode_are_overwritten(path):
+def test_rows_of_an_unfinished_episode_are_overwritten(path: Path) -> None:
     for name in COLUMNS:
         with (path / f"{name}.bin").open("ab") as file:
             file.write(b"\x01" * 17)  # not even whole rows
@@ -84,10 +90,12 @@ def test_rows_of_an_unfinished_episode_are_overwritten(path):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("at", range(6))
-def test_failed_append_leaves_the_data_set_as_it_was(path, monkeypatch, error, at):
+def test_failed_append_leaves_the_data_set_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
+) -> None:
     calls, write = [], os.write
 
-    def fail(file, data):
+    def fail(file: int, data: bytes) -> int:
         calls.append(file)
         if len(calls) > at:
             write(file, data[: len(data) // 2])
@@ -105,7 +113,7 @@ def test_failed_append_leaves_the_data_set_as_it_was(path, monkeypatch, error, a
     assert EpisodeStore.open(path).offsets.tolist() == [0, 2, 9, 13, 19]
 
 
-def test_killed_writer_loses_at_most_the_open_episode_and_leaves_no_lock(tmp_path):
+def test_killed_writer_loses_at_most_the_open_episode_and_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "data"
     code = f"""
 import numpy as np, sys
@@ -131,7 +139,7 @@ for index in range(100_000):
     EpisodeStore.open(path).verify()
 
 
-def test_one_writer_at_a_time_and_reading_beside_it(path):
+def test_one_writer_at_a_time_and_reading_beside_it(path: Path) -> None:
     with EpisodeStore.open(path) as first:
         first.lock()
         second = EpisodeStore.open(path)
@@ -144,7 +152,7 @@ def test_one_writer_at_a_time_and_reading_beside_it(path):
     assert len(EpisodeStore.open(path)) == 4
 
 
-def test_second_writer_goes_on_where_the_first_one_stopped(path):
+def test_second_writer_goes_on_where_the_first_one_stopped(path: Path) -> None:
     late = EpisodeStore.open(path)
     with EpisodeStore.open(path) as first:
         first.append(*episode(5), True, False, seed=3, policy="random")
@@ -155,13 +163,13 @@ def test_second_writer_goes_on_where_the_first_one_stopped(path):
     assert store.offsets.tolist() == [0, 2, 9, 13, 18, 24]
 
 
-def test_a_folder_in_use_is_not_taken(path):
+def test_a_folder_in_use_is_not_taken(path: Path) -> None:
     for taken in (path, path / "meta.json"):
         with pytest.raises(DataError, match="exists and is not empty"):
             EpisodeStore.create(taken, META)
 
 
-def test_what_a_killed_create_left_is_taken_up(path):
+def test_what_a_killed_create_left_is_taken_up(path: Path) -> None:
     for file in path.iterdir():
         file.write_bytes(b"")
     (path / "meta.json").rename(path / ".meta.json.abcd")
@@ -172,7 +180,7 @@ def test_what_a_killed_create_left_is_taken_up(path):
         EpisodeStore.create(path, META)
 
 
-def test_create_checks_before_it_makes_the_folder(tmp_path):
+def test_create_checks_before_it_makes_the_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without actions"):
         EpisodeStore.create(tmp_path / "new", {"frame_shape": [4, 5, 3]})
     assert not (tmp_path / "new").exists()
@@ -194,8 +202,8 @@ def test_create_checks_before_it_makes_the_folder(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
-    path, frames, actions, rewards, message
-):
+    path: Path, frames: Any, actions: Any, rewards: Any, message: str
+) -> None:
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     store = EpisodeStore.open(path)
     with pytest.raises(DataError, match=message):
@@ -216,7 +224,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
         )
 
 
-def test_empty_data_set_reads_as_empty(tmp_path):
+def test_empty_data_set_reads_as_empty(tmp_path: Path) -> None:
     store = EpisodeStore.create(tmp_path / "data", META)
     assert store.frames.shape == (0, 4, 5, 3) and store.offsets.tolist() == [0]
     store.verify()

@@ -16,8 +16,7 @@ from dfgym.diffusion.levels import context_levels, denoising_levels, shifted, ta
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 
-torch.manual_seed(0)
-NOISE = torch.randn(200_000, dtype=torch.float64)
+NOISE = torch.randn(200_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def gaussian(mean: float, std: float) -> Callable[[Tensor, float, int], Tensor]:

@@ -1,7 +1,13 @@
 """The real twin: the source game in the world's own spaces."""
 
+from __future__ import annotations
+
 import dataclasses
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +30,7 @@ from dfgym.world.card import Actions, Frames, Source
 COLOURS = tuple(tuple(colour) for colour in palette(4).tolist())
 
 
-def world(folder, source=None, **changes):
+def world(folder: Path, source: dict[str, Any] | None = None, **changes: Any) -> Path:
     card = toy_card(
         frames=Frames(height=10, width=10, observation_scale=4, fps=12, palette=COLOURS),
         **changes,
@@ -36,11 +42,17 @@ def world(folder, source=None, **changes):
 
 
 @pytest.fixture(scope="module")
-def breakout(tmp_path_factory):
+def breakout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world(tmp_path_factory.mktemp("shelf"), {"kwargs": {"sticky_action_prob": 0.2}})
 
 
-def test_it_is_the_source_enlarged(breakout):
+def rendered(env: gym.Env) -> np.ndarray:
+    picture = env.render()
+    assert isinstance(picture, np.ndarray)
+    return picture
+
+
+def test_it_is_the_source_enlarged(breakout: Path) -> None:
     real, source = RealEnv(breakout), MinAtarEnv(sticky_action_prob=0.2)
     assert real.observation_space.shape == (40, 40, 3) and real.action_space == gym.spaces.Discrete(
         3
@@ -60,7 +72,7 @@ def test_it_is_the_source_enlarged(breakout):
         assert (ours == theirs.repeat(4, 0).repeat(4, 1)).all() and ours.dtype == np.uint8
 
 
-def test_checkers_and_rendering(breakout):
+def test_checkers_and_rendering(breakout: Path) -> None:
     gym.register(
         "DFTest/Real-v0",
         "dfgym.env.real:RealEnv",
@@ -71,8 +83,8 @@ def test_checkers_and_rendering(breakout):
         env = gym.make("DFTest/Real-v0", render_mode="rgb_array")
         check_env(env.unwrapped)
         observation, _ = env.reset(seed=0)
-        assert env.render().shape == (260, 260, 3) and env.metadata["render_fps"] == 12
-        assert (env.render()[::26, ::26] == observation[::4, ::4]).all()
+        assert rendered(env).shape == (260, 260, 3) and env.metadata["render_fps"] == 12
+        assert (rendered(env)[::26, ::26] == observation[::4, ::4]).all()
         assert env.get_wrapper_attr("get_keys_to_action")() == {(ord("a"),): 1, (ord("d"),): 2}
         env.close()
         env.close()
@@ -82,21 +94,21 @@ def test_checkers_and_rendering(breakout):
         del gym.registry["DFTest/Real-v0"]
 
 
-def test_observations_share_no_memory(breakout):
+def test_observations_share_no_memory(breakout: Path) -> None:
     env = RealEnv(breakout, render_mode="rgb_array")
     first, _ = env.reset(seed=0)
-    kept = first.copy()
+    copy = first.copy()
     first.fill(7)
-    rendered = env.render()
-    assert (rendered[::26, ::26] == kept[::4, ::4]).all()
-    rendered.fill(9)
-    assert (env.render()[::26, ::26] == kept[::4, ::4]).all()
+    picture = rendered(env)
+    assert (picture[::26, ::26] == copy[::4, ::4]).all()
+    picture.fill(9)
+    assert (rendered(env)[::26, ::26] == copy[::4, ::4]).all()
 
 
-def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path):
+def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     path = world(tmp_path)
-    gym.register("DFTest-Large-v0", Large)
+    gym.register("DFTest-Large-v0", lambda **keywords: Large(**keywords))
     try:
         frames = RealEnv(world(tmp_path / "large", {"env": "DFTest-Large-v0"})).reset(seed=3)[0]
     finally:
@@ -107,35 +119,39 @@ def test_a_larger_source_is_brought_to_the_cards_frames(tmp_path):
 class Large(gym.Wrapper):
     """Breakout drawn 30 x 30, as another package might."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(MinAtarEnv())
         self.observation_space = gym.spaces.Box(0, 255, (30, 30, 3), np.uint8)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         observation, info = self.env.reset(seed=seed)
         return observation.repeat(3, 0).repeat(3, 1), info
 
 
 @pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, np.array([0, 1]), None, True, "1"])
-def test_an_invalid_action_is_refused(breakout, action):
+def test_an_invalid_action_is_refused(breakout: Path, action: Any) -> None:
     env = RealEnv(breakout)
     env.reset(seed=0)
     with pytest.raises(ActionError, match=r"give an int from 0 to 2"):
         env.step(action)
 
 
-def test_actions_of_any_integer_type(breakout):
+def test_actions_of_any_integer_type(breakout: Path) -> None:
     env = RealEnv(breakout)
-    for action in (1, np.int8(1), np.uint64(1), np.array(1)):
+    actions: list[Any] = [1, np.int8(1), np.uint64(1), np.array(1)]
+    for action in actions:
         env.reset(seed=0)
         assert env.step(action)[0].shape == (40, 40, 3)
 
 
-def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(breakout, monkeypatch):
+def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(
+    breakout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = RealEnv(breakout, render_mode="rgb_array")
     install(monkeypatch)
     for env in (real, DreamEnv("toy-v0", render_mode="rgb_array")):
-        for call in (lambda env=env: env.step(0), env.render):
+        calls: list[Callable[[], Any]] = [partial(env.step, 0), env.render, env.reset]
+        for call in calls[:2]:
             with pytest.raises(StateError, match=r"call reset\(\)"):
                 call()
         env.reset(seed=0)
@@ -145,27 +161,27 @@ def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(breakout, monkeypatch
             env.step(0)
         env.reset()
         env.close()
-        for call in (lambda env=env: env.step(0), env.render, env.reset):
+        for call in calls:
             with pytest.raises(StateError, match="closed"):
                 call()
 
 
 @pytest.mark.parametrize("options", [{"start": "anywhere"}, {"x": 1}, [1], []])
-def test_reset_options_are_refused(breakout, options):
+def test_reset_options_are_refused(breakout: Path, options: dict[str, Any]) -> None:
     env = RealEnv(breakout)
     env.reset(options={})
     with pytest.raises(ConfigError, match="takes none"):
         env.reset(seed=1, options=options)
 
 
-def test_no_picture_without_a_render_mode(breakout):
+def test_no_picture_without_a_render_mode(breakout: Path) -> None:
     env = RealEnv(breakout)
     env.reset()
     with pytest.raises(ConfigError, match="render_mode is None"):
         env.render()
 
 
-def test_a_twin_of_itself_is_refused(tmp_path, monkeypatch):
+def test_a_twin_of_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFGYM_WORLDS", str(tmp_path))
     itself = {"env": "DFReal/toy-random-v0"}
     with pytest.raises(WorldError, match="leads back to itself"):
@@ -175,7 +191,7 @@ def test_a_twin_of_itself_is_refused(tmp_path, monkeypatch):
         RealEnv(other)
 
 
-def test_errors(breakout, tmp_path, monkeypatch):
+def test_errors(breakout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WorldError, match="no world 'nowhere-v0'"):
         RealEnv("nowhere-v0")
     with pytest.raises(ConfigError, match="'human' must be 'rgb_array' or None"):

@@ -201,7 +201,7 @@ def test_a_mode_that_there_is_not_is_told_first(random_world: Path) -> None:
 
 
 def test_torchs_default_dtype_changes_nothing(random_world: Path) -> None:
-    def future() -> list[Any]:
+    def future() -> str:
         env = make(random_world, context_mode="noised", context_noise=0.1, denoising_steps=3)
         env.reset(seed=0)
         return play(env, 10)

@@ -1,5 +1,7 @@
 """Which held-out episodes a world carries as its starts."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def found(store: EpisodeStore, **limits: int) -> list[tuple[int, int]]:
     return list(zip(starts.seeds.tolist(), np.diff(starts.offsets).tolist(), strict=True))
 
 
-def test_those_that_fit_are_kept_whole(tmp_path: Path):
+def test_those_that_fit_are_kept_whole(tmp_path: Path) -> None:
     lengths = [5, 30, 6, 9, 4]
     store = store_of(tmp_path / "data", lengths)
     assert found(store) == first(lengths, 0, 1, 2, 3, 4)
@@ -45,27 +47,27 @@ def test_those_that_fit_are_kept_whole(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("room", "seeds"), [(54, range(5)), (53, range(4)), (20, (0, 2, 3))])
-def test_bytes_are_limited_as_frames_are(tmp_path: Path, room: int, seeds):
+def test_bytes_are_limited_as_frames_are(tmp_path: Path, room: int, seeds: list[int]) -> None:
     lengths, size = [5, 30, 6, 9, 4], 4 * 4 * 3
     store = store_of(tmp_path / "data", lengths)
     assert found(store, limit_bytes=room * size) == first(lengths, *seeds)
     assert found(store, limit_bytes=room * size + size - 1) == first(lengths, *seeds)
 
 
-def test_one_is_kept_though_none_fits(tmp_path: Path):
+def test_one_is_kept_though_none_fits(tmp_path: Path) -> None:
     lengths = [40, 30, 50]
     store = store_of(tmp_path / "data", lengths)
     assert found(store, limit=10) == found(store, limit_bytes=1) == first(lengths, 1)
 
 
-def test_large_frames_do_not_swell_a_world(tmp_path: Path):
+def test_large_frames_do_not_swell_a_world(tmp_path: Path) -> None:
     episode = 100 * 128 * 128 * 3
     store = store_of(tmp_path / "data", [100] * 6, side=128)
     starts = held_out_starts([store], HELD_OUT)
     assert len(starts) == 3 and starts.frames.nbytes == 3 * episode <= START_BYTES < 4 * episode
 
 
-def test_every_store_gives_its_last_episodes(tmp_path: Path):
+def test_every_store_gives_its_last_episodes(tmp_path: Path) -> None:
     one, two = store_of(tmp_path / "one", [3, 4]), store_of(tmp_path / "two", [5])
     starts = held_out_starts([one, two], HELD_OUT)
     assert np.diff(starts.offsets).tolist() == [3, 4, 5] and starts.seeds.tolist() == [2, 3, 1]
