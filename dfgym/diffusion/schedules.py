@@ -20,7 +20,7 @@ step a row along `levels[0] = 0, ..., levels[steps - 1]` to `levels[steps]` = 1 
 A schedule also says which frames each one may see while it is denoised. A matrix is one block: a
 longer rollout is a chain of blocks, with the frames just made as context (`fifo` and
 `autoregressive` need no second block). What a schedule costs and how late it reacts is counted from
-its matrix, in `interactive`.
+its matrix, in `dfgym.study.methods.delays`.
 """
 
 from __future__ import annotations

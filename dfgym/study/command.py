@@ -1,4 +1,4 @@
-"""`dfgym study`: try a row of the deck, or all of them."""
+"""`dfgym study`: try the claims about video world models, by subject or by row of the deck."""
 
 from __future__ import annotations
 
@@ -6,54 +6,78 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import tyro
 
+from dfgym.checks import shorten
 from dfgym.errors import ConfigError
 from dfgym.study import (
-    d03,
-    d04,
-    d05,
-    d06,
-    d07,
-    d08,
-    d09,
-    d10,
-    d11,
-    d12,
-    d13,
-    d14,
-    long,
-    steps,
+    backbones,
+    chunks,
+    contexts,
+    endurance,
+    few_steps,
+    objectives,
+    pretraining,
+    schedules,
 )
-from dfgym.study.findings import Finding, leave
 from dfgym.study.games import QUICK, WHOLE, GameName
-from dfgym.study.lab import Lab
-from dfgym.world.fields import shown
+from dfgym.study.runner import StudyRunner
+from dfgym.study.write import PAGE, SUBJECTS, Finding, subject_of, write_finding
 
-Row = Callable[[Lab, Sequence[str]], Finding]
-ROWS: dict[str, tuple[Row, tuple[str, ...]]] = {
-    f"D{number}": (row.run, row.GAMES)
-    for number, row in enumerate((d03, d04, d05, d06, d07, d08, d09, d10, d11, d12, d13, d14), 3)
-} | {"steps": (steps.run, steps.GAMES), "long": (long.run, long.GAMES)}
+
+class Claim(NamedTuple):
+    """A claim that can be tried.
+
+    Attributes:
+        name: its subject, or the subject, a hyphen and a word; the name of its files.
+        row: the row of the deck that makes it, or another short name.
+        games: the games that it is tried on.
+        measure: tries it.
+    """
+
+    name: str
+    row: str
+    games: tuple[str, ...]
+    measure: Callable[[StudyRunner, Sequence[str]], Finding]
+
+
+BOTH = ("breakout", "cartpole")
+CLAIMS = (
+    Claim("backbones", "D3", backbones.GAMES, backbones.measure),
+    Claim("objectives-teacher-forcing", "D4", BOTH, objectives.measure_teacher_forcing),
+    Claim("objectives-full-sequence", "D5", BOTH, objectives.measure_full_sequence),
+    Claim("objectives-diffusion-forcing", "D8", BOTH, objectives.measure_diffusion_forcing),
+    Claim("objectives-comparison", "D14", BOTH, objectives.measure_all),
+    Claim("pretraining", "D9", pretraining.GAMES, pretraining.measure),
+    Claim("chunks", "D6", chunks.GAMES, chunks.measure),
+    Claim("schedules-reaction", "D7", schedules.REACTION_GAMES, schedules.measure_reaction),
+    Claim("schedules-matrices", "D10", schedules.MATRIX_GAMES, schedules.measure_matrices),
+    Claim("contexts-told-noisy", "D11", BOTH, contexts.measure_told_noisy),
+    Claim("contexts-noised", "D12", BOTH, contexts.measure_noised),
+    Claim("contexts-comparison", "D13", BOTH, contexts.measure_all),
+    Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure),
+    Claim("endurance", "long", endurance.GAMES, endurance.measure),
+)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Try the deck's claims: train what is missing, measure, and write figures and numbers.
+    """Try claims: train what is missing, measure, and write figures and numbers.
 
     What is trained and measured is kept, so a study that was stopped goes on.
     """
 
-    row: Annotated[str | None, tyro.conf.Positional] = None
-    """D3 to D14, `steps` (few denoising steps), or `long` (10,000 frames)."""
+    subject: Annotated[str | None, tyro.conf.Positional] = None
+    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps or endurance; or
+    one row of the deck, D3 to D14."""
     all: bool = False
-    """Every row, in the deck's order."""
+    """Every subject, in this order."""
     quick: bool = False
     """A few training steps and a few frames: shows that everything runs, and nothing else."""
     games: tuple[GameName, ...] = ()
-    """Only these, of those that a row is tried on."""
+    """Only these, of those that a claim is tried on."""
     out: Path = Path("docs/study")
     """Folder for JSON, figures and the page."""
     runs: Path = Path("runs/study")
@@ -63,36 +87,54 @@ class Config:
 
 
 def study(config: Config) -> None:
-    """Try the rows that are asked for.
+    """Try the claims that are chosen.
 
     Raises:
-        ConfigError: no such row, none or both of a row and all are asked for, or a row is not tried
-            on the games.
-        DataError: a model that is there was trained by another version.
+        ConfigError: there is no such subject, both or neither of a subject and all are given, or
+            nothing of it is tried on the games.
+        DataError: a model on disk was trained by another version.
         MissingPackageError: a game's package is missing.
     """
-    known = ", ".join(ROWS)
-    if config.all == (config.row is not None):
-        raise ConfigError(f"give either one row ({known}) or --all")
-    if config.row is not None and config.row not in ROWS:
-        raise ConfigError(f"row {shown(config.row)} is unknown; there are {known}")
-    asked = list(ROWS) if config.row is None else [config.row]
+    claims = choose_claims(config)
     scale = QUICK if config.quick else WHOLE
-    lab = Lab(config.runs / ("quick" if config.quick else "whole"), scale, config.device)
-    for name in asked:
-        run, possible = ROWS[name]
-        chosen = [game for game in possible if not config.games or game in config.games]
-        if not chosen:
-            if config.all:
-                continue
-            raise ConfigError(
-                f"row {name} is tried on {', '.join(possible)}, not on {', '.join(config.games)}"
-            )
+    folder = config.runs / ("quick" if config.quick else "whole")
+    runner = StudyRunner(folder, scale, config.device)
+    for claim, games in claims:
         began = time.monotonic()
-        leave(run(lab, chosen), lab, _command(name, config), config.out)
-        print(f"{name}: wrote {config.out / name}.md ({time.monotonic() - began:.0f} s)")
+        finding = claim.measure(runner, games)
+        write_finding(finding, claim.name, claim.row, scale, _command(claim, config), config.out)
+        spent = time.monotonic() - began
+        print(f"{claim.name}: wrote {config.out / claim.name}.json and {PAGE} ({spent:.0f} s)")
 
 
-def _command(name: str, config: Config) -> str:
+def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
+    """Return the chosen claims, and the games that each is tried on.
+
+    Raises:
+        ConfigError: see `study`.
+    """
+    allowed = ", ".join([*SUBJECTS, *(claim.row for claim in CLAIMS)])
+    if config.all == (config.subject is not None):
+        raise ConfigError(f"give either one subject ({allowed}) or --all")
+    chosen = [
+        claim
+        for claim in CLAIMS
+        if config.all or config.subject in (subject_of(claim.name), claim.name, claim.row)
+    ]
+    if not chosen:
+        raise ConfigError(f"the subject is {shorten(config.subject)}; allowed are {allowed}")
+    claims = [
+        (claim, [game for game in claim.games if not config.games or game in config.games])
+        for claim in chosen
+    ]
+    if not any(games for _, games in claims):
+        possible = ", ".join(dict.fromkeys(game for claim in chosen for game in claim.games))
+        raise ConfigError(
+            f"games are {', '.join(config.games)}; {config.subject} is tried on {possible}"
+        )
+    return [(claim, games) for claim, games in claims if games]
+
+
+def _command(claim: Claim, config: Config) -> str:
     games = f" --games {' '.join(config.games)}" if config.games else ""
-    return f"dfgym study {name}{games}{' --quick' if config.quick else ''}"
+    return f"dfgym study {claim.name}{games}{' --quick' if config.quick else ''}"

@@ -31,7 +31,7 @@ class Scale:
 
     Attributes:
         frames: recorded of each game.
-        settings: what is said of a training beside the game's recipe.
+        settings: what differs in a training from the game's recipe.
         rows: dreams side by side for each seed.
         horizon: frames that each is dreamed.
         long: frames of the longest dream.
@@ -100,23 +100,23 @@ PLAIN: dict[str, Any] = {
     "precision": "auto",
     "sampler": {"denoising_steps": 5, "shift": 2.0},
 }
-"""What is said of every training beside its recipe and scale."""
+"""What differs in every training from its recipe, beside the scale's settings."""
 
 
 def recipe(game: str, scale: Scale) -> Recipe:
-    """A game's bundled recipe with the study's sizes, and plain diffusion forcing.
+    """Return a game's bundled recipe with the study's sizes, and plain diffusion forcing.
 
     What the worlds add for the one denoising step that they take is left out: it would favour that
     number of steps over the others.
     """
     bundled = load_recipe(find_recipe(RECIPES[game]))
-    told = {**PLAIN, **scale.settings[game]}
-    model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **told.pop("model")})
-    sampler = dataclasses.replace(bundled.train.sampler, **told.pop("sampler", {}))
+    changes = {**PLAIN, **scale.settings[game]}
+    model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **changes.pop("model")})
+    sampler = dataclasses.replace(bundled.train.sampler, **changes.pop("sampler", {}))
     return dataclasses.replace(
         bundled,
         record=dataclasses.replace(bundled.record, frames=scale.frames[game]),
-        train=dataclasses.replace(bundled.train, **told, model=model, sampler=sampler),
+        train=dataclasses.replace(bundled.train, **changes, model=model, sampler=sampler),
     )
 
 

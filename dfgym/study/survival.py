@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfgym.study import dreams
+from dfgym.study import blocks
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
@@ -12,34 +12,36 @@ AFTER = 8  # frames
 
 
 def survival(world: World, noise: float, rows: int = 16, seed: int = 0) -> np.ndarray:
-    """How large an error of the past is in the frames after it, as a share of itself.
+    """Return how large an error of the past is in the frames after it, as a share of itself.
 
-    The same dreams twice, same noise and actions: once from real frames, once from frames that are
-    darker here and there. Differences are root mean squares over pixels. Beyond a few frames they
-    tell of other places of what moves, no longer of the error itself.
+    The same dreams are made twice with the same noise and actions: once from real frames, once from
+    frames that are darker here and there. Differences are root mean squares over pixels. Beyond a
+    few frames they show that moving things are at other places, no longer the error itself.
 
     Args:
         world: of a game in more than 16 colours; others are rounded to colours.
         noise: root mean square of the error in each pixel of the window, in grey levels above 0.
-        rows: dreams.
+        rows: blocks.
         seed: of contexts, errors and actions.
 
     Returns:
         float `(AFTER,)`: the share after 1, 2, ... frames.
     """
     generator = np.random.default_rng(seed)
-    real = [dreams.context(world, generator, world.card.model.window) for _ in range(rows)]
+    real = [blocks.context(world, generator, world.card.model.window) for _ in range(rows)]
     wrong = [(_darkened(frames, noise, generator), actions) for frames, actions in real]
     actions = generator.integers(world.card.actions.n, size=(AFTER, rows))
 
     def dream(contexts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         dynamics = Dynamics(world, rows)
         dynamics.reset(np.arange(rows), np.arange(rows), contexts)
-        return np.stack([dynamics.step(each).frames for each in actions])
+        return np.stack([dynamics.step(action).frames for action in actions])
 
-    said = np.concatenate([_distance(a[0], b[0]).ravel() for a, b in zip(wrong, real, strict=True)])
+    error_before = np.concatenate(
+        [_distance(a[0], b[0]).ravel() for a, b in zip(wrong, real, strict=True)]
+    )
     error = _distance(dream(wrong), dream(real))
-    return np.sqrt((error**2).mean((1, 2, 3, 4)) / (said**2).mean())
+    return np.sqrt((error**2).mean((1, 2, 3, 4)) / (error_before**2).mean())
 
 
 def _darkened(frames: np.ndarray, noise: float, generator: np.random.Generator) -> np.ndarray:

@@ -8,12 +8,12 @@ from hypothesis import given
 from torch import Tensor
 
 from dfgym.diffusion.context import CONTEXT_MODES, plan_context
-from dfgym.diffusion.interactive import cost
 from dfgym.diffusion.joint_sampler import Pass, sample_jointly
 from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.diffusion.schedules import Schedule, autoregressive, parse
+from dfgym.study.methods.delays import count_cost
 from toys.schedules import schedules
 
 WINDOW, SHAPE = 3, (4, 4, 2)
@@ -97,7 +97,7 @@ def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
         assert torch.equal(view.frames[view.wanted], moving[view.row].nonzero()[:, 0])
         assert torch.equal(view.tau, schedule.levels[view.row, view.frames])
         assert torch.equal(view.visible, schedule.visible[view.frames][:, view.frames])
-    spent = cost(schedule)
+    spent = count_cost(schedule)
     assert len(views) == pytest.approx(spent.calls * new)
     assert sum(len(view.frames) for view in views) == pytest.approx(spent.recomputed * new)
 

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfgym.diffusion.interactive import cost, delays, refusal, require_interactive
 from dfgym.diffusion.schedules import (
     Schedule,
     autoregressive,
@@ -26,6 +25,7 @@ from dfgym.diffusion.schedules import (
     trapezoid,
 )
 from dfgym.errors import ConfigError
+from dfgym.study.methods.delays import action_delays, count_cost
 from toys.schedules import path, schedules
 
 
@@ -164,7 +164,7 @@ def test_generations_see_their_own_grid_and_never_what_comes_later() -> None:
 def test_each_frame_is_denoised_once_whatever_the_schedule(made: tuple[Schedule, int]) -> None:
     schedule, steps = made
     new = schedule.levels.shape[1] - schedule.context
-    spent = cost(schedule)
+    spent = count_cost(schedule)
     assert spent.cached == steps
     assert spent.calls == pytest.approx((len(schedule.levels) - 1) / new)
     assert steps / new <= spent.calls <= steps
@@ -180,23 +180,23 @@ def test_chunks_cost_f_over_f_minus_k(
     size = window + 1 - k
     for causal in (True, False):
         made = chunked(size * blocks, path(steps), k=k, context=k, window=window, causal=causal)
-        spent = cost(made)
+        spent = count_cost(made)
         assert spent.recomputed == pytest.approx(steps * (window + 1) / size)
         assert spent.calls == pytest.approx(steps / size)
-        assert delays(made) == [0, *range(size - 1, 0, -1)] * blocks
+        assert action_delays(made) == [0, *range(size - 1, 0, -1)] * blocks
 
 
 @given(st.integers(2, 12), st.integers(1, 9), st.integers(1, 9))
 def test_reaction_delays(new: int, steps: int, scale: int) -> None:
     levels, window = path(steps), 12
     decided = [0, *range(new - 1, 0, -1)]  # all of the block, once its first frame is out
-    assert delays(autoregressive(new, levels, window=window)) == [0] * new
-    assert delays(full_sequence(new, levels, window=window)) == decided
-    assert delays(hierarchical(new, levels, stride=2, window=2 * window)) == decided
-    assert delays(trapezoid(new, levels, scale=min(scale, steps), window=window)) == decided
+    assert action_delays(autoregressive(new, levels, window=window)) == [0] * new
+    assert action_delays(full_sequence(new, levels, window=window)) == decided
+    assert action_delays(hierarchical(new, levels, stride=2, window=2 * window)) == decided
+    assert action_delays(trapezoid(new, levels, scale=min(scale, steps), window=window)) == decided
     scale = min(scale, steps)
     ahead = math.ceil(steps / scale) - 1  # frames in flight when one comes out
-    late = delays(pyramid(new, levels, scale=scale, window=window))
+    late = action_delays(pyramid(new, levels, scale=scale, window=window))
     assert late == [0, *(min(ahead, new - n) for n in range(1, new))]
 
 
@@ -205,21 +205,21 @@ def test_what_can_be_played_finishes_each_frame_before_the_next(made: tuple[Sche
     schedule, steps = made
     new = schedule.levels.shape[1] - schedule.context
     one_by_one = autoregressive(new, path(steps), context=schedule.context, window=4)
-    assert (refusal(schedule) is None) == torch.equal(schedule.levels, one_by_one.levels)
+    in_time = max(action_delays(schedule)) == 0
+    assert in_time == torch.equal(schedule.levels, one_by_one.levels)
 
 
 @pytest.mark.parametrize(
     "name", ["full_sequence", "pyramid:3.9", "fifo:2", "trapezoid:1", "chunked:3", "hierarchical:4"]
 )
-def test_what_cannot_be_played_is_refused_with_the_reason(name: str) -> None:
+def test_what_cannot_be_played_obeys_late(name: str) -> None:
     schedule = parse(name, 8, path(4), context=4, window=4, causal=False)
-    with pytest.raises(ConfigError, match=r"before the actions .* are known: up to \d+ frames"):
-        require_interactive(schedule)
+    assert max(action_delays(schedule)) > 0
 
 
 @pytest.mark.parametrize("name", ["autoregressive", "pyramid:4", "fifo:1", "chunked:4"])
-def test_what_can_be_played(name: str) -> None:
-    require_interactive(parse(name, 8, path(4), context=4, window=4))
+def test_what_can_be_played_obeys_at_once(name: str) -> None:
+    assert max(action_delays(parse(name, 8, path(4), context=4, window=4))) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.sampler import sample
-from dfgym.study.dreams import How, Model, block, matrix
+from dfgym.study.blocks import RolloutSpec, StudyModel, block, matrix
 from dfgym.study.methods.objectives import Method
 from dfgym.study.methods.shortcut import (
     JumpingSequences,
@@ -166,11 +166,11 @@ def test_only_rows_that_jump_learn_from_the_averaged_network() -> None:
     assert jumps.grad is None or not jumps.grad.any(), "a jump that is not trained adds nothing"
 
 
-def jumping_model(scale: float = 1.0, shift: float = 1.0) -> Model:
+def jumping_model(scale: float = 1.0, shift: float = 1.0) -> StudyModel:
     card, method = toy_card(sampler=Sampler(4, shift, "clean", 0.0)), Method(finest=FINEST)
     weights = jumping_weights(card)
     weights["embed_jump"] = scale * weights["embed_jump"]
-    return Model(World(card, "", Path(), weights, toy_starts(card)), method)
+    return StudyModel(World(card, "", Path(), weights, toy_starts(card)), method)
 
 
 @torch.inference_mode()
@@ -180,7 +180,7 @@ def test_a_dream_conditions_on_its_jumps_where_the_steps_fit() -> None:
         clean = draw(8, 2, 8, 8, 3).float()
         actions = torch.zeros(1, 8, 3, dtype=torch.int64)
         keys = torch.arange(8)
-        return block(model, How(steps=steps), clean, actions, keys, torch.zeros_like(keys))
+        return block(model, RolloutSpec(steps=steps), clean, actions, keys, torch.zeros_like(keys))
 
     for steps, jumps in ((1, True), (2, True), (4, True), (8, True), (3, False), (16, False)):
         assert (frames(steps, 0.0) != frames(steps, 9.0)).any() == jumps, steps
@@ -188,7 +188,7 @@ def test_a_dream_conditions_on_its_jumps_where_the_steps_fit() -> None:
 
 def test_jumps_go_over_equal_parts_of_the_path_and_other_steps_where_the_card_says() -> None:
     def path(steps: int) -> list[float]:
-        return matrix(jumping_model(shift=2.0), How(steps=steps), 1).levels[:, 1].tolist()
+        return matrix(jumping_model(shift=2.0), RolloutSpec(steps=steps), 1).levels[:, 1].tolist()
 
     assert path(4) == [0, 0.25, 0.5, 0.75, 1]
     assert path(3) == pytest.approx([0, 1 / 5, 1 / 2, 1])  # shifted(1/3, 2), shifted(2/3, 2)

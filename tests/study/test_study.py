@@ -15,13 +15,16 @@ import torch
 
 from dfgym.errors import ConfigError, DataError
 from dfgym.files import plain
-from dfgym.study import dreams, games, survival
-from dfgym.study.command import ROWS, Config, study
-from dfgym.study.d06 import jumps
-from dfgym.study.dreams import How
+from dfgym.study import blocks, games, survival
+from dfgym.study.blocks import RolloutSpec
+from dfgym.study.chunks import border_errors
+from dfgym.study.command import CLAIMS, Config, choose_claims, study
+from dfgym.study.curve import Curve
 from dfgym.study.games import QUICK
-from dfgym.study.lab import Curve, Lab, chunked
 from dfgym.study.reaction import react
+from dfgym.study.runner import StudyRunner, chunked
+from dfgym.study.write import SUBJECTS, compare, format_doubling, subject_of
+from dfgym.world import shelf
 from dfgym.world.bundle import World
 
 
@@ -38,75 +41,91 @@ def curve(error: list[float], rows: list[tuple[float, float]] | None = None) -> 
     return Curve(values, values * np.nan, np.ones(len(values)), sums, 0.0, 0.0)
 
 
-def test_every_row_leaves_numbers_a_figure_and_a_paragraph(done: tuple[Path, Path]) -> None:
+def test_every_claim_gets_numbers_a_figure_and_a_section(done: tuple[Path, Path]) -> None:
     out, _ = done
     page = (out / "README.md").read_text()
-    assert list(ROWS) == [f"D{n}" for n in range(3, 15)] + ["steps", "long"]
-    for row in ROWS:
-        found = json.loads((out / f"{row}.json").read_text())
-        assert found["numbers"] and found["command"] == f"dfgym study {row} --quick"
-        assert (out / f"{row}.png").read_bytes().startswith(b"\x89PNG")
-        section = (out / f"{row}.md").read_text().strip()
-        assert section in page and found["text"] in section
-    assert page.index("## D4:") < page.index("## D10:") < page.index("## steps:")
+    assert sorted(claim.row for claim in CLAIMS) == sorted(
+        [*(f"D{n}" for n in range(3, 15)), "steps", "long"]
+    )
+    assert {subject_of(claim.name) for claim in CLAIMS} == {*SUBJECTS}
+    for name, row, *_ in CLAIMS:
+        finding = json.loads((out / f"{name}.json").read_text())
+        assert finding["numbers"] and finding["row"] == row
+        assert finding["command"] == f"dfgym study {name} --quick"
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"### {finding['title']}\n" in page and finding["text"] in page
+        assert f"| {finding['verdict']} | {row} |" in page, "the table at the top"
+    assert page.index("## Objectives") < page.index("### Teacher forcing") < page.index("## Chunks")
 
 
-def test_the_page_tells_of_one_scale(done: tuple[Path, Path], tmp_path: Path) -> None:
-    old = json.loads((done[0] / "D5.json").read_text())
-    del old["source"]  # as the first version wrote them
-    (tmp_path / "D5.json").write_text(json.dumps(old))
-    (tmp_path / "D6.json").write_text(json.dumps({**old, "row": "D6", "scale": {}}))
-    study(Config(row="D4", quick=True, out=tmp_path, runs=done[1]))
+def test_the_page_holds_findings_of_one_scale(done: tuple[Path, Path], tmp_path: Path) -> None:
+    old = json.loads((done[0] / "chunks.json").read_text())
+    (tmp_path / "chunks.json").write_text(json.dumps({**old, "scale": {}}))
+    kept = (done[0] / "objectives-full-sequence.json").read_text()
+    (tmp_path / "objectives-full-sequence.json").write_text(kept)
+    study(Config(subject="D4", quick=True, out=tmp_path, runs=done[1]))
     page = (tmp_path / "README.md").read_text()
-    assert "## D4:" in page and "## D5:" in page and "## D6:" not in page
+    assert "### Teacher forcing" in page and "### Full-sequence" in page and "## Chunks" not in page
+
+
+def test_a_subject_is_all_its_claims_and_a_row_is_one() -> None:
+    def names(subject: str, **changes: Any) -> list[str]:
+        return [claim.name for claim, _ in choose_claims(Config(subject=subject, **changes))]
+
+    contexts = ["contexts-told-noisy", "contexts-noised", "contexts-comparison"]
+    assert names("contexts") == contexts
+    assert names("D13") == names("contexts-comparison") == contexts[2:]
+    assert names("schedules", games=("cartpole",)) == ["schedules-reaction"]
 
 
 def test_what_is_measured_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:
     out, runs = done
     kept = sorted(runs.rglob("measured/**/*.json"))
     times = [path.stat().st_mtime_ns for path in kept]
-    study(Config(row="D4", quick=True, out=tmp_path, runs=runs))
+    study(Config(subject="D4", quick=True, out=tmp_path, runs=runs))
     assert [path.stat().st_mtime_ns for path in kept] == times
-    first, second = (json.loads((p / "D4.json").read_text()) for p in (out, tmp_path))
+    first, second = (
+        json.loads((p / "objectives-teacher-forcing.json").read_text()) for p in (out, tmp_path)
+    )
     assert first == second
 
 
 def test_only_the_game_that_is_asked_for(done: tuple[Path, Path], tmp_path: Path) -> None:
-    study(Config(row="D4", quick=True, games=("cartpole",), out=tmp_path, runs=done[1]))
-    found = json.loads((tmp_path / "D4.json").read_text())
+    study(Config(subject="D4", quick=True, games=("cartpole",), out=tmp_path, runs=done[1]))
+    found = json.loads((tmp_path / "objectives-teacher-forcing.json").read_text())
     assert list(found["numbers"]) == ["cartpole"] and "--games cartpole" in found["command"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "words"),
     [
-        ({"row": "D2"}, "row 'D2' is unknown; there are D3, D4"),
-        ({}, "give either one row"),
-        ({"row": "D4", "all": True}, "give either one row"),
-        ({"row": "D3", "games": ("cartpole",)}, "D3 is tried on breakout, not on cartpole"),
+        ({"subject": "D2"}, "the subject is 'D2'; allowed are backbones, .*, D3, D4"),
+        ({}, "give either one subject"),
+        ({"subject": "D4", "all": True}, "give either one subject"),
+        ({"subject": "D3", "games": ("cartpole",)}, "are cartpole; D3 is tried on breakout"),
     ],
 )
-def test_what_cannot_be_tried_is_told(changes: dict[str, object], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_what_cannot_be_tried_is_named(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
         study(Config(**changes))  # type: ignore[arg-type]
 
 
 def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -> None:
-    told = {**QUICK.settings["breakout"], "steps": 9}
-    other = dataclasses.replace(QUICK, settings={**QUICK.settings, "breakout": told})
+    changed = {**QUICK.settings["breakout"], "steps": 9}
+    other = dataclasses.replace(QUICK, settings={**QUICK.settings, "breakout": changed})
     with pytest.raises(DataError, match=r"another version .* remove that folder"):
-        Lab(done[1] / "quick", other).model("breakout", "diffusion forcing")
+        StudyRunner(done[1] / "quick", other).model("breakout", "diffusion forcing")
 
 
 def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> None:
-    lab = Lab(done[1] / "quick", QUICK)
+    runner = StudyRunner(done[1] / "quick", QUICK)
     path = done[1] / "quick" / "breakout" / "data" / "episodes.jsonl"
     kept = path.read_text()
     path.write_text(kept.replace('"seed": ', '"seed": 1', 1))
     with pytest.raises(DataError, match="was trained on other data"):
-        lab.model("breakout", "diffusion forcing")
+        runner.model("breakout", "diffusion forcing")
     path.write_text(kept)
-    lab.model("breakout", "diffusion forcing")
+    runner.model("breakout", "diffusion forcing")
 
 
 def test_means_and_doubling_of_known_curves() -> None:
@@ -121,47 +140,65 @@ def test_means_and_doubling_of_known_curves() -> None:
     assert rows.mean == 0.5 and rows.interval == (0.25, 0.75)
 
 
-def test_borders_are_each_chunks_first_frame() -> None:
-    assert jumps(curve([5.0, 1.0, 1.0, 5.0, 1.0, 1.0]), 3) == (5.0, 1.0)
-    assert jumps(curve([2.0, 2.0]), 1) == (2.0, None)
+def test_words_for_curves() -> None:
+    near, far = curve([0.0], [(1.0, 4), (3.0, 4)]), curve([0.0], [(8.0, 4), (9.0, 4)])
+    assert compare(far, near) == "more errors" and compare(near, far) == "fewer errors"
+    assert compare(near, near) == "no significant difference"
+    assert format_doubling(curve([1.0] + [3.0] * 200)) == "never"
+    assert format_doubling(curve([0.0] * 200)) == "-"
+    assert format_doubling(curve([1.0] * 100 + [3.0] * 100)) == "after 69 frames"
+
+
+def test_borders_are_the_first_frames_of_chunks() -> None:
+    assert border_errors(curve([5.0, 1.0, 1.0, 5.0, 1.0, 1.0]), 3) == (5.0, 1.0)
+    assert border_errors(curve([2.0, 2.0]), 1) == (2.0, None)
 
 
 def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) -> None:
-    lab = Lab(done[1] / "quick", QUICK)
-    ours, blocks = lab.model("breakout", "diffusion forcing"), lab.model("breakout", chunked(2))
-    played = react(ours, How("autoregressive", new=2))
-    assert played.first == 1 and played.counted == 0
+    runner = StudyRunner(done[1] / "quick", QUICK)
+    ours, full = runner.model("breakout", "diffusion forcing"), runner.model("breakout", chunked(2))
+    played = react(ours, RolloutSpec("autoregressive", new=2))
+    assert played.first == 1 and played.delay == 0
     for name in ("hierarchical:2", "full_sequence"):
-        late = react(blocks, How(name, new=2, known=2, causal=False))
-        assert late.effect == late.first == 0 and late.counted > 0
+        late = react(full, RolloutSpec(name, new=2, known=2, causal=False))
+        assert late.effect == late.first == 0 and late.delay > 0
 
 
 def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path, Path]) -> None:
     # The same model from the same past and noise, once through the cache, once seen whole.
-    lab = Lab(done[1] / "quick", QUICK)
-    model = lab.model("breakout", "diffusion forcing")
+    runner = StudyRunner(done[1] / "quick", QUICK)
+    model = runner.model("breakout", "diffusion forcing")
     world = model.world
     window = world.card.model.window
-    frames, actions = dreams.context(world, np.random.default_rng(0), window)
+    frames, actions = blocks.context(world, np.random.default_rng(0), window)
     key = 5
-    dynamics = dreams.Dynamics(world, 1)
+    dynamics = blocks.Dynamics(world, 1)
     dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
     stepped = dynamics.step(np.array([1])).frames
-    codec = dreams.Codec(world.card.frames.palette)
+    codec = blocks.Codec(world.card.frames.palette)
     clean = codec.encode(torch.from_numpy(frames))[None]
-    led = torch.tensor([[world.card.actions.n, *map(int, actions), 1]])
+    actions_in = torch.tensor([[world.card.actions.n, *map(int, actions), 1]])
     with torch.inference_mode():  # the environment's noise is of its frame count
-        made = dreams.block(
-            model, How(), clean, led[None], torch.tensor([key]), torch.tensor([window])
+        made = blocks.block(
+            model,
+            RolloutSpec(),
+            clean,
+            actions_in[None],
+            torch.tensor([key]),
+            torch.tensor([window]),
         )
     assert np.array_equal(codec.decode(made)[0].numpy(), stepped)
 
 
-@pytest.mark.parametrize("law", ["diffusion forcing", chunked(1)])
-def test_play_counts_every_transition_once(done: tuple[Path, Path], law: str) -> None:
-    lab = Lab(done[1] / "quick", QUICK)
-    how = How("full_sequence", new=3, known=1, causal=False) if law == chunked(1) else How()
-    episodes = dreams.play(lab.model("breakout", law), how, rows=2, horizon=7, seed=0)
+@pytest.mark.parametrize("name", ["diffusion forcing", chunked(1)])
+def test_play_counts_every_transition_once(done: tuple[Path, Path], name: str) -> None:
+    runner = StudyRunner(done[1] / "quick", QUICK)
+    spec = (
+        RolloutSpec("full_sequence", new=3, known=1, causal=False)
+        if name == chunked(1)
+        else RolloutSpec()
+    )
+    episodes = blocks.play(runner.model("breakout", name), spec, rows=2, horizon=7, seed=0)
     played = [sum(len(e) for e in episodes if e.row == row) for row in range(2)]
     assert played == [7, 7]
     assert all(len(e.frames) == len(e) + 1 and e.terminated[:-1].sum() == 0 for e in episodes)
@@ -169,11 +206,13 @@ def test_play_counts_every_transition_once(done: tuple[Path, Path], law: str) ->
 
 def test_breakout_is_judged_by_the_referee_and_cartpole_by_its_drawing() -> None:
     noise = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
-    episode = dreams.Episode(
+    episode = blocks.Episode(
         noise, np.zeros(2, np.int64), np.zeros(2), np.zeros(2, bool), row=0, seed=0
     )
     assert games.judge("cartpole", episode).error.min() > 50
-    small = dataclasses.replace(episode, frames=noise[:, :10, :10])
+    colours = np.array(shelf.load("minatar-breakout-v0").card.frames.palette, np.uint8)
+    lawless = colours[noise[:, :10, :10, 0] % len(colours)]
+    small = dataclasses.replace(episode, frames=lawless)
     judged = games.judge("breakout", small)
     assert judged.error.tolist() == [1, 1] and np.isnan(judged.detail).all()
 
@@ -187,7 +226,7 @@ def test_json_has_no_nan() -> None:
 
 def test_what_survives_of_an_error(done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     """A game that repeats its last frame keeps all of an error, one that is drawn anew none."""
-    world = Lab(done[1] / "quick", QUICK).model("cartpole", "diffusion forcing").world
+    world = StudyRunner(done[1] / "quick", QUICK).model("cartpole", "diffusion forcing").world
 
     class Fixed:
         copies = True

@@ -1,0 +1,225 @@
+"""The runner of the study: it records, trains and measures what is missing, and keeps all of it.
+
+Data, models and measurements stay on disk under one folder, each beside the settings that made it;
+so a study that was stopped goes on, and findings that need the same share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dfgym.checks import to_plain
+from dfgym.data.record import record
+from dfgym.data.store import EpisodeStore
+from dfgym.errors import DataError
+from dfgym.files import write_json
+from dfgym.study import blocks, games
+from dfgym.study.blocks import RolloutSpec, StudyModel
+from dfgym.study.curve import Curve
+from dfgym.study.games import Scale
+from dfgym.study.methods.objectives import Method
+from dfgym.train.checkpoint import FILE, averaged_weights, check_data, read_checkpoint
+from dfgym.train.config import TrainConfig, fixed_settings, from_table
+from dfgym.train.loop import train
+from dfgym.train.pack import draft_card, held_out_starts
+from dfgym.train.survey import survey
+from dfgym.world.bundle import World
+
+OURS, TEACHER = "diffusion forcing", "teacher forcing"
+METHOD_FILE = "method.json"
+FORMAT = 4
+"""The format of models and measurements; raise it when the same settings mean something else."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """How a model is trained: a method, and what differs from the study's usual training.
+
+    Attributes:
+        method: how frames are noised and scored.
+        model: changes of the network's sizes.
+        settings: changes of the training configuration.
+    """
+
+    method: Method = field(default_factory=Method)
+    model: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS: dict[str, ModelRecipe] = {
+    OURS: ModelRecipe(),
+    TEACHER: ModelRecipe(Method(corruption="teacher_forcing")),
+    "recurrent": ModelRecipe(model={"kind": "recurrent", "heads": 1}),
+    "video only": ModelRecipe(settings={"image_steps": 0}),
+    "mixture": ModelRecipe(Method(image_share=0.3), settings={"image_steps": 0}),
+    "v": ModelRecipe(Method(target="v")),
+    "shortcut": ModelRecipe(Method(finest=16)),
+    "outcomes": ModelRecipe(model={"mixture": 8}),
+}
+"""All models but those of `chunked`."""
+
+
+def chunked(clean_frames: int) -> str:
+    """Return the name of the model of full-sequence diffusion that sees so many clean frames."""
+    return f"chunked {clean_frames}"
+
+
+def model_recipe(model: str) -> ModelRecipe:
+    """Return how a model is trained.
+
+    Raises:
+        KeyError: there is no such model.
+    """
+    match model.split():
+        case ["chunked", clean_frames]:
+            method = Method(corruption="full_sequence", clean_frames=int(clean_frames))
+            return ModelRecipe(method)
+        case _:
+            return MODELS[model]
+
+
+@dataclass(frozen=True)
+class StudyRunner:
+    """A folder of data, models and measurements at one scale."""
+
+    folder: Path
+    scale: Scale
+    device: str = "auto"
+
+    def config(self, game: str, model: str = OURS) -> TrainConfig:
+        """Return the training configuration of a model.
+
+        Raises:
+            KeyError: there is no such model.
+        """
+        base = games.recipe(game, self.scale).train
+        recipe = model_recipe(model)
+        settings = dict(recipe.settings)
+        if "image_steps" in settings:  # as many steps in all
+            settings["steps"] = base.steps + base.image_steps - settings["image_steps"]
+        folder = self.folder / game
+        return dataclasses.replace(
+            base,
+            **settings,
+            model=dataclasses.replace(base.model, **recipe.model),
+            data=(folder / "data",),
+            out=folder / f"models-{FORMAT}" / model.replace(" ", "-"),
+            device=self.device,
+        )
+
+    def data(self, game: str) -> EpisodeStore:
+        """Return the recordings of a game, made if they are missing."""
+        recording = games.recipe(game, self.scale).record
+        return record(out=self.folder / game / "data", **recording.keywords())
+
+    def model(self, game: str, model: str) -> StudyModel:
+        """Return a trained model, trained if it is missing.
+
+        Raises:
+            DataError: the one on disk was trained by another version, or is damaged.
+        """
+        config, method = self.config(game, model), model_recipe(model).method
+        self.data(game)
+        if not _is_trained(config, method):
+            print(f"== {game}: {model}")
+            write_json(config.out / METHOD_FILE, to_plain(method))
+            train(config, method.objective(), method.build)
+        return _load(config, method)
+
+    def curve(self, game: str, model: str, spec: RolloutSpec | None = None) -> Curve:
+        """Dream with a model and judge the dreams, once."""
+        spec = spec or RolloutSpec()
+        trained = self.model(game, model)
+        path = self.folder / game / "measured" / model.replace(" ", "-") / f"{spec.key}.json"
+        origin = {
+            "format": FORMAT,
+            "model": trained.world.hash,
+            "sampler": dataclasses.asdict(trained.world.card.sampler),
+            "rows": self.scale.rows[game],
+            "horizon": self.scale.horizon,
+            "seeds": list(self.scale.seeds),
+        }
+        if path.is_file() and (kept := json.loads(path.read_text())).get("origin") == origin:
+            return Curve.from_table(kept)
+        measured = self._measure(game, trained, spec, f"{model}, {spec.key}")
+        write_json(path, {"origin": origin, **measured})
+        return Curve.from_table(measured)
+
+    def _measure(
+        self, game: str, model: StudyModel, spec: RolloutSpec, name: str
+    ) -> dict[str, Any]:
+        horizon, rows = self.scale.horizon, self.scale.rows[game]
+        totals = np.zeros((2, 2, horizon))  # error and detail: sum, weight
+        by_row = np.zeros((len(self.scale.seeds), rows, 2))
+        sticky, ends = [], 0
+        for index, seed in enumerate(tqdm(self.scale.seeds, desc=name, unit="seed")):
+            for episode in blocks.play(model, spec, rows, horizon, seed):
+                judged = games.judge(game, episode)
+                for measure, values in enumerate((judged.error, judged.detail)):
+                    weights = np.where(np.isfinite(values), judged.weight, 0)
+                    errors = weights * np.nan_to_num(values)
+                    totals[measure, 0, : len(values)] += errors
+                    totals[measure, 1, : len(values)] += weights
+                    if not measure:
+                        by_row[index, episode.row] += errors.sum(), weights.sum()
+                sticky.append(judged.sticky)
+                ends += int(episode.terminated.any())
+        all_sticky = np.concatenate(sticky)
+        return {
+            "error": _means(totals[0]),
+            "detail": _means(totals[1]),
+            "weight": totals[0, 1].tolist(),
+            "rows": by_row.reshape(-1, 2).tolist(),
+            "sticky": None if np.isnan(all_sticky).all() else float(np.nanmean(all_sticky)),
+            "ends": 1000 * ends / (len(self.scale.seeds) * rows * horizon),
+        }
+
+
+def _is_trained(config: TrainConfig, method: Method) -> bool:
+    """Whether a model is on disk, whole.
+
+    Raises:
+        DataError: it was trained by another version of the study, or on other data, so it is not
+            the one that is needed.
+    """
+    if not (config.out / FILE).is_file():
+        return False
+    _, step, origin = read_checkpoint(config.out)
+    try:
+        saved = json.loads((config.out / METHOD_FILE).read_text())
+        same = fixed_settings(from_table(origin.settings, config.out)) == fixed_settings(config)
+    except (OSError, ValueError):
+        same = False
+    if not same or saved != to_plain(method):
+        raise DataError(
+            f"{config.out} holds a study model of another version (its settings differ): remove "
+            "that folder to train it anew, or choose another --runs"
+        )
+    check_data(config.out, origin, [EpisodeStore.open(path) for path in config.data])
+    return step == config.image_steps + config.steps
+
+
+@functools.lru_cache(maxsize=4)
+def _load(config: TrainConfig, method: Method) -> StudyModel:
+    """Make in memory what `pack` writes: not every model of the study can be an environment."""
+    tensors, _, _ = read_checkpoint(config.out)
+    stores = [EpisodeStore.open(path) for path in config.data]
+    card = draft_card(config, survey(stores, config.held_out), stores)
+    weights = averaged_weights(tensors)
+    parts = (name.encode() + weights[name].numpy().tobytes() for name in sorted(weights))
+    digest = hashlib.sha256(b"".join(parts))
+    starts = held_out_starts(stores, config.held_out)
+    return StudyModel(World(card, digest.hexdigest(), config.out, weights, starts), method)
+
+
+def _means(totals: np.ndarray) -> list[float | None]:
+    return [float(total / weight) if weight else None for total, weight in totals.T]
