@@ -1,4 +1,4 @@
-"""Which noise level each frame gets: in training by chance, in sampling by a schedule."""
+"""The noise levels of frames: drawn by chance in training, along a path in sampling."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ step a row along `levels[0] = 0, ..., levels[steps - 1]` to `levels[steps]` = 1 
 | `chunked` | steps * floor(n / (window + 1 - k)) | window + 1 - k |
 | `hierarchical` | steps * generation(n): key frames, then halves of the gaps | a generation |
 
-A schedule also says which frames each one may see while it is denoised. A matrix is one block: a
+A schedule also holds which frames each one may see while it is denoised. A matrix is one block: a
 longer rollout is a chain of blocks, with the frames just made as context (`fifo` and
 `autoregressive` need no second block). What a schedule costs and how late it reacts is counted from
 its matrix, in `dfgym.study.methods.delays`.
@@ -40,11 +40,11 @@ KINDS += "chunked:K | hierarchical:STRIDE"
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A scheduling matrix and who sees whom.
+    """A scheduling matrix, and which frame sees which.
 
     Attributes:
         name: the kind and its number, as `parse` reads them.
-        context: how many frames, the first, are known from the start.
+        context: the number of first frames that are known from the start.
         levels: float64 `(rows + 1, frames)`, the signal level of each frame before the first row
             and after each.
         visible: bool `(frames, frames)`; `visible[i, j]`: frame i may see frame j while i is
@@ -57,28 +57,28 @@ class Schedule:
     visible: Tensor
 
     def moving(self) -> Tensor:
-        """Which frames each row denoises: bool `(rows, frames)`."""
+        """Return which frames each row denoises, bool `(rows, frames)`."""
         return self.levels[1:] > self.levels[:-1]
 
     def read(self) -> Tensor:
-        """Which frames each row's network pass needs: those that move and what they see.
+        """Return which frames each row's network pass needs, bool `(rows, frames)`.
 
-        Pure noise tells nothing, so frames that have not begun are left out. Bool
-        `(rows, frames)`.
+        They are those that move and what these see. Pure noise carries no information, so frames
+        that have not begun are left out.
         """
         moving = self.moving()
-        seen = (moving.float() @ self.visible.float()) > 0
-        return moving | (seen & (self.levels[:-1] > 0))
+        visible = (moving.float() @ self.visible.float()) > 0
+        return moving | (visible & (self.levels[:-1] > 0))
 
 
 def autoregressive(new: int, levels: Sequence[float], *, context: int = 0, window: int) -> Schedule:
     """One frame after the other, each from noise to clean.
 
     Args:
-        new: how many frames to make.
+        new: the number of frames to make.
         levels: rising signal levels in [0, 1), the first 0: see `levels.denoising_levels`.
-        context: how many frames are known before them.
-        window: how many past frames a frame may see.
+        context: the number of known frames before them.
+        window: the number of past frames that a frame may see.
 
     Raises:
         ConfigError: a number is out of range (so do all the others).
@@ -100,7 +100,7 @@ def pyramid(
 
     `causal` is the network's: whether a frame sees only earlier ones, or later ones too. Where
     frames overlap, a causal network cannot draw from the true joint distribution, however good it
-    is (tests/test_rollout_oracles.py gives the size of the error).
+    is (tests/diffusion/test_oracles.py gives the size of the error).
     """
     _allow_scale(scale, levels)
     lags = [math.floor(scale * n) for n in range(new)]
@@ -191,8 +191,8 @@ def hierarchical(
         gap[off] //= 2
     on_grid = position % gap[:, None] == 0
     visible = on_grid & ((position - position[:, None]).abs() <= window // 2 * gap[:, None])
-    made = gap[context:].tolist()
-    lags = [len(levels) * (stride.bit_length() - each.bit_length()) for each in made]
+    gaps = gap[context:].tolist()
+    lags = [len(levels) * (stride.bit_length() - step.bit_length()) for step in gaps]
     return _schedule(f"hierarchical:{stride}", lags, levels, context, visible)
 
 
@@ -226,9 +226,9 @@ def parse(
             case "chunked", _:
                 return chunked(new, levels, k=int(number), **common, causal=causal)
             case "trapezoid", _:
-                found = trapezoid(new, levels, scale=float(number), **common)
+                schedule = trapezoid(new, levels, scale=float(number), **common)
             case "hierarchical", _:
-                found = hierarchical(new, levels, stride=int(number), **common)
+                schedule = hierarchical(new, levels, stride=int(number), **common)
             case _:
                 raise ValueError
     except ConfigError:
@@ -236,16 +236,17 @@ def parse(
     except ValueError:
         raise ConfigError(f"schedule is {name!r}; allowed are {KINDS}") from None
     _allow(f"schedule is {name!r}, which needs a model that sees later frames", not causal, KINDS)
-    return found
+    return schedule
 
 
-def _allow(what: str, right: bool, allowed: str) -> None:
-    if not right:
-        raise ConfigError(f"{what}; allowed is {allowed}")
+def _allow(value: str, is_allowed: bool, allowed: str) -> None:
+    """Raise an error that names the value and what is allowed, unless it is."""
+    if not is_allowed:
+        raise ConfigError(f"{value}; allowed is {allowed}")
 
 
 def _allow_scale(scale: float, levels: Sequence[float]) -> None:
-    """More than all denoising steps would only wait."""
+    """Allow no more than all denoising steps: a larger scale would only wait."""
     allowed = f"a number from 0 to the {len(levels)} denoising steps"
     _allow(f"the schedule's scale is {scale!r}", 0 <= scale <= len(levels), allowed)
 
@@ -266,6 +267,6 @@ def _schedule(
     path = torch.tensor([*levels, 1.0], dtype=torch.float64)
     assert path[0] == 0 and bool((path.diff() > 0).all()), "levels rise from 0 and stay below 1"
     rows = torch.arange(steps + max(lags) + 1)
-    made = path[(rows[:, None] - torch.tensor(lags)).clamp(0, steps)]
-    known = torch.ones(len(rows), context, dtype=torch.float64)
-    return Schedule(name, context, torch.cat((known, made), 1), visible)
+    new = path[(rows[:, None] - torch.tensor(lags)).clamp(0, steps)]
+    given = torch.ones(len(rows), context, dtype=torch.float64)
+    return Schedule(name, context, torch.cat((given, new), 1), visible)

@@ -140,16 +140,16 @@ class Judged:
 def judge(game: str, episode: Episode) -> Judged:
     """Judge each transition of an episode."""
     nothing = np.full(len(episode), np.nan)
-    known = games.find(load_recipe(find_recipe(RECIPES[game])).record.env)
-    assert known is not None
-    if known.judge is not None:
-        verdicts = legality.judge(known, episode)
+    source_game = games.find(load_recipe(find_recipe(RECIPES[game])).record.env)
+    assert source_game is not None
+    if source_game.judge is not None:
+        verdicts = legality.judge(source_game, episode)
         illegal, sticky = (~verdicts.legal).astype(float), verdicts.sticky.astype(float)
         return Judged(illegal, np.ones(len(episode)), nothing, sticky)
     age = np.arange(1, len(episode) + 1)
     chosen = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
     error, detail = nothing.copy(), nothing.copy()
-    assert known.compare is not None
-    drawings = known.compare(episode.frames[1:][chosen])
+    assert source_game.compare is not None
+    drawings = source_game.compare(episode.frames[1:][chosen])
     error[chosen], detail[chosen] = drawings.error, drawings.sharpness
     return Judged(error, np.where(age <= DENSE, 1.0, SPARSE), detail, nothing)

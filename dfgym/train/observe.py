@@ -1,4 +1,4 @@
-"""What a person sees of a run: its log, its progress, strips of the dream beside the real game."""
+"""The view of a run: its log, its progress, and strips of the dream beside the real game."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Strips:
     def __init__(
         self,
         config: TrainConfig,
-        found: Survey,
+        game: Survey,
         stores: list[EpisodeStore],
         device: torch.device,
         rows: int = 3,
         frames: int = 16,
     ) -> None:
         self.folder, self.device, self.frames = config.out / "strips", device, frames
-        self.card = draft_card(config, found, stores)
+        self.card = draft_card(config, game, stores)
         self.starts = held_out_starts(stores, config.held_out, limit=4096)
         lengths = np.diff(self.starts.offsets)
         self.episodes = np.argsort(-lengths, kind="stable")[:rows]
@@ -74,23 +74,23 @@ class Observer:
     def __init__(
         self,
         config: TrainConfig,
-        found: Survey,
+        game: Survey,
         stores: list[EpisodeStore],
         device: torch.device,
         start: int,
         total: int,
     ) -> None:
         self.config = config
-        self.strips = Strips(config, found, stores, device)
-        self._board = _board(config.out) if config.tensorboard else None
+        self.strips = Strips(config, game, stores, device)
+        self._board = _open_board(config.out) if config.tensorboard else None
         path = config.out / LOG_FILE
-        write_atomic(path, _logged(path, start))
+        write_atomic(path, _lines_before(path, start))
         self._log = path.open("a", buffering=1)
         self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:
-        """Watch."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +101,14 @@ class Observer:
             self._board.close()
 
     def log(self, step: int, loss: Losses, norm: Tensor, rate: float) -> None:
-        """Write down one step."""
+        """Log one step.
+
+        Args:
+            step: the number of the step.
+            loss: its losses.
+            norm: the norm of its gradient.
+            rate: the share of the peak learning rates.
+        """
         values = {name: value.item() for name, value in loss._asdict().items()}
         values |= {"gradient": norm.item(), "rate": rate}
         self._log.write(json.dumps({"step": step, **values}) + "\n")
@@ -116,8 +123,8 @@ class Observer:
                 self._board.add_scalar(name, value, step)
 
 
-def _logged(path: Path, start: int) -> bytes:
-    """The whole lines of the steps before `start`; those after it will be logged again."""
+def _lines_before(path: Path, start: int) -> bytes:
+    """Return the log's whole lines of the steps before `start`; later steps are logged again."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     kept = []
     for number, line in enumerate(lines, 1):
@@ -133,7 +140,7 @@ def _logged(path: Path, start: int) -> bytes:
     return b"".join(kept)
 
 
-def _board(folder: Path) -> Any:
+def _open_board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as reason:

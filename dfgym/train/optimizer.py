@@ -1,4 +1,4 @@
-"""How weights are updated: Muon and AdamW, a rate that rises, stays and falls, and an average."""
+"""The optimisers: Muon and AdamW, a rate that rises, stays and falls, and a moving average."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dfgym.train.config import TrainConfig
 
 
 def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
-    """The optimisers of a run, over disjoint parameters.
+    """Return the optimisers of a run, over disjoint parameters.
 
     Muon (Jordan 2024; torch's own) turns each update of a block's matrix into the nearest
     orthogonal one. Biases, gains and embeddings are AdamW's and not decayed.
@@ -58,7 +58,7 @@ def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
 
 
 def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> float:
-    """Set the rates of a step: linear warm-up, plateau, linear cool-down; the share of the peak."""
+    """Set the rates of a step (warm-up, plateau, cool-down); return the share of the peak."""
     total = config.image_steps + config.steps
     share = min(
         1.0,
@@ -72,7 +72,7 @@ def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> fl
 
 
 def make_average(network: nn.Module, config: TrainConfig) -> AveragedModel:
-    """An exponential moving average of a network's weights, short at first so that it keeps up."""
+    """Return a moving average of a network's weights, short at first so that it keeps up."""
 
     def update(averaged: Any, current: Any, count: Any) -> None:
         decay = min(config.ema, (1 + float(count)) / (10 + float(count)))

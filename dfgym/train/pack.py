@@ -37,7 +37,7 @@ UNWRITTEN = Files(weights="0" * 64, starts="0" * 64)
 
 @dataclass(frozen=True)
 class Presentation:
-    """What a world shows to its users beside what the data say."""
+    """The part of a world's card that the data do not hold."""
 
     description: str = "A learned game."
     """One sentence."""
@@ -59,30 +59,30 @@ def held_out_starts(
     limit: int = 4096,
     limit_bytes: int = START_BYTES,
 ) -> Starts:
-    """Whole held-out episodes: those that fit, in their order, or else the shortest one alone.
+    """Return whole held-out episodes: those that fit, in order, or else the shortest one alone.
 
     Args:
         stores: the recorded data.
         held_out: share of each store's episodes, its last ones.
-        limit: frames at most.
-        limit_bytes: of all the frames together at most, uncompressed.
+        limit: the most frames.
+        limit_bytes: the most bytes of all the frames together, uncompressed.
     """
-    known = [
+    episodes = [
         (store, i) for store in stores for i in range(first_held_out(store, held_out), len(store))
     ]
-    lengths = [store.episodes[i].frames for store, i in known]
+    lengths = [store.episodes[i].frames for store, i in episodes]
     room = min(limit, limit_bytes // math.prod(stores[0].frame_shape))
     chosen, offsets = [], [0]
-    for episode, length in zip(known, lengths, strict=True):
+    for episode, length in zip(episodes, lengths, strict=True):
         if offsets[-1] + length <= room:
             chosen.append(episode)
             offsets.append(offsets[-1] + length)
     if not chosen:
-        chosen, offsets = [known[int(np.argmin(lengths))]], [0, min(lengths)]
-    parts = [(store, slice(*map(int, store.offsets[i : i + 2]))) for store, i in chosen]
+        chosen, offsets = [episodes[int(np.argmin(lengths))]], [0, min(lengths)]
+    slices = [(store, slice(*map(int, store.offsets[i : i + 2]))) for store, i in chosen]
     return Starts(
-        np.concatenate([store.frames[part] for store, part in parts]),
-        np.concatenate([store.actions[part] for store, part in parts]),
+        np.concatenate([store.frames[rows] for store, rows in slices]),
+        np.concatenate([store.actions[rows] for store, rows in slices]),
         np.array(offsets, np.int64),
         np.array([store.episodes[i].seed for store, i in chosen], np.int64),
     )
@@ -97,7 +97,7 @@ def draft_card(
     presentation: Presentation | None = None,
     training: dict[str, Any] | None = None,
 ) -> Card:
-    """The card of what a run has learned; the hashes are filled in when it is written.
+    """Return the card of a run's world; the hashes are filled in when it is written.
 
     Raises:
         WorldError: a value has no place on a card.
@@ -146,7 +146,7 @@ def draft_card(
 
 
 def pack(run: Path, out: Path, name: str, presentation: Presentation | None = None) -> Path:
-    """Write a run's averaged weights, its card and held-out starts as a world; returns `out`.
+    """Write a run's averaged weights, its card and held-out starts as a world; return `out`.
 
     Raises:
         DataError: the run holds no whole checkpoint, or its data are gone, damaged or others.

@@ -43,54 +43,58 @@ def test_autoregressive_rows_are_the_frame_sampler(
 ) -> None:
     new, context, steps = 5, 2, 6
     levels, plan = denoising_levels(steps, 2.0), plan_context(mode, 0.3, steps)
-    noise, known, hidden = draws(new, context, dtype)
+    noise, first, context_eps = draws(new, context, dtype)
 
     def denoise(x: Tensor, view: Pass) -> Tensor:
         assert view.wanted.tolist() == [False] * (len(view.wanted) - 1) + [True]
         return torch.cat((x[:, :-1], estimate(x, view.tau)[:, None]), 1)
 
     schedule = autoregressive(new, levels, context=context, window=WINDOW)
-    found = sample_jointly(denoise, noise, known, schedule, plan, hidden, first_order=first_order)
+    result = sample_jointly(
+        denoise, noise, first, schedule, plan, context_eps, first_order=first_order
+    )
 
-    frames, held, at = [*known.unbind(1)], [*known.unbind(1)], [1.0] * context
+    frames, held, at = [*first.unbind(1)], [*first.unbind(1)], [1.0] * context
     for n in range(new):
         past = torch.stack((held if plan.kept else frames)[-WINDOW:], 1)
-        eps = hidden[:, len(frames) - past.shape[1] : len(frames)]
+        eps = context_eps[:, len(frames) - past.shape[1] : len(frames)]
 
         def one(
             x: Tensor, tau: float, i: int, past: Tensor = past, eps: Tensor = eps, n: int = n
         ) -> Tensor:
-            applied, told = plan.levels[plan.reads[i]]
+            applied, conditioned = plan.levels[plan.reads[i]]
             held[context + n :], at[context + n :] = [x], [tau]
-            tell = at[:-1][-WINDOW:] if plan.kept else [told] * past.shape[1]
+            conditions = at[:-1][-WINDOW:] if plan.kept else [conditioned] * past.shape[1]
             level = torch.full(past.shape[:2], applied, dtype=dtype)
-            shown = torch.cat((interpolate(past, eps, level), x[:, None]), 1)
-            tau_all = torch.tensor([*tell, tau], dtype=torch.float64)
-            return estimate(shown, tau_all)
+            inputs = torch.cat((interpolate(past, eps, level), x[:, None]), 1)
+            tau_all = torch.tensor([*conditions, tau], dtype=torch.float64)
+            return estimate(inputs, tau_all)
 
         frames.append(sample(one, noise[:, n], levels, first_order=first_order))
-    torch.testing.assert_close(found, torch.stack(frames, 1), rtol=rtol, atol=rtol)
-    assert torch.equal(found[:, :context], known)
+    torch.testing.assert_close(result, torch.stack(frames, 1), rtol=rtol, atol=rtol)
+    assert torch.equal(result[:, :context], first)
 
 
 @given(schedules())
 def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
-    made: tuple[Schedule, int],
+    drawn: tuple[Schedule, int],
 ) -> None:
-    schedule, steps = made
+    schedule, steps = drawn
     frames = schedule.levels.shape[1]
     new = frames - schedule.context
-    noise, known, hidden = draws(new, schedule.context)
+    noise, first, context_eps = draws(new, schedule.context)
     views: list[Pass] = []
 
     def denoise(x: Tensor, view: Pass) -> Tensor:
         views.append(view)
         assert x.shape == (2, len(view.frames), *SHAPE)
-        # Whatever is said of frames that are not wanted must be of no effect.
+        # Whatever is predicted for frames that are not wanted must be of no effect.
         return torch.where(view.wanted[:, None, None, None], x.tanh(), torch.nan)
 
-    out = sample_jointly(denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden)
-    assert bool(out.isfinite().all()) and torch.equal(out[:, : schedule.context], known)
+    out = sample_jointly(
+        denoise, noise, first, schedule, plan_context("clean", 0.0, steps), context_eps
+    )
+    assert bool(out.isfinite().all()) and torch.equal(out[:, : schedule.context], first)
     read, moving = schedule.read(), schedule.moving()
     for view in views:
         assert torch.equal(view.frames, read[view.row].nonzero()[:, 0])
@@ -104,42 +108,42 @@ def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
 
 @given(schedules())
 def test_dynamic_context_is_clean_in_each_frames_last_step_whatever_moves_beside_it(
-    made: tuple[Schedule, int],
+    drawn: tuple[Schedule, int],
 ) -> None:
-    schedule, steps = made
+    schedule, steps = drawn
     new = schedule.levels.shape[1] - schedule.context
     plan = plan_context("dynamic", 0.4, steps)
     path = [0.0, *schedule.levels[:, -1].unique().tolist()[1:]]  # the last entry, 1, has no step
-    noise, known, hidden = draws(new, schedule.context)
-    asked = torch.zeros(new + schedule.context, dtype=torch.int64)
+    noise, first, context_eps = draws(new, schedule.context)
+    counts = torch.zeros(new + schedule.context, dtype=torch.int64)
     state: dict[int, Tensor] = {}
 
     def denoise(x: Tensor, view: Pass) -> Tensor:
         now = schedule.levels[view.row, view.frames]
         own = set(now[view.wanted].tolist())
-        ((applied, told),) = {plan.levels[plan.reads[path.index(tau)]] for tau in own}
+        ((applied, conditioned),) = {plan.levels[plan.reads[path.index(tau)]] for tau in own}
         finished = now == 1
-        assert bool((view.tau[finished] == told).all())
+        assert bool((view.tau[finished] == conditioned).all())
         assert torch.equal(view.tau[~finished], now[~finished])
-        assert told == 1 or max(own) < path[-2]
-        asked[view.frames[view.wanted]] += 1
+        assert conditioned == 1 or max(own) < path[-2]
+        counts[view.frames[view.wanted]] += 1
         for place in finished.nonzero()[:, 0].tolist():
             n = int(view.frames[place])
-            eps = hidden[:, n]
+            eps = context_eps[:, n]
             clean = (x[:, place] - (1 - applied) * eps) / applied
             torch.testing.assert_close(clean, state.setdefault(n, clean))
         return x.tanh()
 
-    sample_jointly(denoise, noise, known, schedule, plan, hidden)
-    assert asked.tolist() == [0] * schedule.context + [steps] * new
+    sample_jointly(denoise, noise, first, schedule, plan, context_eps)
+    assert counts.tolist() == [0] * schedule.context + [steps] * new
 
 
 @pytest.mark.parametrize("name", ["autoregressive", "pyramid:1", "chunked:2", "hierarchical:2"])
 def test_finished_frames_are_rounded_once_and_before_others_see_them(name: str) -> None:
     steps, calls = 4, []
     schedule = parse(name, 6, denoising_levels(steps, 1.0), context=2, window=4, causal=False)
-    noise, known, hidden = draws(6, 2)
-    known = known.round()
+    noise, first, context_eps = draws(6, 2)
+    first = first.round()
 
     def finish(x: Tensor) -> Tensor:
         calls.append(x.shape[1])
@@ -151,23 +155,28 @@ def test_finished_frames_are_rounded_once_and_before_others_see_them(name: str) 
         return 3 * x.tanh()
 
     plan = plan_context("clean", 0.0, steps)
-    out = sample_jointly(denoise, noise, known, schedule, plan, hidden, finish=finish)
+    out = sample_jointly(denoise, noise, first, schedule, plan, context_eps, finish=finish)
     assert torch.equal(out, out.round()) and sum(calls) == 6
 
 
 def test_inputs_are_left_as_they_are_and_a_plan_of_other_steps_is_refused() -> None:
     schedule = autoregressive(3, denoising_levels(4, 1.0), context=1, window=2)
     given_ = draws(3, 1)
-    kept = [part.clone() for part in given_]
-    noise, known, hidden = given_
+    kept = [tensor.clone() for tensor in given_]
+    noise, first, context_eps = given_
 
     def denoise(x: Tensor, view: Pass) -> Tensor:
         return x.tanh()
 
-    sample_jointly(denoise, noise, known, schedule, plan_context("noised", 0.2, 4), hidden)
+    sample_jointly(denoise, noise, first, schedule, plan_context("noised", 0.2, 4), context_eps)
     assert all(torch.equal(a, b) for a, b in zip(kept, given_, strict=True))
     for steps in (3, 5):
         with pytest.raises(AssertionError, match="denoising steps"):
             sample_jointly(
-                denoise, noise, known, schedule, plan_context("clean", 0.0, steps), hidden
+                denoise,
+                noise,
+                first,
+                schedule,
+                plan_context("clean", 0.0, steps),
+                context_eps,
             )

@@ -68,8 +68,8 @@ def distance(name: str, steps: int, causal: bool) -> float:
     if kind in ("pyramid", "trapezoid"):
         name = f"{kind}:{float(number) * steps}"
     schedule = parse(name, 6, denoising_levels(steps, 1.0), window=5, causal=causal)
-    found = covariance(schedule, plan_context("clean", 0.0, steps))
-    return (found - RHO ** AGE[:6, :6].double()).abs().max().item()
+    result = covariance(schedule, plan_context("clean", 0.0, steps))
+    return (result - RHO ** AGE[:6, :6].double()).abs().max().item()
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_under_a_causal_mask_overlap_gives_the_predicted_wrong_answer(
     for steps in (32, 64, 128):
         levels = denoising_levels(steps, 1.0)
         schedule = parse(f"pyramid:{slope * steps}", 2, levels, window=1)
-        found = covariance(schedule, plan_context("clean", 0.0, steps), rho)
-        errors.append((found - expected).abs().max().item())
+        result = covariance(schedule, plan_context("clean", 0.0, steps), rho)
+        errors.append((result - expected).abs().max().item())
     assert errors[-1] < 2e-3
     assert 1.6 < math.log2(errors[1] / errors[2]) < 2.4
     if slope < 1:  # detectably wrong: too little of the past
@@ -148,10 +148,10 @@ def test_a_causal_mask_costs_a_long_sequence_variance_and_correlation() -> None:
         c = covariance(schedule, plan_context("clean", 0.0, 64))
         return c[5, 5].item(), (c[5, 4] / (c[5, 5] * c[4, 4]).sqrt()).item()
 
-    found = [last(name) for name in ("full_sequence", "pyramid:16", "pyramid:32", "pyramid:64")]
-    for (var, lag), (next_var, next_lag) in itertools.pairwise(found):
+    result = [last(name) for name in ("full_sequence", "pyramid:16", "pyramid:32", "pyramid:64")]
+    for (var, lag), (next_var, next_lag) in itertools.pairwise(result):
         assert var < next_var - 0.02 and lag < next_lag - 0.01
-    assert found[-1] == pytest.approx((1, RHO), abs=6e-3)
+    assert result[-1] == pytest.approx((1, RHO), abs=6e-3)
 
 
 STEPS, FRAMES = 64, 10
@@ -171,13 +171,14 @@ def recursion(weight: float, driving: float, frames: int = FRAMES) -> tuple[floa
     return var, weight * math.sqrt(last / var)
 
 
-def shown(applied: float, told: float) -> tuple[float, float]:
-    """Weight and driving variance of a context really at `applied` and believed to be at `told`.
+def context_weights(applied: float, conditioned: float) -> tuple[float, float]:
+    """Weight and driving variance of a context at one level that is taken to be at another.
 
-    A frame is `a (applied x + (1 - applied) eps) + sqrt(1 - a^2 s^2) w`, `a = rho told / s^2`.
+    A frame is `a (applied x + (1 - applied) eps) + sqrt(1 - a^2 s^2) w`, with
+    `a = rho conditioned / s^2`.
     """
-    s = told**2 + (1 - told) ** 2
-    a = RHO * told / s
+    s = conditioned**2 + (1 - conditioned) ** 2
+    a = RHO * conditioned / s
     return a * applied, a**2 * (1 - applied) ** 2 + 1 - a**2 * s
 
 
@@ -186,8 +187,8 @@ def shown(applied: float, told: float) -> tuple[float, float]:
 )
 def test_context_modes_give_their_closed_forms(mode: str, level: float) -> None:
     plan = plan_context(mode, level, STEPS)
-    ((applied, told),) = plan.levels
-    weight, driving = shown(applied, told)
+    ((applied, conditioned),) = plan.levels
+    weight, driving = context_weights(applied, conditioned)
     assert tail(plan) == pytest.approx(recursion(weight, driving), abs=8e-3)
     limit = driving / (1 - weight**2)  # the variance of a dream without end
     match mode:
@@ -200,11 +201,13 @@ def test_context_modes_give_their_closed_forms(mode: str, level: float) -> None:
             assert limit > 1.1 and weight > RHO + 0.05
 
 
-@pytest.mark.parametrize(("applied", "told"), [(0.8, 1.0), (0.7, 1.0), (1.0, 0.7)])
-def test_wrong_pairings_give_the_closed_forms_wrong_variance(applied: float, told: float) -> None:
-    expected = recursion(*shown(applied, told))
+@pytest.mark.parametrize(("applied", "conditioned"), [(0.8, 1.0), (0.7, 1.0), (1.0, 0.7)])
+def test_wrong_pairings_give_the_closed_forms_wrong_variance(
+    applied: float, conditioned: float
+) -> None:
+    expected = recursion(*context_weights(applied, conditioned))
     assert abs(expected[0] - 1) > 0.1
-    plan = ContextPlan(((applied, told),), (0,) * STEPS)
+    plan = ContextPlan(((applied, conditioned),), (0,) * STEPS)
     assert tail(plan) == pytest.approx(expected, rel=8e-3)
 
 
@@ -220,11 +223,11 @@ def test_kept_context_gives_its_closed_form(tau: float) -> None:
     q = math.sqrt(tau**2 * v + (1 - tau) ** 2)
     b = tau * v / q + (1 - tau) ** 2 * v / q**3
     var, lag = a**2 * s2 + b**2, a * (tau * a**2 * s2 + q * b)
-    levels = [tau * each / (STEPS - 1) for each in range(STEPS)]
+    levels = [tau * step / (STEPS - 1) for step in range(STEPS)]
     plan = plan_context("kept", 0.0, STEPS)
     c = covariance(autoregressive(FRAMES, levels, window=1), plan)
-    found = c[-1, -1].item(), c[-1, -2].item()
-    assert found == pytest.approx((var, lag), abs=8e-3)
+    result = c[-1, -1].item(), c[-1, -2].item()
+    assert result == pytest.approx((var, lag), abs=8e-3)
     # Were that step exact: the truth, and more of the past than `noised` keeps at this level.
     assert a**2 * s2 + v == pytest.approx(1)
     assert RHO * tau**2 / s2 < a * (tau * a**2 * s2 + q * math.sqrt(v)) < RHO
@@ -240,5 +243,5 @@ def test_dynamic_context_gives_what_the_flow_predicts() -> None:
     assert tail(plan) == pytest.approx(recursion(weight, eps**2 + b**2), abs=8e-3)
     # Keeps more of the past than the same noise throughout, but not all, and some variance goes:
     # what formed first saw a noisy past.
-    assert shown(0.7, 0.7)[0] + 0.05 < weight < RHO - 0.02
+    assert context_weights(0.7, 0.7)[0] + 0.05 < weight < RHO - 0.02
     assert 0.93 < (eps**2 + b**2) / (1 - weight**2) < 0.97

@@ -126,8 +126,8 @@ def test_training_levels_are_independent_and_spread_as_documented() -> None:
     assert abs((target == 0).double().mean() - 0.1) < 0.01
     moving = target[target > 0]
     expected = shifted(torch.linspace(0, 1, 101)[1:-1], 2.0)
-    found = torch.quantile(moving[:100_000], torch.linspace(0, 1, 101)[1:-1])
-    assert (found - expected).abs().max() < 0.01
+    result = torch.quantile(moving[:100_000], torch.linspace(0, 1, 101)[1:-1])
+    assert (result - expected).abs().max() < 0.01
     context = context_levels((4000, 16), generator)
     assert abs((context == 1).double().mean() - 0.6) < 0.01
     assert abs((context < 0.7).double().mean() - 0.07) < 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ from dfgym.world.bundle import World
 from dfgym.world.card import Card, Sampler
 from toys.world import toy_card, toy_starts, toy_weights
 
-FINEST = 16
+FINEST: Literal[16] = 16
 MEAN, STD = 0.3, 0.5
 
 

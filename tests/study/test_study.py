@@ -92,8 +92,8 @@ def test_what_is_measured_is_kept(done: tuple[Path, Path], tmp_path: Path) -> No
 
 def test_only_the_game_that_is_asked_for(done: tuple[Path, Path], tmp_path: Path) -> None:
     study(Config(subject="D4", quick=True, games=("cartpole",), out=tmp_path, runs=done[1]))
-    found = json.loads((tmp_path / "objectives-teacher-forcing.json").read_text())
-    assert list(found["numbers"]) == ["cartpole"] and "--games cartpole" in found["command"]
+    finding = json.loads((tmp_path / "objectives-teacher-forcing.json").read_text())
+    assert list(finding["numbers"]) == ["cartpole"] and "--games cartpole" in finding["command"]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) ->
     played = react(ours, RolloutSpec("autoregressive", new=2))
     assert played.first == 1 and played.delay == 0
     for name in ("hierarchical:2", "full_sequence"):
-        late = react(full, RolloutSpec(name, new=2, known=2, causal=False))
-        assert late.effect == late.first == 0 and late.delay > 0
+        reaction = react(full, RolloutSpec(name, new=2, known=2, causal=False))
+        assert reaction.effect == reaction.first == 0 and reaction.delay > 0
 
 
 def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path, Path]) -> None:
@@ -179,7 +179,7 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
     clean = codec.encode(torch.from_numpy(frames))[None]
     actions_in = torch.tensor([[world.card.actions.n, *map(int, actions), 1]])
     with torch.inference_mode():  # the environment's noise is of its frame count
-        made = blocks.block(
+        frames_made = blocks.block(
             model,
             RolloutSpec(),
             clean,
@@ -187,7 +187,7 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
             torch.tensor([key]),
             torch.tensor([window]),
         )
-    assert np.array_equal(codec.decode(made)[0].numpy(), stepped)
+    assert np.array_equal(codec.decode(frames_made)[0].numpy(), stepped)
 
 
 @pytest.mark.parametrize("name", ["diffusion forcing", chunked(1)])

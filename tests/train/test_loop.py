@@ -56,14 +56,14 @@ def test_it_learns_the_toy_and_the_world_obeys(trained: Path, tmp_path: Path) ->
     dream.reset(rows, rows, [(begin, np.zeros(0, np.int64))] * 16)
     right = np.zeros(16, bool)
     for place in (2, 3, 4):
-        made = dream.step(np.ones(16, np.int64))
-        right = (made.frames == toy_walk.draw(place)).all((1, 2, 3))
-        assert right.mean() > 0.8 and made.terminated.mean() < 0.3
-    made = dream.step(np.ones(16, np.int64))
-    assert made.rewards[right].mean() > 0.7 and made.terminated[right].mean() > 0.7
+        transition = dream.step(np.ones(16, np.int64))
+        right = (transition.frames == toy_walk.draw(place)).all((1, 2, 3))
+        assert right.mean() > 0.8 and transition.terminated.mean() < 0.3
+    transition = dream.step(np.ones(16, np.int64))
+    assert transition.rewards[right].mean() > 0.7 and transition.terminated[right].mean() > 0.7
     dream.reset(rows, rows, [(begin, np.zeros(0, np.int64))] * 16)
-    made = dream.step(np.zeros(16, np.int64))
-    assert (made.frames == toy_walk.draw(0)).all((1, 2, 3)).mean() > 0.8
+    transition = dream.step(np.zeros(16, np.int64))
+    assert (transition.frames == toy_walk.draw(0)).all((1, 2, 3)).mean() > 0.8
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(
@@ -196,8 +196,8 @@ def test_what_the_machine_or_the_data_lack_is_named(
 def test_packing_refuses_bad_names_and_existing_worlds(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="cannot be named"):
         pack(trained, tmp_path / "x", "../x")
-    shown = Presentation(keys={"a": 0, "d": 1}, observation_scale=6)
-    world = bundle.load(pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1", shown))
+    presentation = Presentation(keys={"a": 0, "d": 1}, observation_scale=6)
+    world = bundle.load(pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1", presentation))
     assert world.card.actions.keys == {"a": 0, "d": 1}
     with pytest.raises(WorldError, match="never change"):
         pack(trained, tmp_path / "toy-walk-v1", "toy-walk-v1")
@@ -227,7 +227,7 @@ def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> Non
         ('[record]\nenv = "a/B-v0"', "missing key 'record.frames'"),
         (good.replace("10", '"x"'), "record.frames is 'x'; expected int"),
         (good.replace("10", "300.5"), "record.frames is 300.5; expected int"),
-        ("record = 5", "record is 5; expected object"),
+        ("record = 5", "record is 5; expected table"),
         (good + '[train]\nsteps = "x"', "train.steps is 'x'; expected int"),
         (good + "[train]\nsteps = 2.5", "train.steps is 2.5; expected int"),
         (good + '[train]\ndevice = "cpu"', "unknown key 'train.device'; allowed are steps,"),

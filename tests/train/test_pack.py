@@ -28,7 +28,7 @@ def first(lengths: list[int], *seeds: int) -> list[tuple[int, int]]:
     return [(len(lengths) + seed, lengths[seed]) for seed in seeds]
 
 
-def found(store: EpisodeStore, **limits: int) -> list[tuple[int, int]]:
+def starts_of(store: EpisodeStore, **limits: int) -> list[tuple[int, int]]:
     """Seed and length of each start, checked against what was recorded."""
     starts = held_out_starts([store], HELD_OUT, **limits)
     for i, seed in enumerate(starts.seeds):
@@ -41,23 +41,23 @@ def found(store: EpisodeStore, **limits: int) -> list[tuple[int, int]]:
 def test_those_that_fit_are_kept_whole(tmp_path: Path) -> None:
     lengths = [5, 30, 6, 9, 4]
     store = store_of(tmp_path / "data", lengths)
-    assert found(store) == first(lengths, 0, 1, 2, 3, 4)
-    assert found(store, limit=20) == first(lengths, 0, 2, 3)
-    assert found(store, limit=15) == first(lengths, 0, 2, 4)
+    assert starts_of(store) == first(lengths, 0, 1, 2, 3, 4)
+    assert starts_of(store, limit=20) == first(lengths, 0, 2, 3)
+    assert starts_of(store, limit=15) == first(lengths, 0, 2, 4)
 
 
 @pytest.mark.parametrize(("room", "seeds"), [(54, range(5)), (53, range(4)), (20, (0, 2, 3))])
 def test_bytes_are_limited_as_frames_are(tmp_path: Path, room: int, seeds: list[int]) -> None:
     lengths, size = [5, 30, 6, 9, 4], 4 * 4 * 3
     store = store_of(tmp_path / "data", lengths)
-    assert found(store, limit_bytes=room * size) == first(lengths, *seeds)
-    assert found(store, limit_bytes=room * size + size - 1) == first(lengths, *seeds)
+    assert starts_of(store, limit_bytes=room * size) == first(lengths, *seeds)
+    assert starts_of(store, limit_bytes=room * size + size - 1) == first(lengths, *seeds)
 
 
 def test_one_is_kept_though_none_fits(tmp_path: Path) -> None:
     lengths = [40, 30, 50]
     store = store_of(tmp_path / "data", lengths)
-    assert found(store, limit=10) == found(store, limit_bytes=1) == first(lengths, 1)
+    assert starts_of(store, limit=10) == starts_of(store, limit_bytes=1) == first(lengths, 1)
 
 
 def test_large_frames_do_not_swell_a_world(tmp_path: Path) -> None:
