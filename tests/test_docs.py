@@ -19,9 +19,12 @@ from dfgym import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(
-    [ROOT / "README.md", *(page for page in DOCS.rglob("*.md") if page.parent.name != "lab")]
-)
+WRITTEN_ELSEWHERE = {
+    "lab",
+    "study",
+}  # diaries keep the words of their day; a command writes the study
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name not in WRITTEN_ELSEWHERE)
+PAGES += [ROOT / "README.md"]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "speed")
 
