@@ -19,10 +19,8 @@ from dfgym import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-WRITTEN_ELSEWHERE = {
-    "lab",
-    "study",
-}  # diaries keep the words of their day; a command writes the study
+# The diaries keep the words of their day, and a command writes the study.
+WRITTEN_ELSEWHERE = {"lab", "study"}
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name not in WRITTEN_ELSEWHERE)
 PAGES += [ROOT / "README.md"]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
