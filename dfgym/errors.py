@@ -33,3 +33,7 @@ class DeviceError(DfgymError, RuntimeError):
 
 class MissingPackageError(DfgymError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
+
+
+class NotMeasuredError(DfgymError):
+    """A question of the evaluation has no answer for a world; the message says what would help."""

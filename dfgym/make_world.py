@@ -19,9 +19,8 @@ import tyro
 from dfgym.data.record import record
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DfgymError, WorldError
-from dfgym.evaluation import transfer
-from dfgym.evaluation.run import evaluate
-from dfgym.files import plain, write_json
+from dfgym.evaluation.run import card_entries, evaluate
+from dfgym.files import write_json
 from dfgym.train.config import TrainConfig, to_table
 from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
@@ -84,7 +83,7 @@ def make_world(config: Config) -> Path:
     with clock("evaluate"):
         settings = Settings(config.device)
         report = evaluate(draft, run / "evaluation", quick=config.quick, settings=settings)
-    measured = {"seconds": clock.seconds, **summary(report)}
+    measured = {"seconds": clock.seconds, **card_entries(report)}
     return publish(draft, world, measured, {"device": str(device), "processes": processes})
 
 
@@ -129,39 +128,6 @@ def _train(config: TrainConfig, processes: int) -> None:
     command = [sys.executable, *launch, "-m", "dfgym.train", str(path)]
     if subprocess.run(command, env=environment, check=False).returncode:
         raise DfgymError("training failed, see its messages above; the same command tries it again")
-
-
-def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of an evaluation that belong on a card, to four digits."""
-    entries: dict[str, Any] = {"machine": report["machine"]}
-    if "legality" in report:
-        dream, real = report["legality"]["dream"], report["legality"]["real"]
-        entries["legality"] = {
-            "transitions": dream["transitions"],
-            "illegal_per_1000": dream["illegal_per_1000"],
-            "wrong_per_1000": dream["wrong_per_1000"],
-            "sticky_share": dream["sticky_share"],
-            "sticky_share_real": real["sticky_share"],
-        }
-    if 10 in report.get("motion", {}).get("horizons", ()):
-        at = report["motion"]["horizons"].index(10)
-        entries["motion_after_10"] = {
-            f"{name}_{key}": report["motion"][name][key][at]
-            for name in report["motion"]["units"]
-            for key in ("moved", "error", "share")
-        }
-    if "drawn_error" in report.get("drift", {}).get("dream", {}):
-        dream, real = (report["drift"][game]["drawn_error"] for game in ("dream", "real"))
-        entries["picture_error"] = {
-            "frames": report["drift"]["block"] * len(dream),
-            "dream": sum(dream) / len(dream),
-            "dream_last_tenth": dream[-1],
-            "real": sum(real) / len(real),
-        }
-    entries["speed"] = report["speed"]
-    if agents := transfer.card_entries(report.get("transfer") or {}):
-        entries["transfer"] = agents
-    return dict(plain(entries))
 
 
 class _Clock:

@@ -11,4 +11,11 @@ torch.set_num_threads(1)  # two threads are slower than one on so small tensors,
 hypothesis.settings.register_profile("dfgym", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("dfgym")
 
-pytest_plugins = ["toys.world", "toys.counter", "toys.play", "toys.game", "toys.page"]
+pytest_plugins = [
+    "toys.world",
+    "toys.counter",
+    "toys.play",
+    "toys.game",
+    "toys.page",
+    "toys.breakout",
+]

@@ -13,9 +13,9 @@ import torch
 
 from dfgym import make_world
 from dfgym.errors import ConfigError, WorldError
-from dfgym.evaluation.run import _machine, evaluate
+from dfgym.evaluation.run import evaluate, machine
+from dfgym.evaluation.subject import Subject
 from dfgym.world import bundle
-from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 RECIPE = """
@@ -51,7 +51,6 @@ REPORT = {
     "machine": {"cores": 2},
     "legality": {"dream": SCORE, "real": SCORE},
     "speed": {"single_steps_per_second": 123.456},
-    "transfer": None,
 }
 
 
@@ -105,16 +104,16 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_card_can_hold_the_machine(tmp_path: Path, random_world: Path) -> None:
-    machine = _machine(Dynamics(bundle.load(random_world), 1, Settings("cpu")))
-    folder = make_world.publish(random_world, tmp_path / "toy-v0", {"machine": machine}, {})
+    entries = {"machine": machine(Subject(bundle.load(random_world), tmp_path, Settings("cpu")))}
+    folder = make_world.publish(random_world, tmp_path / "toy-v0", entries, {})
     assert bundle.load(folder).card.measured["machine"]["torch"] == torch.__version__
 
 
 def test_evaluate_makes_its_folder_before_it_measures(tmp_path: Path, random_world: Path) -> None:
     pytest.importorskip("minatar")
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"file/x cannot be made .* name another folder"):
-        evaluate(random_world, tmp_path / "file" / "x", quick=True, device="cpu")
+    with pytest.raises(ConfigError, match=r"`out` is .*file/x'; expected a folder"):
+        evaluate(random_world, tmp_path / "file" / "x", quick=True)
 
 
 def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

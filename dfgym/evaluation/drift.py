@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dfgym.evaluation import legality, metrics
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Section, Table
-from dfgym.evaluation.rollout import Dream, Episode, Real, policies, roll
+from dfgym.evaluation.rollout import (
+    Dream,
+    Episode,
+    Real,
+    describe_policy,
+    find_game,
+    policies,
+    roll,
+)
+from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.games import Drawings
+from dfgym.world.card import Card
 
-if TYPE_CHECKING:
-    from dfgym.evaluation.fidelity import MakeDynamics
-    from dfgym.world.card import Card
-
+NAME = "drift"
+COUNT = 10_000
 MEASURES = (metrics.brightness, metrics.detail, metrics.change)
+TITLES = {
+    "brightness": "brightness in grey levels",
+    "detail": "difference of neighbouring pixels",
+    "change": "share of pixels that change in a step",
+    "illegal_per_1000": "illegal transitions in 1,000",
+    "drawn_error": "difference from the real game's drawing in grey levels",
+}
 JUDGED = 200
 """About so many frames of each block are compared with the real drawing; each takes 4 ms."""
 
 
-def drift(
+def measure(subject: Subject) -> dict[str, Any]:
+    """Measure how frames change as a game goes on; see `track`."""
+    return track(subject.make, subject.card, subject.scale(COUNT))
+
+
+def card_entries(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a world's card says of drift: the difference from the real game's drawing."""
+    if "drawn_error" not in result["dream"]:
+        return {}
+    dream, real = (result[game]["drawn_error"] for game in ("dream", "real"))
+    entries = {
+        "frames": result["block"] * len(dream),
+        "dream": sum(dream) / len(dream),
+        "dream_last_tenth": dream[-1],
+        "real": sum(real) / len(real),
+    }
+    return {"picture_error": entries}
+
+
+def track(
     make: MakeDynamics,
     card: Card,
-    frames: int = 10_000,
+    frames: int = COUNT,
     rows: int = 4,
     blocks: int = 10,
     seed: int = 3,
@@ -41,14 +75,15 @@ def drift(
         seed: of both games and of the policy.
 
     Returns:
-        `block` (its frames) and, for `dream` and `real`, `longest` (transitions of the longest
-        episode) and lists over the blocks: `brightness`, `detail`, `change` (see `metrics`); if
-        a judge knows the game's rules `illegal_per_1000`; if its drawing can be compared
-        `drawn_error`, in grey levels (the mean of `Drawings.error` over evenly spaced frames).
+        `block` (its frames), `policy` (who plays, in words) and, for `dream` and `real`, `longest`
+        (transitions of the longest episode) and lists over the blocks: `brightness`, `detail`,
+        `change` (see `metrics`); if a judge knows the game's rules `illegal_per_1000`; if the
+        game's drawing can be compared `drawn_error`, in grey levels (the mean of `Drawings.error`
+        over evenly spaced frames).
     """
     size = -(-frames // blocks)
-    known = legality.find_game(card)
-    result: dict[str, Any] = {"block": size}
+    known = find_game(card)
+    result: dict[str, Any] = {"block": size, "policy": describe_policy(card)}
     for name, game in (("dream", Dream(make(rows), seed)), ("real", Real(card, rows, seed))):
         episodes = roll(game, policies(card, rows, 0.0, seed), frames * rows)
         pieces = _pieces(episodes, rows, size)
@@ -62,7 +97,7 @@ def drift(
             result[name]["illegal_per_1000"] = _means(pieces, values)
         if known is not None and known.compare is not None:
             stride = -(-size * rows // JUDGED)
-            result[name]["drawn_error"] = _drawing_errors(pieces, known.compare, stride)
+            result[name]["drawn_error"] = drawing_errors(pieces, known.compare, stride)
     return result
 
 
@@ -84,7 +119,7 @@ def _pieces(episodes: Sequence[Episode], rows: int, size: int) -> list[Piece]:
     return pieces
 
 
-def _drawing_errors(
+def drawing_errors(
     pieces: Sequence[Piece], compare: Callable[[np.ndarray], Drawings], stride: int
 ) -> list[float]:
     """Compare every `stride`-th frame of each piece with the real drawing, block by block."""
@@ -100,15 +135,6 @@ def _means(pieces: Sequence[Piece], values: Sequence[float]) -> list[float]:
     lengths = np.array([end - first for _, _, first, end in pieces])
     totals = np.bincount(blocks, lengths * np.array(values))
     return (totals / np.bincount(blocks, lengths)).tolist()
-
-
-TITLES = {
-    "brightness": "brightness in grey levels",
-    "detail": "difference of neighbouring pixels",
-    "change": "share of pixels that change in a step",
-    "illegal_per_1000": "illegal transitions in 1,000",
-    "drawn_error": "difference from the real game's drawing in grey levels",
-}
 
 
 def section(result: dict[str, Any]) -> Section:
@@ -139,8 +165,8 @@ def section(result: dict[str, Any]) -> Section:
     return Section(
         "Drift",
         f"In the last of {count} blocks of {result['block']:,} frames, {'; '.join(comparisons)}.",
-        "The same player plays on in dream and real game, without a limit on the episode; one that "
-        f"ends begins anew. The longest episodes had {dream['longest']:,} steps (dream) and "
+        f"In dream and real game {result['policy']} plays on, without a limit on the episode; one "
+        f"that ends begins anew. The longest episodes had {dream['longest']:,} steps (dream) and "
         f"{real['longest']:,} (real).",
         plots=plots,
         table=Table(["after", *(f"{place:,}" for place in places)], rows),

@@ -57,7 +57,7 @@ def few_steps(
     for entry in result:
         run = replace(settings, denoising_steps=int(entry["denoising_steps"]))
         game = Dream(Dynamics(loaded, ROWS, run))
-        counts = legality.measure(game, card, 100 if quick else 2000)
+        counts = legality.play_and_judge(game, card, 100 if quick else 2000)
         entry["illegal_per_1000"] = counts.illegal_per_1000
         entry["wrong_per_1000"] = counts.wrong_per_1000
     if not result:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from dfgym import games
-from dfgym.errors import ConfigError
-from dfgym.evaluation.rollout import Episode, Rows, policies, roll
+from dfgym.errors import ConfigError, NotMeasuredError
+from dfgym.evaluation.plots import Bar, bar_plot
+from dfgym.evaluation.report import Figure, Section, Table
+from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
+from dfgym.evaluation.subject import Subject
 from dfgym.games import Game, Verdicts
+from dfgym.world.card import Card
 
-if TYPE_CHECKING:
-    from dfgym.world.card import Card
+NAME = "legality"
+COUNT = 10_000
+ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,6 @@ class Legality:
         return self.sticky / max(1, self.transitions)
 
 
-def find_game(card: Card) -> Game | None:
-    """Return what is known of a world's game, or None; also None if it is not drawn so large."""
-    return games.find(card.source.env, (card.frames.height, card.frames.width))
-
-
 def has_rules(card: Card) -> bool:
     """Whether a world's transitions can be judged by its game's rules."""
     game = find_game(card)
@@ -70,10 +69,10 @@ def count(verdicts: Iterable[Verdicts]) -> Legality:
     )
 
 
-def measure(
+def play_and_judge(
     rows: Rows,
     card: Card,
-    transitions: int = 10_000,
+    transitions: int = COUNT,
     epsilon: float = 0.2,
     max_steps: int = 500,
     seed: int = 0,
@@ -99,3 +98,91 @@ def measure(
         )
     episodes = roll(rows, policies(card, rows.num_rows, epsilon, seed), transitions, max_steps)
     return count(judge(game, episode) for episode in episodes)
+
+
+def measure(subject: Subject) -> dict[str, Any]:
+    """Judge every transition of the dream and, as a check of the judge, of the real game.
+
+    Returns:
+        For `dream` and `real` the counts of `Legality`, and the shares that follow from them.
+
+    Raises:
+        NotMeasuredError: no judge knows the game's rules.
+    """
+    card = subject.card
+    if not has_rules(card):
+        raise NotMeasuredError(
+            f"no judge knows the rules of {card.source.env} at {card.frames.height} x "
+            f"{card.frames.width} pixels; its file in dfgym/games/ can give it one"
+        )
+    sides: dict[str, Rows] = {"dream": Dream(subject.make(ROWS)), "real": Real(card, ROWS)}
+    transitions = subject.scale(COUNT)
+    return {name: _table(play_and_judge(rows, card, transitions)) for name, rows in sides.items()}
+
+
+def _table(counts: Legality) -> dict[str, float]:
+    return {
+        "transitions": counts.transitions,
+        "illegal": counts.illegal,
+        "wrong": counts.wrong,
+        "sticky": counts.sticky,
+        "illegal_per_1000": counts.illegal_per_1000,
+        "wrong_per_1000": counts.wrong_per_1000,
+        "sticky_share": counts.sticky_share,
+    }
+
+
+def card_entries(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a world's card says of its legality."""
+    names = ("transitions", "illegal_per_1000", "wrong_per_1000", "sticky_share")
+    entries = {name: result["dream"][name] for name in names}
+    return {NAME: {**entries, "sticky_share_real": result["real"]["sticky_share"]}}
+
+
+def section(result: dict[str, Any]) -> Section:
+    """Report how many transitions the real game's rules allow."""
+    plots = [
+        bar_plot(
+            title,
+            [
+                Bar(name, scale * counts[key], form.format(scale * counts[key]), name)
+                for name, counts in result.items()
+            ],
+            least,
+        )
+        for key, title, scale, form, least in (
+            ("illegal_per_1000", "illegal transitions in 1,000", 1, "{:.2f}", 10.0),
+            ("wrong_per_1000", "wrong reward or end in 1,000 legal ones", 1, "{:.2f}", 2.0),
+            ("sticky_share", "transitions by a repeated last action", 100, "{:.2f} %", 0.0),
+        )
+    ]
+    rows = [
+        [
+            name,
+            f"{counts['transitions']:,}",
+            f"{counts['illegal_per_1000']:.2f}",
+            f"{counts['wrong_per_1000']:.2f}",
+            f"{100 * counts['sticky_share']:.2f} %",
+        ]
+        for name, counts in result.items()
+    ]
+    header = ["", "transitions", "illegal in 1,000", "wrong in 1,000 legal", "last action repeated"]
+    dream, real = result["dream"], result["real"]
+    return Section(
+        "Legal transitions",
+        f"The real game's rules forbid {dream['illegal']:,} of {dream['transitions']:,} dreamed "
+        f"transitions, and {real['illegal']:,} of {real['transitions']:,} of its own. Of the "
+        f"legal dreamed ones {dream['wrong']:,} have a wrong reward or end.",
+        "A transition is legal if the real game's rules lead to its frame from any hidden state "
+        "that fits all that was drawn before, under the commanded action or, where the game's "
+        "chance repeats the last action, under that one. The scripted player with 20 % random "
+        "actions plays episodes of 500 frames at most.",
+        [
+            Figure(f"{dream['illegal_per_1000']:.2g}", "of 1,000 dreamed transitions are illegal"),
+            Figure(
+                f"{dream['wrong_per_1000']:.2g}", "of 1,000 legal ones have a wrong reward or end"
+            ),
+        ],
+        plots,
+        Table(header, rows),
+    )

@@ -5,26 +5,58 @@ Legend: n starts, h frames of the horizon.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dfgym.diffusion.noise import mix
-from dfgym.errors import ConfigError
+from dfgym.errors import NotMeasuredError
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Section, Table
+from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.games import Game
+from dfgym.world.bundle import Starts
 
-if TYPE_CHECKING:
-    from dfgym.evaluation.fidelity import MakeDynamics
-    from dfgym.world.bundle import Starts
-
+NAME = "motion"
+COUNT = 192
 HORIZONS = (1, 5, 10, 20)
+CARD_HORIZON = 10
+"""A world's card tells the motion after so many frames."""
 ROWS = 32
 
 
-def motion(
-    make: MakeDynamics, game: Game, starts: Starts, window: int, count: int = 192, seed: int = 5
+def measure(subject: Subject) -> dict[str, Any]:
+    """Compare the motion of the dream with the recorded one; see `compare`.
+
+    Raises:
+        NotMeasuredError: nothing is known that could be read off the game's frames, or the starts
+            are too short.
+    """
+    game, world = subject.game, subject.world
+    if game is None or game.read is None:
+        raise NotMeasuredError(
+            f"nothing is read off the frames of {subject.card.source.env}; for a game without "
+            "chance, its file in dfgym/games/ can give it a reading"
+        )
+    window, count = world.card.model.window, subject.scale(COUNT)
+    return compare(subject.make, game, world.starts, window, count)
+
+
+def card_entries(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a world's card says of motion: that after ten frames, if it was measured."""
+    if CARD_HORIZON not in result["horizons"]:
+        return {}
+    place = result["horizons"].index(CARD_HORIZON)
+    entries = {
+        f"{name}_{key}": result[name][key][place]
+        for name in result["units"]
+        for key in ("moved", "error", "share")
+    }
+    return {f"motion_after_{CARD_HORIZON}": entries}
+
+
+def compare(
+    make: MakeDynamics, game: Game, starts: Starts, window: int, count: int = COUNT, seed: int = 5
 ) -> dict[str, Any]:
     """Dream on from real pasts under the recorded actions, and read off how far things moved.
 
@@ -47,12 +79,12 @@ def motion(
         things move as fast as they should).
 
     Raises:
-        ConfigError: No episode is longer than the window.
+        NotMeasuredError: no episode is longer than the window.
     """
     lengths = np.diff(starts.offsets)
     horizons = [h for h in HORIZONS if h <= lengths.max() - window]
     if not horizons:
-        raise ConfigError(
+        raise NotMeasuredError(
             f"no start has a past of {window} frames and one to compare with; the longest has "
             f"{lengths.max()}"
         )

@@ -13,7 +13,7 @@ import numpy as np
 
 from dfgym import games
 from dfgym.errors import MissingPackageError
-from dfgym.games import Policy, RandomPolicy
+from dfgym.games import Game, Policy, RandomPolicy
 from dfgym.games.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -225,16 +225,26 @@ def roll(
     return [episode for row in finished for episode in row]
 
 
+def find_game(card: Card) -> Game | None:
+    """Return what is known of a world's game, or None; also None if it is not drawn so large."""
+    return games.find(card.source.env, (card.frames.height, card.frames.width))
+
+
 def policies(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Policy]:
     """Make one policy a row: the game's scripted one with a share `epsilon` of random actions.
 
     A game of which nothing is known is played at random.
     """
     seeds = _seeds(seed, count)
-    game = games.find(card.source.env, (card.frames.height, card.frames.width))
+    game = find_game(card)
     if game is None:
         return [RandomPolicy(card.actions.n, item) for item in seeds]
     return [game.policy(epsilon, item) for item in seeds]
+
+
+def describe_policy(card: Card) -> str:
+    """Return who plays in `policies`, in words for the report."""
+    return "a random policy" if find_game(card) is None else "the game's scripted policy"
 
 
 def _seeds(seed: int, count: int) -> list[np.random.SeedSequence]:

@@ -19,13 +19,15 @@ import numpy as np
 from msgspec import Meta
 
 from dfgym import checks
-from dfgym.errors import ConfigError
+from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Section, Table, percent
+from dfgym.evaluation.subject import Subject
 from dfgym.files import write_json
 from dfgym.statistics import Interval, mean_interval, ratio_interval
 from dfgym.world import shelf
 
+NAME = "transfer"
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
 WORDS = {"dream": "trained in the dream", "real": "trained in the real game"}
@@ -156,8 +158,24 @@ def ratios(returns: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
     return result
 
 
+def measure(subject: Subject) -> dict[str, Any]:
+    """Read the results in the folder `transfer` of the subject's folder; see `summary`.
+
+    Raises:
+        NotMeasuredError: there are none.
+    """
+    result = summary(subject.folder / NAME)
+    if result is None:
+        raise NotMeasuredError(
+            "agents are not trained here, since that takes hours; run python -m "
+            f"dfgym.evaluation.transfer --world {subject.card.name} --out {subject.folder / NAME}, "
+            "then evaluate again"
+        )
+    return result
+
+
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what a world's card says of a `summary`; nothing before both sides are there."""
+    """Return what a world's card says of transfer; nothing before both sides are there."""
     if "ratio" not in result:
         return {}
     entries: dict[str, Any] = {"steps": result["steps"], "episodes": result["episodes"]}
@@ -167,7 +185,7 @@ def card_entries(result: dict[str, Any]) -> dict[str, Any]:
         for game in ("real", "dream"):
             entries[f"{side}_trained_in_{game}"] = _without_none(result[side][f"in_{game}"])
     entries["random_in_real"] = result["random"]["real"]["mean"]
-    return _without_none(entries)
+    return {NAME: _without_none(entries)}
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.evaluation.drift import drift
-from dfgym.evaluation.legality import find_game
+from dfgym.evaluation import drift
+from dfgym.evaluation.rollout import find_game
 from dfgym.files import write_json
 from dfgym.study.figures import lines
 from dfgym.study.games import RECIPES
@@ -91,7 +91,7 @@ def measure_drift(runner: StudyRunner, game: str, world: World) -> dict[str, Any
             running.append(Dynamics(world, rows))
             return running[-1]
 
-        report = drift(make, card, runner.scale.long, ROWS)
+        report = drift.track(make, card, runner.scale.long, ROWS)
         write_json(path, {**report, "obeyed": obedience(running[0])})
     return dict(json.loads(path.read_text()))
 

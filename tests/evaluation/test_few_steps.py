@@ -27,7 +27,7 @@ def test_every_number_of_steps_is_judged(
         calls.append((game.num_rows, transitions))
         return legality.Legality(transitions, len(calls), 0, 0)
 
-    monkeypatch.setattr(legality, "measure", rollout)
+    monkeypatch.setattr(legality, "play_and_judge", rollout)
     monkeypatch.setattr(legality, "has_rules", lambda card: True)  # the toy is smaller
     flags = ["--denoising-steps-sweep", "1", "3", "--quick", "--out", str(tmp_path / "out")]
     assert cli.main(["evaluate", str(random_world), *flags, "--device", "cpu"]) == 0

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dfgym.evaluation import fidelity, transfer
+from dfgym.evaluation import next_frame as single_steps
+from dfgym.evaluation import transfer
 from dfgym.evaluation.plots import COLOURS, Bar, bar_plot, line_plot
 from dfgym.evaluation.report import DARK, Figure, Heading, Section, Table, render
 from toys.html import external_requests
@@ -26,6 +27,7 @@ def next_frame(events: int) -> dict[str, Any]:
     bins = {"ece": 0.0, "count": [9], "probability": [0.0], "frequency": [0.0]}
     return {
         "moments": 9,
+        "policy": "a random policy",
         "dream": {**game, "calibration": bins, "shuffled": {**scores, "psnr": 20.0}},
         "copy": game,
     }
@@ -96,20 +98,20 @@ def test_bars_say_their_values() -> None:
 
 
 def test_events_that_never_came_are_not_tested() -> None:
-    untested = fidelity.next_frame_section(next_frame(events=0))
+    untested = single_steps.section(next_frame(events=0))
     assert untested.verdict.count("not tested, 0 events") == 2
     assert not any("F1" in plot.title for plot in untested.plots)
     assert untested.table is not None and "not tested" in untested.table.rows[0]
-    tested = fidelity.next_frame_section(next_frame(events=4))
+    tested = single_steps.section(next_frame(events=4))
     assert tested.verdict.count("F1 0.00 of 4 events") == 2
     assert sum("F1 of 4 events" in plot.title for plot in tested.plots) == 2
 
 
 def test_a_dream_that_ignores_its_actions_is_called_so() -> None:
     result = next_frame(events=0)
-    assert "the dream obeys its actions" in fidelity.next_frame_section(result).verdict
+    assert "the dream obeys its actions" in single_steps.section(result).verdict
     result["dream"]["shuffled"]["psnr"] = 30.0
-    assert "the dream ignores its actions" in fidelity.next_frame_section(result).verdict
+    assert "the dream ignores its actions" in single_steps.section(result).verdict
 
 
 def test_a_ratio_of_few_seeds_carries_its_interval() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,10 @@ from toys.world import toy_card, toy_weights
 
 pytest.importorskip("pygame")
 
-from dfgym.errors import ConfigError
-from dfgym.evaluation import drift as drifts
-from dfgym.evaluation import fidelity, moments, run
-from dfgym.evaluation import motion as motions
-from dfgym.evaluation.motion import motion
+from dfgym.errors import NotMeasuredError
+from dfgym.evaluation import drift, horizon, moments, motion, run
 from dfgym.evaluation.rollout import Episode, Real, open_real, policies, roll
+from dfgym.evaluation.subject import QUICK
 from dfgym.games import RandomPolicy, cartpole
 from dfgym.games.cartpole import CartPolePolicy
 from dfgym.games.source import open_source
@@ -33,7 +32,7 @@ SIDE = 32
 
 
 def cartpole_card(**changes: object) -> Card:
-    parts = {
+    fields: dict[str, Any] = {
         "name": "toy-cartpole-v0",
         "source": Source("CartPole-v1", {}, {}, "cartpole", "MIT"),
         "frames": Frames(SIDE, SIDE, 1, 50, ()),
@@ -41,11 +40,11 @@ def cartpole_card(**changes: object) -> Card:
         "model": Model(dim=16, depth=1, heads=2, patch=8, window=4),
         "episode": Limit(max_steps=500),
     }
-    return toy_card(**(parts | changes))
+    return toy_card(**(fields | changes))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights, and starts of the real game."""
     card = cartpole_card()
     rolled = roll(Real(card, 2), [RandomPolicy(2, i) for i in range(2)], 60, 20)
@@ -61,12 +60,12 @@ def world(tmp_path_factory) -> Path:
     return path
 
 
-def make_of(path: Path):
+def make_of(path: Path) -> Callable[[int], Dynamics]:
     loaded = bundle.load(path)
     return lambda rows: Dynamics(loaded, rows, Settings("cpu", 1))
 
 
-def test_the_scripted_policy_plays():
+def test_the_scripted_policy_plays() -> None:
     first, second = policies(cartpole_card(), 2, 0.1, seed=3)
     assert isinstance(first, CartPolePolicy) and first.epsilon == 0.1
     assert first.random.random() != second.random.random()
@@ -74,53 +73,57 @@ def test_the_scripted_policy_plays():
     assert isinstance(policies(other, 1, 0.1)[0], RandomPolicy)
 
 
-def test_horizons_beyond_every_episode_are_left_out(world: Path):
+def test_horizons_beyond_every_episode_are_left_out(world: Path) -> None:
     card = cartpole_card(episode=Limit(max_steps=24))  # shorter than any player's fall
-    found = fidelity.horizon(make_of(world), card, 6, (1, 4, 16, 64))
-    assert found["horizons"][:2] == [1, 4] and 64 not in found["horizons"]
-    assert found["moments"] == sorted(found["moments"], reverse=True) and found["moments"][0] == 6
-    assert all(len(found[name]["psnr"]) == len(found["horizons"]) for name in ("dream", "copy"))
-    assert "real" not in found
-    with pytest.raises(ConfigError, match=r"horizons \(64,\): .* cut after 24"):
-        fidelity.horizon(make_of(world), card, 6, (64,))
+    result = horizon.compare(make_of(world), card, 6, (1, 4, 16, 64))
+    assert result["horizons"][:2] == [1, 4] and 64 not in result["horizons"]
+    assert (
+        result["moments"] == sorted(result["moments"], reverse=True) and result["moments"][0] == 6
+    )
+    assert all(len(result[name]["psnr"]) == len(result["horizons"]) for name in ("dream", "copy"))
+    assert "real" not in result
+    with pytest.raises(NotMeasuredError, match=r"`horizons` is \(64,\); .* cut after 24"):
+        horizon.compare(make_of(world), card, 6, (64,))
 
 
-def test_real_episodes_are_cut_at_the_cards_limit():
-    chosen = moments.draw(cartpole_card(episode=Limit(max_steps=30)), 5, 0.0, 1, least=80)
-    assert max(len(moment.episode) for moment in chosen) == 30
+def test_real_episodes_are_cut_at_the_cards_limit() -> None:
+    pasts = moments.draw(cartpole_card(episode=Limit(max_steps=30)), 5, 0.0, 1, least=80)
+    assert max(len(moment.episode) for moment in pasts) == 30
     assert not open_real(cartpole_card()).can_redraw
 
 
-def test_drift_tells_a_dream_from_the_drawing(world: Path, monkeypatch):
-    monkeypatch.setattr(drifts, "JUDGED", 20)
-    found = drifts.drift(make_of(world), cartpole_card(), frames=60, rows=2, blocks=3)
-    assert all(len(found[name]["drawn_error"]) == 3 for name in ("dream", "real"))
-    assert max(found["real"]["drawn_error"]) < 4 < min(found["dream"]["drawn_error"])
-    assert "illegal_per_1000" not in found["real"]
-    assert "difference from the real game" in drifts.section(found).verdict
+def test_drift_distinguishes_a_dream_from_the_drawing(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "JUDGED", 20)
+    result = drift.track(make_of(world), cartpole_card(), frames=60, rows=2, blocks=3)
+    assert all(len(result[name]["drawn_error"]) == 3 for name in ("dream", "real"))
+    assert max(result["real"]["drawn_error"]) < 4 < min(result["dream"]["drawn_error"])
+    assert "illegal_per_1000" not in result["real"]
+    assert "difference from the real game" in drift.section(result).verdict
     for name in ("dream", "real"):
-        del found[name]["drawn_error"]
-    assert "difference from the real game" not in drifts.section(found).verdict
+        del result[name]["drawn_error"]
+    assert "difference from the real game" not in drift.section(result).verdict
 
 
-def test_drawn_errors_are_each_blocks_own():
+def test_drawn_errors_are_each_blocks_own() -> None:
     """Two pieces of white frames, one of black ones; a piece shorter than the stride counts."""
     frames = np.zeros((10, SIDE, SIDE, 3), np.uint8)
     frames[:6] = 255
     zeros = np.zeros(9)
     episode = Episode(frames, zeros.astype(int), zeros, zeros > 0, 0, 0)
     pieces = [(episode, 0, 0, 1), (episode, 0, 1, 5), (episode, 1, 5, 9)]
-    bright, dark = drifts._drawing_errors(pieces, cartpole.compare, stride=3)
+    bright, dark = drift.drawing_errors(pieces, cartpole.compare, stride=3)
     assert bright < 60 and dark > 200
 
 
 class Replay:
-    """Dynamics that know the recording, and go on from any past at a multiple of its pace."""
+    """A dream that knows the recording, and goes on from any past at a multiple of its pace."""
 
-    def __init__(self, starts: bundle.Starts, pace: int):
+    def __init__(self, starts: bundle.Starts, pace: int) -> None:
         self.frames, self.pace = starts.frames, pace
 
-    def reset(self, rows, seeds, contexts):
+    def reset(self, rows: np.ndarray, seeds: np.ndarray, contexts: Sequence[Any]) -> None:
         self.at = [
             next(
                 i
@@ -130,13 +133,13 @@ class Replay:
             for past, _ in contexts
         ]
 
-    def step(self, actions):
+    def step(self, actions: np.ndarray) -> SimpleNamespace:
         self.at = [min(i + self.pace, len(self.frames) - 1) for i in self.at]
         return SimpleNamespace(frames=self.frames[self.at])
 
 
 @pytest.mark.parametrize("pace", [0, 1, 2])
-def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
+def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
     """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
     source, n, frames = open_source("CartPole-v1", size=(64, 64)), 24, []
     source.env.reset(seed=0)
@@ -147,42 +150,38 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int):
     source.env.close()
     none = np.zeros(n, np.int64)
     starts = bundle.Starts(np.stack(frames), none, np.array([0, n]), none[:1])
-    found = motion(lambda rows: Replay(starts, pace), cartpole.GAME, starts, window=2, count=4)
-    reached = [h for h in found["horizons"] if h <= 10]
-    assert found["horizons"] == [1, 5, 10, 20] and found["starts"][0] == 3
+    result = motion.compare(
+        lambda rows: Replay(starts, pace), cartpole.GAME, starts, window=2, count=4
+    )
+    reached = [h for h in result["horizons"] if h <= 10]
+    assert result["horizons"] == [1, 5, 10, 20] and result["starts"][0] == 3
     for name, step, eye in (
         ("position", 2 / (n - 1), 0.02),
         ("angle", np.degrees(0.4 / (n - 1)), 0.5),
     ):
-        for i, horizon in enumerate(reached):
-            way = horizon * step
-            assert found[name]["moved"][i] == pytest.approx(way, abs=eye)
-            assert found[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
-        assert found[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
-    assert "off by" in motions.section(found).verdict
+        for i, steps in enumerate(reached):
+            way = steps * step
+            assert result[name]["moved"][i] == pytest.approx(way, abs=eye)
+            assert result[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
+        assert result[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
+    assert "off by" in motion.section(result).verdict
     short = bundle.Starts(starts.frames[:2], none[:2], np.array([0, 2]), none[:1])
     with pytest.raises(
-        ConfigError, match="no start has a past of 2 frames and one to compare with"
+        NotMeasuredError, match="no start has a past of 2 frames and one to compare with"
     ):
-        motion(lambda rows: Replay(short, pace), cartpole.GAME, short, window=2)
+        motion.compare(lambda rows: Replay(short, pace), cartpole.GAME, short, window=2)
 
 
-def test_a_cartpole_world_is_measured_from_end_to_end(tmp_path: Path, world: Path, monkeypatch):
+def test_a_cartpole_world_is_measured_from_end_to_end(
+    tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # For time: the real game takes 2 ms to draw a frame.
-    monkeypatch.setattr(fidelity, "horizon", partial(fidelity.horizon, horizons=(1, 8)))
-    monkeypatch.setattr(drifts, "JUDGED", 4)
-    monkeypatch.setattr(run, "drift", lambda make, card, frames: drifts.drift(make, card, 50))
-    monkeypatch.setattr(run, "FILM", 50)
-    found = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
-    assert len(found["drift"]["dream"]["drawn_error"]) == 10
-    assert found["motion"]["horizons"] == [1, 5, 10]
-    assert "legal transitions" in found["absent"]
+    monkeypatch.setattr(horizon, "compare", partial(horizon.compare, horizons=(1, 8)))
+    monkeypatch.setattr(drift, "JUDGED", 4)
+    monkeypatch.setattr(drift, "COUNT", 50 * QUICK)
+    result = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
+    assert len(result["drift"]["dream"]["drawn_error"]) == 10
+    assert result["motion"]["horizons"] == [1, 5, 10]
+    assert set(result["absent"]) == {"legality", "transfer"}
     html = (tmp_path / "evaluation.html").read_text()
     assert "difference from the real game" in html and "<h2>Motion" in html
-
-    def short(*_):
-        raise ConfigError("no start is long enough")
-
-    monkeypatch.setattr(run, "motion", short)
-    found = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
-    assert "motion" not in found and found["absent"]["motion"] == "no start is long enough"

@@ -1,0 +1,80 @@
+"""What every question is asked of: a world, how it is run, and how closely one looks.
+
+A question is a module of this folder with a `NAME` and three functions: `measure` takes a subject
+and returns plain values for the JSON file, or raises `NotMeasuredError`; `section` writes them into
+the report; `card_entries` picks what belongs on the world's card. `run.QUESTIONS` lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dfgym.evaluation.report import Section
+from dfgym.evaluation.rollout import find_game
+from dfgym.games import Game
+from dfgym.world.bundle import World
+from dfgym.world.card import Card
+from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
+
+QUICK = 20
+"""A quick look takes this fraction of the frames."""
+MakeDynamics = Callable[[int], Dynamics]
+"""Makes the world's dynamics with so many rows."""
+
+
+class Question(Protocol):
+    """A module that answers one question about a world."""
+
+    NAME: str
+    """The key of its answer in the JSON file."""
+
+    def measure(self, subject: Subject) -> dict[str, Any]:
+        """Measure; raises `NotMeasuredError` if the question has no answer."""
+        ...
+
+    def section(self, result: dict[str, Any]) -> Section:
+        """Write the answer into the report."""
+        ...
+
+    def card_entries(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return the tables of the answer that belong on the world's card, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A world under measurement.
+
+    Attributes:
+        world: the world.
+        folder: the folder of the results.
+        settings: how the world is run.
+        quick: whether to take a twentieth of the frames: a look, not a measurement.
+    """
+
+    world: World
+    folder: Path
+    settings: Settings = Settings()
+    quick: bool = False
+
+    @property
+    def card(self) -> Card:
+        """The world's card."""
+        return self.world.card
+
+    @property
+    def game(self) -> Game | None:
+        """What is known of the real game at this size of frames."""
+        return find_game(self.card)
+
+    def make(self, rows: int) -> Dynamics:
+        """Make the world's dynamics with so many rows."""
+        return Dynamics(self.world, rows, self.settings)
+
+    def scale(self, count: int) -> int:
+        """Return a number of frames, or the fraction of it that a quick look takes."""
+        return count // QUICK if self.quick else count

@@ -1,0 +1,71 @@
+"""Pasts of real games, and dreams from them whose scores are known: over the horizon, one step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dfgym.evaluation import horizon, moments, next_frame
+from dfgym.evaluation.moments import Moment
+from dfgym.evaluation.rollout import Episode, open_real
+from dfgym.world.card import Card
+from dfgym.world.dynamics import Transition
+from toys.breakout import FrozenDynamics
+
+
+def test_moment_holds_its_end_and_notices_a_cut() -> None:
+    frames = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
+    ends = np.array([False, False, False, True])
+    episode = Episode(frames, np.arange(4), np.zeros(4), ends, 0, 0)
+    after, actions, recorded = Moment(episode, 2).after(6)
+    assert np.array_equal(after, frames[[2, 3, 4, 4, 4, 4, 4]])
+    assert actions.tolist() == [2, 3, 0, 0, 0, 0] and recorded == 6
+    cut = Episode(frames, np.arange(4), np.zeros(4), ends & False, 0, 0)
+    assert Moment(cut, 2).after(6)[2] == 2
+    past, between = Moment(episode, 3).context(3)
+    assert np.array_equal(past, frames[1:4]) and between.tolist() == [1, 2]
+
+
+def test_a_twin_has_the_same_past_and_another_future(breakout_card: Card) -> None:
+    pasts = moments.draw(breakout_card, 20, 0.1, seed=0)
+    source = open_real(breakout_card)
+    differ = 0
+    for moment in pasts:
+        future, actions, _ = moment.after(100)
+        twin = moments.twin(source, moment, actions, seed=1)
+        assert np.array_equal(twin.frames[0], future[0])
+        differ += not np.array_equal(moments.hold(twin.frames, 100), future)
+    assert differ > 15
+
+
+def test_a_dream_that_copies_scores_as_the_copy_does(breakout_card: Card) -> None:
+    result = horizon.compare(
+        lambda n: FrozenDynamics(breakout_card, n), breakout_card, 8, (1, 4, 16)
+    )
+    assert result["horizons"] == [1, 4, 16] and result["moments"][0] == 8
+    assert result["dream"] == result["copy"]
+    assert (
+        result["real"]["exact"][0] > 0.7 and result["real"]["psnr"][0] > result["copy"]["psnr"][0]
+    )
+    single = next_frame.compare(lambda n: FrozenDynamics(breakout_card, n), breakout_card, 300)
+    dream, copy = single["dream"], single["copy"]
+    assert all(dream[key] == copy[key] for key in copy)
+    assert dream["shuffled"] == {key: copy[key] for key in ("psnr", "ssim", "exact")}
+    assert copy["reward"]["recall"] == 0 and copy["reward"]["events"] > 5
+    rate = copy["termination"]["events"] / 300
+    assert dream["calibration"]["ece"] == pytest.approx(0.25 - rate)
+    assert single["real"]["exact"] > 0.9 and single["real"]["reward"]["f1"] == 1
+
+
+def test_shuffled_actions_worsen_a_dream_that_obeys(breakout_card: Card) -> None:
+    """It moves the paddle alone, which is right while the ball hides."""
+
+    class Obeys(FrozenDynamics):
+        def step(self, actions: np.ndarray) -> Transition:
+            for frame, action in zip(self.current, actions, strict=True):
+                row = np.roll(frame[9], (0, -1, 1)[action], axis=0)
+                frame[9] = row
+            return super().step(actions)
+
+    result = next_frame.compare(lambda n: Obeys(breakout_card, n), breakout_card, 200)["dream"]
+    assert result["psnr"] > result["shuffled"]["psnr"] + 0.2

@@ -1,0 +1,66 @@
+"""Transfer, with stand-ins for training and scoring: what is done once, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dfgym.errors import ConfigError, WorldError
+from dfgym.evaluation import transfer
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch, random_world: Path) -> list[str]:
+    """Stands in for training and scoring; lists what was trained."""
+    from dfgym.agents import evaluate as scoring
+    from dfgym.agents import ppo
+
+    trained: list[str] = []
+
+    def train(config: ppo.Config) -> Path:
+        trained.append(f"{config.env} {config.seed} {config.steps}")
+        return config.out / "agent.zip"
+
+    def score(agent: str, env: str, episodes: int, seed: int) -> SimpleNamespace:
+        dream, at_home = env.startswith("DFWorld"), "dream" in agent
+        mean = 1.0 if agent == "random" else 9.0 + at_home * (1 + dream)
+        return SimpleNamespace(to_dict=lambda: {"mean": mean, "seed": seed})
+
+    monkeypatch.setattr(ppo, "train", train)
+    monkeypatch.setattr(scoring, "evaluate", score)
+    monkeypatch.setenv("DFGYM_WORLDS", str(random_world.parent))
+    return trained
+
+
+def test_transfer_goes_on_where_it_stopped(tmp_path: Path, agents: list[str]) -> None:
+    assert transfer.summary(tmp_path) is None
+    base: dict[str, Any] = {"world": "toy-random-v0", "out": tmp_path, "steps": 10, "episodes": 2}
+    result = transfer.transfer(transfer.Config(**base, sides=("dream",), seeds=(0,)))
+    assert agents == ["DFWorld/toy-random-v0 0 10"] and "ratio" not in result
+    result = transfer.transfer(transfer.Config(**base, seeds=(0, 1)))
+    assert agents[1:] == [
+        "DFReal/toy-random-v0 0 10",
+        "DFWorld/toy-random-v0 1 10",
+        "DFReal/toy-random-v0 1 10",
+    ]
+    assert transfer.transfer(transfer.Config(**base, seeds=(0, 1))) == result and len(agents) == 4
+    scores = {"mean": 10.0, "interval": [10.0, 10.0], "per_seed": [10.0, 10.0]}
+    assert result["dream"]["in_real"] == scores
+    assert result["ratio"] == pytest.approx(10 / 9)
+    assert result["ratio_interval"] == pytest.approx([10 / 9, 10 / 9])
+    assert result["dream_over_real_return"] == pytest.approx(1.1)
+    assert result["random"]["real"]["mean"] == 1.0
+
+
+def test_transfer_refuses_to_mix_settings(tmp_path: Path, agents: list[str]) -> None:
+    transfer.transfer(transfer.Config("toy-random-v0", tmp_path, seeds=(0,), steps=10))
+    with pytest.raises(ConfigError, match="`steps` is 11; expected 10"):
+        transfer.transfer(transfer.Config("toy-random-v0", tmp_path, seeds=(0,), steps=11))
+    with pytest.raises(ConfigError, match="steps is 0; expected int >= 1"):
+        transfer.transfer(transfer.Config("toy-random-v0", tmp_path, steps=0))
+    with pytest.raises(WorldError):
+        transfer.transfer(transfer.Config("no-such-world-v0", tmp_path))
+    assert len(agents) == 2
