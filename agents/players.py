@@ -22,8 +22,6 @@ from dfgym.errors import ConfigError
 from dfgym.games import Policy, RandomPolicy, ScriptedPolicy
 from dfgym.games.source import PolicyFactory, Source, SourcePolicy
 
-VERSION = 2
-"""Of all players here and in `dfgym.games`: raise it when one plays otherwise than before."""
 HOLD = 0.8
 """The probability that sticky-random repeats its last action: 5 steps on average."""
 FORMS = "random, sticky-random, scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file>"

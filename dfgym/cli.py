@@ -35,8 +35,8 @@ class Record:
     """Record whole episodes until there are so many frames."""
     policies: dict[str, float] | None = None
     """Who plays, and which share of the frames: pairs of random, sticky-random,
-    scripted:<share of random actions> or sb3:<algorithm>:<zip file>, and a number. Random alone
-    if left out."""
+    scripted:<epsilon>[:<dawdle>] or sb3:<algorithm>:<zip file>, and a number. Random alone if left
+    out."""
     seed: int = 0
     """Seed of the environment and of the players."""
     env_kwargs: str = "{}"
@@ -137,7 +137,8 @@ def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
 
 def _record(parse: Parse) -> None:
     config: Record = parse(Record)
-    from dfgym.data.record import record
+    from dfgym.agents.players import make_factory
+    from dfgym.data.record import Recording, record
 
     text = shorten(config.env_kwargs)
     try:
@@ -146,15 +147,15 @@ def _record(parse: Parse) -> None:
         raise ConfigError(f"env-kwargs is {text}; expected JSON: {reason}") from reason
     if not isinstance(keywords, dict):
         raise ConfigError(f"env-kwargs is {text}; expected a JSON object, like '{{}}'")
-    store = record(
+    recording = Recording(
         config.env,
-        config.out,
         config.frames,
-        config.policies,
+        {"random": 1.0} if config.policies is None else config.policies,
         seed=config.seed,
         env_kwargs=keywords,
-        resize=config.resize,
+        resize=config.resize or (),
     )
+    store = record(recording, config.out, make_factory)
     print(f"{config.out}: {store.num_frames:,} frames in {len(store):,} episodes")
 
 

@@ -1,4 +1,4 @@
-"""Files at rest: hashes, atomic writes and reads with a size cap."""
+"""Files at rest: atomic writes, reads with a size cap, one process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfgym.errors import DfgymError, MissingPackageError
+from dfgym.errors import DataError, DfgymError, MissingPackageError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+LOCK_FILES = ("lock", "lock-holder")
+"""The files by which `lock_folder` locks a folder, and names the process that holds the lock."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -66,6 +72,34 @@ def read_capped(path: Path, cap: int, error: type[DfgymError]) -> bytes:
     if len(data) > cap:
         raise error(f"{path} is larger than the allowed {cap} bytes")
     return data
+
+
+def lock_folder(folder: Path, use: str, fix: str) -> BaseFileLock:
+    """Become the folder's one user, until `release()`.
+
+    The operating system releases the lock when its holder dies, so no stale lock can be left.
+
+    Args:
+        folder: must exist.
+        use: the purpose of the lock, for the error, like "written".
+        fix: the way out of the error besides waiting.
+
+    Raises:
+        DataError: Another user holds the lock.
+    """
+    import filelock  # late: `import dfgym` does not need it
+
+    name, holder = (folder / file for file in LOCK_FILES)
+    lock = filelock.FileLock(name)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as reason:
+        process = holder.read_text(errors="replace").strip() if holder.is_file() else "unknown"
+        raise DataError(
+            f"{folder} is being {use} by process {process[:20]}; wait for it, or {fix}"
+        ) from reason
+    holder.write_text(f"{os.getpid()}\n")
+    return lock
 
 
 def import_cv2() -> Any:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from dfgym.agents.players import make_factory
 from dfgym.data.record import record
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DfgymError, WorldError
@@ -69,7 +70,7 @@ def make_world(config: Config) -> Path:
     clock = _Clock(run / "times.json")
 
     with clock("record"):
-        stores = [record(out=run / "data", **recipe.record.keywords())]
+        stores = [record(recipe.record, run / "data", make_factory)]
     with clock("train"):
         train = dataclasses.replace(
             recipe.train, data=(run / "data",), out=run / "train", device=config.device

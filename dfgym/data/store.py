@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -26,9 +26,11 @@ from dfgym.data.layout import (
     read_episodes,
     read_meta,
 )
-from dfgym.data.lock import take_lock
 from dfgym.errors import DataError
-from dfgym.files import write_json
+from dfgym.files import LOCK_FILES, lock_folder, write_json
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class EpisodeStore:
@@ -44,7 +46,7 @@ class EpisodeStore:
         self.path, self.meta, self.episodes = path, meta, episodes
         self._columns: dict[str, np.ndarray] = {}
         self._files: dict[str, int] = {}
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -216,7 +218,7 @@ class EpisodeStore:
         """
         if self._lock is not None:
             return
-        self._lock = take_lock(self.path, "written", "record into another folder")
+        self._lock = lock_folder(self.path, "written", "record into another folder")
         for name in COLUMNS:
             self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
         self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
@@ -229,7 +231,7 @@ class EpisodeStore:
             os.close(file)
         self._files.clear()
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -272,10 +274,10 @@ class EpisodeStore:
 
 
 def _is_begun(file: Path) -> bool:
-    """Whether a file is one that `create` leaves when it is killed: empty, or a draft."""
+    """Whether a file is one that a killed `create` leaves: empty, a draft, or a lock's."""
     names = {"episodes.jsonl", *(f"{name}.bin" for name in COLUMNS)}
     empty = file.name in names and file.is_file() and not file.stat().st_size
-    return empty or file.name.startswith(".meta.json.")
+    return empty or file.name in LOCK_FILES or file.name.startswith(".meta.json.")
 
 
 def _write(file: int, column: np.ndarray) -> None:

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+POLICY_VERSION = 2
+"""Of all policies here and in `dfgym.agents`: raise it when one plays otherwise than before."""
+
 Seed = int | np.random.SeedSequence
 
 

@@ -310,7 +310,7 @@ def judge(
     """Judge one episode by the game's rules; see `dfgym.games.rules.judge`.
 
     Raises:
-        ConfigError: The shapes do not fit each other, or the frames are another game's.
+        ConfigError: The shapes do not fit each other.
         MissingPackageError: The package `minatar` is not installed.
     """
     return rules.judge(RuleBook(), frames, actions, rewards, terminated)

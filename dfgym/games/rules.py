@@ -67,8 +67,8 @@ def judge(
     action could repeat is then "no-op". After an illegal transition every hidden state that draws
     the new frame is a candidate again, so that one fault counts once. (A ball that is lost may be
     under the bricks, where it can stay for some steps: such a dream is illegal every third step or
-    so.) While a frame is one that the game cannot draw at all, no state fits, and each transition
-    is illegal.
+    so.) While a frame is one that the game cannot draw at all, as another game's frame, no state
+    fits, and each transition is illegal.
 
     Args:
         book: the game's rules.
@@ -79,7 +79,7 @@ def judge(
         terminated: bool `(t - 1,)`.
 
     Raises:
-        ConfigError: The shapes do not fit each other, or no frame shows a colour of the game.
+        ConfigError: The shapes do not fit each other.
     """
     count = len(frames) - 1
     if frames.shape[1:] != (SIZE, SIZE, 3) or count < 0:
@@ -91,10 +91,6 @@ def judge(
             f"one less than frames"
         )
     cells = read_cells(frames, book.palette)
-    if frames.any() and not (cells > 0).any():
-        raise ConfigError(
-            "`frames` shows no colour of the game; expected its own palette: it is another game's"
-        )
     legal, sticky, wrong = (np.zeros(count, bool) for _ in range(3))
     hidden = np.zeros(count, int)
     states = book.first(cells[0]) or set(book.drawing(cells[0]))

@@ -19,6 +19,7 @@ import dfgym
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
 from dfgym.evaluation.film import DREAM, GAP, REAL, encode_gif, encode_mp4, side_by_side
+from dfgym.files import LOCK_FILES
 from dfgym.frames import upscale
 from dfgym.play.timeline import Film
 
@@ -85,7 +86,7 @@ def episode(film: Film) -> bytes:
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(Path(folder).iterdir()):
-                if path.name != "lock":
+                if path.name not in LOCK_FILES:
                     archive.write(path, f"{card.name}-played/{path.name}")
         return file.getvalue()
 

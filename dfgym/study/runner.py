@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dfgym.agents.players import make_factory
 from dfgym.checks import to_plain
 from dfgym.data.record import record
 from dfgym.data.store import EpisodeStore
@@ -119,7 +120,7 @@ class StudyRunner:
     def data(self, game: str) -> EpisodeStore:
         """Return the recordings of a game, made if they are missing."""
         recording = games.recipe(game, self.scale).record
-        return record(out=self.folder / game / "data", **recording.keywords())
+        return record(recording, self.folder / game / "data", make_factory)
 
     def model(self, game: str, model: str) -> StudyModel:
         """Return a trained model, trained if it is missing.

@@ -22,10 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from dfgym.data.layout import identity
-from dfgym.data.lock import take_lock
 from dfgym.data.store import EpisodeStore
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DeviceError
+from dfgym.files import lock_folder
 from dfgym.model import build
 from dfgym.train.batches import Batch, Batches, Process, step_generator
 from dfgym.train.checkpoint import (
@@ -154,12 +154,13 @@ def train(
     return config.out
 
 
-def _lock(out: Path) -> int:
+def _lock(out: Path) -> Callable[[], None]:
+    """Lock the run's folder; returns the function that gives it free."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise ConfigError(f"out {out} cannot be made ({reason}); name another folder") from reason
-    return take_lock(out, "trained in", "train with another --out")
+    return lock_folder(out, "trained in", "train with another --out").release
 
 
 class Learner(NamedTuple):
@@ -251,7 +252,7 @@ def _train(
     observer = None
     with contextlib.ExitStack() as stack:
         if process.rank == 0:
-            stack.callback(os.close, _lock(config.out))
+            stack.callback(_lock(config.out))
         start = _resume(config, origin, stores, learner)
         if process.size > 1:
             learner = learner._replace(parallel=DistributedDataParallel(network))

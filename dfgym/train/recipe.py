@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta
-
-from dfgym.checks import check, convert, to_plain
+from dfgym.checks import convert, to_plain
+from dfgym.data.record import Recording
 from dfgym.errors import ConfigError, DfgymError
 from dfgym.files import read_capped
 from dfgym.train.config import TrainConfig
@@ -21,39 +19,6 @@ FOLDER = Path(__file__).parent / "recipes"
 MAX_BYTES = 64 * 1024
 FLAGS = ("data", "out", "device")
 """Fields of `TrainConfig` that whoever follows a recipe sets."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What is recorded, see `dfgym record`."""
-
-    env: str
-    """Gymnasium id of the real game."""
-    frames: Annotated[int, Meta(ge=1)]
-    """Frames to record in all."""
-    policies: dict[str, Annotated[float, Meta(ge=0, le=1)]]
-    """Share of the frames that each player records."""
-    seed: Annotated[int, Meta(ge=0)] = 0
-    """Seed of the game and the players."""
-    max_episode_steps: Annotated[int, Meta(ge=1)] = 10_000
-    """Where an episode is truncated."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keywords of `gym.make`."""
-    resize: tuple[Annotated[int, Meta(ge=1)], ...] = ()
-    """Height and width of the frames, or nothing for the game's own."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be recorded."""
-        check(self, ConfigError)
-        if len(self.resize) not in (0, 2):
-            raise ConfigError(
-                f"resize is {list(self.resize)}; expected height and width, or nothing"
-            )
-
-    def keywords(self) -> dict[str, Any]:
-        """Return the keywords of `dfgym.data.record.record`, all but the folder."""
-        table = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        return {"env_id": table.pop("env"), **table, "resize": self.resize or None}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dfgym.data.record import record
 from dfgym.errors import ConfigError, DataError, DfgymError, MissingPackageError
+from toys.recordings import record
 
 BREAKOUT = "DFSource/MinAtar-Breakout-v0"
 pytestmark = pytest.mark.usefixtures("counter_ids")
@@ -33,13 +33,17 @@ BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
             {"env_kwargs": {"max_episode_steps": 0}},
             "`max_episode_steps` is 0 in env_kwargs; expected at least 1",
         ),
-        ("DFTest/Counter-v0", {"frames": 1}, "frames 1 must be at least 2"),
-        ("DFTest/Counter-v0", {"max_episode_steps": 0}, "max_episode_steps 0 at least 1"),
-        ("DFTest/Counter-v0", {"seed": -1}, "seed -1 must be 0 or more"),
-        ("DFTest/Counter-v0", {"resize": (0, 5)}, r"`resize` is \(0, 5\); expected a height"),
-        ("DFTest/Counter-v0", {"policies": {}}, "must be names with shares above 0"),
-        ("DFTest/Counter-v0", {"policies": {"random": 0}}, "shares above 0"),
-        ("DFTest/Counter-v0", {"policies": {"random": np.nan}}, "shares above 0"),
+        ("DFTest/Counter-v0", {"frames": 1}, "frames is 1; expected int >= 2"),
+        (
+            "DFTest/Counter-v0",
+            {"max_episode_steps": 0},
+            "max_episode_steps is 0; expected int",
+        ),
+        ("DFTest/Counter-v0", {"seed": -1}, "seed is -1; expected int >= 0"),
+        ("DFTest/Counter-v0", {"resize": (0, 5)}, "resize.*0.* is 0; expected int >= 1"),
+        ("DFTest/Counter-v0", {"policies": {}}, "policies is an empty table"),
+        ("DFTest/Counter-v0", {"policies": {"random": 0}}, "policies"),
+        ("DFTest/Counter-v0", {"policies": {"random": np.nan}}, "policies"),
         (
             "DFTest/Counter-v0",
             {"policies": {"best": 1}},
@@ -49,7 +53,7 @@ BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
         (BREAKOUT, {"policies": {"scripted:much": 1}}, "could not convert .*much"),
         (BREAKOUT, {"policies": {"scripted:2": 1}}, "`epsilon` is 2.0; expected a number in"),
         (BREAKOUT, {"policies": {"sb3:ppo:/none.zip": 1}}, "there is no file /none.zip"),
-        (BREAKOUT, {"policies": {"sb3:sac:/none.zip": 1}}, "'sac' must be one of a2c, dqn, ppo"),
+        (BREAKOUT, {"policies": {"sb3:sac:/none.zip": 1}}, "is 'sac'; allowed are a2c, dqn, ppo"),
         (BREAKOUT, {"policies": {f"sb3:ppo:{__file__}": 1}}, "wasn't a zip-file"),
     ],
 )
@@ -57,18 +61,18 @@ def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, mes
     if env == BREAKOUT:
         pytest.importorskip("minatar")
     with pytest.raises(ConfigError, match=message):
-        record(env, tmp_path / "data", **{"frames": 100, "progress": False, **arguments})
+        record(env, tmp_path / "data", **{"frames": 100, **arguments})
     assert not (tmp_path / "data").exists()
 
 
 def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path):
     path = tmp_path / "data"
-    record("DFTest/Counter-v0", path, 20, progress=False)
+    record("DFTest/Counter-v0", path, 20)
     lines = path / "episodes.jsonl"
     lines.write_text(lines.read_text().replace("random", "stranger", 1))
     before = lines.read_bytes()
     with pytest.raises(DataError, match=r"episode 0 was played by 'stranger', .* names random"):
-        record("DFTest/Counter-v0", path, 60, progress=False)
+        record("DFTest/Counter-v0", path, 60)
     assert lines.read_bytes() == before
 
 

@@ -173,7 +173,6 @@ def test_what_a_killed_create_left_is_taken_up(path: Path) -> None:
     for file in path.iterdir():
         file.write_bytes(b"")
     (path / "meta.json").rename(path / ".meta.json.abcd")
-    (path / "lock").unlink()
     fill(path)
     (path / "meta.json").unlink()
     with pytest.raises(DataError, match="exists and is not empty"):  # these files hold something

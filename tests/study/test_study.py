@@ -204,7 +204,7 @@ def test_play_counts_every_transition_once(done: tuple[Path, Path], name: str) -
     assert all(len(e.frames) == len(e) + 1 and e.terminated[:-1].sum() == 0 for e in episodes)
 
 
-def test_breakout_is_judged_by_the_referee_and_cartpole_by_its_drawing() -> None:
+def test_breakout_is_judged_by_its_rules_and_cartpole_by_its_drawing() -> None:
     noise = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
     episode = blocks.Episode(
         noise, np.zeros(2, np.int64), np.zeros(2), np.zeros(2, bool), row=0, seed=0

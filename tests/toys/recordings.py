@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from dfgym.agents.players import make_factory
+from dfgym.data import record as recorder
 from dfgym.data.store import EpisodeStore
 
 META = {"env": "Test-v0", "frame_shape": [4, 5, 3], "actions": 3}
@@ -28,3 +31,18 @@ def fill(path: Path, lengths: tuple[int, ...] = (2, 7, 4)) -> EpisodeStore:
             ended = index % 2 == 0
             store.append(*episode(length), ended, not ended, seed=index, policy="random")
     return store
+
+
+def record(
+    env: str,
+    out: Path,
+    frames: int,
+    policies: Any = None,
+    progress: bool = False,
+    **fields: Any,
+) -> EpisodeStore:
+    """Record an environment; `fields` are those of a `Recording`."""
+    mix = {"random": 1.0} if policies is None else policies
+    return recorder.record(
+        recorder.Recording(env, frames, mix, **fields), out, make_factory, progress=progress
+    )

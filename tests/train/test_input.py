@@ -14,10 +14,9 @@ import pytest
 from safetensors.torch import save
 from torch import nn
 
-from dfgym.data.lock import take_lock
 from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.errors import ConfigError, DataError
-from dfgym.files import write_json
+from dfgym.files import lock_folder, write_json
 from dfgym.train.batches import Batch
 from dfgym.train.checkpoint import FILE, Checkpoint, metadata, read_checkpoint
 from dfgym.train.config import to_table
@@ -133,10 +132,10 @@ def test_damaged_data_are_neither_trained_on_nor_packed(walks: Path, tmp_path: P
 def test_one_training_at_a_time_in_a_folder(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
     config.out.mkdir()
-    lock = take_lock(config.out, "trained in", "")
+    lock = lock_folder(config.out, "trained in", "")
     with pytest.raises(DataError, match=f"trained in by process {os.getpid()}.*another --out"):
         train(config)
-    os.close(lock)
+    lock.release()
     train(config)
     train(config)
 
