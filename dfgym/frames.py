@@ -37,10 +37,10 @@ class Codec:
         """
         if not self.palette:
             return frames.float() / 127.5 - 1
-        return torch.nn.functional.one_hot(self.index(frames), self.channels).float() * 2 - 1
+        return self._one_hot(self.index(frames))
 
     def index(self, frames: Tensor) -> Tensor:
-        """Palette index, int64 `(..., h, w)`, of uint8 `(..., h, w, 3)`: the nearest colour."""
+        """Return each pixel's nearest colour, int64 `(..., h, w)`, of uint8 `(..., h, w, 3)`."""
         palette = torch.tensor(self.palette, dtype=torch.int32, device=frames.device)
         distance = (frames.to(torch.int32).unsqueeze(-2) - palette).square().sum(-1)
         return distance.argmin(-1)
@@ -50,10 +50,23 @@ class Codec:
 
         Rounds: truncation would darken a frame a little each time it is fed back.
         """
+        return self.round(frames)[0]
+
+    def round(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Round generated frames to recordable ones, as every frame is before it becomes context.
+
+        Returns:
+            The frames decoded, uint8 `(..., h, w, 3)`, and encoded again, float `(..., h, w, c)`.
+        """
         if not self.palette:
-            return ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            return pixels, self.encode(pixels)
+        index = frames.argmax(-1)
         palette = torch.tensor(self.palette, dtype=torch.uint8, device=frames.device)
-        return palette[frames.argmax(-1)]
+        return palette[index], self._one_hot(index)
+
+    def _one_hot(self, index: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(index, self.channels).float() * 2 - 1
 
 
 def upscale(frames: np.ndarray, scale: int) -> np.ndarray:

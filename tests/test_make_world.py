@@ -98,7 +98,7 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.rmtree(config.out)
     shutil.rmtree(run / "train")
     recipe.write_text(RECIPE.replace("d = 2", "d = 7"))
-    with pytest.raises(WorldError, match=r"actions.keys.d = 7: must be 0 to 2"):
+    with pytest.raises(WorldError, match=r"keys.d is 7; expected an action, 0 to 2"):
         make_world.make_world(config)
     assert not (run / "train").exists()
 

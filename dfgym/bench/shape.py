@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from msgspec import Meta
 
-from dfgym import model
-from dfgym.checks import shorten
+from dfgym.checks import check, shorten
 from dfgym.errors import ConfigError
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build
 from dfgym.world import bundle
 from dfgym.world.card import (
     Actions,
@@ -20,7 +22,6 @@ from dfgym.world.card import (
     Episode,
     Files,
     Frames,
-    Model,
     Rewards,
     Sampler,
     Source,
@@ -51,11 +52,12 @@ class Shape:
     """Attention heads; 4 if left out."""
     patch: int | None = None
     """Cells on a side of a token; 8 if left out."""
-    actions: int | None = None
+    actions: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Number of actions; 4 if left out."""
 
     def __post_init__(self) -> None:
         """Refuse flags that would be without effect."""
+        check(self, ConfigError)
         if self.frame is None:
             for name, value in vars(self).items():
                 if value is not None:
@@ -91,7 +93,7 @@ class Shape:
             ),
             episode=Episode(max_steps=500),
             rewards=Rewards(values=(-1.0, 0.0, 1.0)),
-            model=Model(**dials),
+            model=ModelConfig(**dials),
             sampler=Sampler(
                 denoising_steps=DENOISING_STEPS, shift=1.0, context_mode="clean", context_noise=0.0
             ),
@@ -115,7 +117,7 @@ def weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
     """Return random weights by which no output is constant and episodes hardly ever end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # noqa: TID251 - the fork gives it back
-        state = model.build(card).state_dict()
+        state = build(card.model, card.game_spec).state_dict()
         result = {name: value + SPREAD * torch.randn_like(value) for name, value in state.items()}
     (last,) = (name for name in result if name.split(".")[-2:] == ["head_out", "bias"])
     result[last][-1] = END_LOGIT

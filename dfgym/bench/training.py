@@ -19,7 +19,7 @@ from dfgym.bench import operations
 from dfgym.bench.clock import SectionClock, durations, percentiles
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError
-from dfgym.model import weight_shapes
+from dfgym.model.network import weight_shapes
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.config import TrainConfig
@@ -82,7 +82,11 @@ def check(card: Card, config: TrainConfig, device: torch.device) -> None:
     held = tokens * (SAVED * model.depth + SHARED) + CELLS * cells * (len(card.frames.palette) or 3)
     row = 4 * frames * held + 5 * frames**2  # and which copy sees which
     # Weights, their average, gradients and what two optimisers remember.
-    fixed = 4 * 5 * sum(int(np.prod(shape)) for shape in weight_shapes(card).values())
+    fixed = (
+        4
+        * 5
+        * sum(int(np.prod(shape)) for shape in weight_shapes(card.model, card.game_spec).values())
+    )
     free = runtime.available_bytes(device)
     largest = max(0, (free - fixed) // row)
     if config.batch > largest:
@@ -136,7 +140,7 @@ def measure(
         size = (card.frames.height, card.frames.width, 3)
         survey = Survey(size, card.actions.n, card.frames.palette, card.rewards.values)
         batches = Batches(config, survey, stores, Process(0, 1))
-        learner = loop.begin(config, card, device)
+        learner = loop.begin(config, survey.game_spec, device)
         kinds = dict.fromkeys((torch.float32, learner.precision))
         rates = {
             str(kind).removeprefix("torch."): operations.matrix_rate(device, dtype=kind)[

@@ -22,9 +22,8 @@ from dfgym.bench.clock import check_seconds
 from dfgym.device import pick_device
 from dfgym.diffusion import noise
 from dfgym.diffusion.sampler import sample
-from dfgym.diffusion.targets import to_clean
 from dfgym.frames import Codec
-from dfgym.model import build_empty
+from dfgym.model.network import build_empty
 from dfgym.model.transformer import Transformer
 from dfgym.world.bundle import World
 from dfgym.world.runtime import pin, prepare
@@ -116,7 +115,7 @@ def ways(
     """
     card, place = world.card, pick_device(settings.device)
     plain = replace(settings, context_mode="clean", context_noise=None)
-    network = build_empty(card)
+    network = build_empty(card.model, card.game_spec)
     assert isinstance(network, Transformer)
     state = {name: value.to(place) for name, value in world.weights.items()}
     network.load_state_dict(state, assign=True)
@@ -140,39 +139,41 @@ def ways(
         start.view(rows, *past.shape[1:]),
     )
     return (
-        _cached(moment, card.model.target, settings),
-        _recomputed(moment, card.model.target, settings),
+        _cached(moment, settings),
+        _recomputed(moment, settings),
     )
 
 
-def _cached(moment: _Moment, target: str, settings: Settings) -> Way:
+def _cached(moment: _Moment, settings: Settings) -> Way:
     """The way of `Dynamics`: one frame a pass, its past in the KV cache."""
     network, levels, past, actions, time, start = moment
     step = prepare(network.step, past.device, settings)
-    rings = network.empty_rings(len(past), past.device)
+    cache = network.empty_cache(len(past), past.device)
     if settings.compile:
-        pin([rings], past.device)
-    told = {tau: network.told(tau) for tau in (*levels, 1.0)}
+        pin([cache], past.device)
+    conditioning = {tau: network.conditioning(tau) for tau in (*levels, 1.0)}
     for i in range(past.shape[1]):
-        network.step(past[:, i], told[1.0], actions[:, i], network.now(time[:, i]), rings)
+        position = network.cache_position(time[:, i])
+        network.step(past[:, i], conditioning[1.0], actions[:, i], position, cache)
 
     def way() -> tuple[Tensor, Tensor, Tensor]:
-        now = network.now(time[:, -1])
+        position = network.cache_position(time[:, -1])
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            tokens = step(x, told[tau], actions[:, -1], now, rings)
-            return to_clean(network.picture(tokens).estimate, x, x.new_tensor(tau), target)
+            tokens = step(x, conditioning[tau], actions[:, -1], position, cache)
+            return network.predict_frame(tokens).mean
 
         x = sample(denoise, start, levels)
-        return (x, *network.outcome(step(x, told[1.0], actions[:, -1], now, rings)))
+        tokens = step(x, conditioning[1.0], actions[:, -1], position, cache)
+        return (x, *network.predict_transition(tokens))
 
     return way
 
 
-def _recomputed(moment: _Moment, target: str, settings: Settings) -> Way:
+def _recomputed(moment: _Moment, settings: Settings) -> Way:
     """The way of most published models: the whole window in every pass."""
     network, levels, past, actions, time, start = moment
-    encode = prepare(network.see, past.device, settings)
+    encode = prepare(network.encode_sequence, past.device, settings)
     mask = torch.ones(time.shape[1], time.shape[1], dtype=torch.bool, device=past.device).tril()
     mask = mask.expand(len(past), -1, -1)
 
@@ -180,16 +181,15 @@ def _recomputed(moment: _Moment, target: str, settings: Settings) -> Way:
         taus = torch.ones_like(time, dtype=torch.float32)
         taus[:, -1] = tau
         frames = torch.cat((past, x[:, None]), 1)
-        tokens = encode(frames, taus, actions, time, mask, torch.zeros_like(time))
+        tokens = encode(frames, taus, actions, time, mask)
         return tokens.unflatten(0, time.shape)[:, -1]
 
     def way() -> tuple[Tensor, Tensor, Tensor]:
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            estimate = network.picture(last_tokens(x, tau)).estimate
-            return to_clean(estimate, x, x.new_tensor(tau), target)
+            return network.predict_frame(last_tokens(x, tau)).mean
 
         x = sample(denoise, start, levels)
-        return (x, *network.outcome(last_tokens(x, 1.0)))
+        return (x, *network.predict_transition(last_tokens(x, 1.0)))
 
     return way
 

@@ -23,7 +23,7 @@ other levels are usual there too, and no detail of a real frame need be hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from dfgym.errors import ConfigError
 
@@ -33,19 +33,31 @@ NOISELESS_MODES = ("clean", "kept")
 """Those that no `context_noise` is of effect in."""
 
 
+class ContextLevel(NamedTuple):
+    """The signal levels at which finished frames are shown.
+
+    Attributes:
+        applied: the level that they are really noised to.
+        stated: the level that the network is conditioned on.
+    """
+
+    applied: float
+    stated: float
+
+
 @dataclass(frozen=True)
 class ContextPlan:
     """The levels a finished frame is committed at, and which of them each denoising step reads.
 
     Attributes:
-        levels: (applied tau, told tau) of each commit pass. The last commit pass, which reads
-            reward and termination, sees the frame as the last denoising step sees its context.
+        levels: one for each commit pass. The last commit pass, which reads reward and termination,
+            sees the frame as the last denoising step sees its context.
         reads: for each denoising step the index of its level.
         kept: only given frames are committed; of a generated one stays what its last denoising pass
             left, which reads reward and termination too.
     """
 
-    levels: tuple[tuple[float, float], ...]
+    levels: tuple[ContextLevel, ...]
     reads: tuple[int, ...]
     kept: bool = False
 
@@ -63,14 +75,14 @@ def plan_context(mode: str, context_noise: float, denoising_steps: int) -> Conte
     """
     if type(context_noise) not in (int, float) or not 0 <= context_noise < 1:
         raise ConfigError(f"context_noise is {context_noise!r}; allowed is a number in [0, 1)")
-    told = 1 - context_noise
+    tau = 1 - context_noise
     match mode:
         case "clean" | "kept":
             levels = [(1.0, 1.0)] * denoising_steps
         case "told_noisy":
-            levels = [(1.0, told)] * denoising_steps
+            levels = [(1.0, tau)] * denoising_steps
         case "noised":
-            levels = [(told, told)] * denoising_steps
+            levels = [(tau, tau)] * denoising_steps
         case "dynamic":
             last = max(denoising_steps - 1, 1)
             noises = [context_noise * (1 - i / last) for i in range(denoising_steps - 1)] + [0.0]
@@ -78,6 +90,6 @@ def plan_context(mode: str, context_noise: float, denoising_steps: int) -> Conte
         case _:
             allowed = ", ".join(CONTEXT_MODES)
             raise ConfigError(f"context_mode is {mode!r}; allowed are {allowed}")
-    distinct = tuple(dict.fromkeys(levels))
-    reads = tuple(distinct.index(level) for level in levels)
+    distinct = tuple(ContextLevel(*level) for level in dict.fromkeys(levels))
+    reads = tuple(distinct.index(ContextLevel(*level)) for level in levels)
     return ContextPlan(distinct, reads, mode == "kept")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+TRANSITION_SIGNAL = 0.7
+"""Reward and termination are learned from, and so read at, this signal level and above."""
+
 
 def shifted(u: Tensor, shift: float) -> Tensor:
     """Warp uniform positions in [0, 1] toward noise: `u / (u + shift * (1 - u))`.

@@ -16,6 +16,7 @@ from dfgym.env.starts import Start, choose
 from dfgym.errors import StateError
 from dfgym.frames import upscale
 from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.format1 import STATE_NAMES
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import load
 
@@ -128,6 +129,7 @@ class Rows:
             tensors = safetensors.numpy.load(data)
         except (safetensors.SafetensorError, TypeError, KeyError) as reason:
             raise StateError(f"this is no state that clone_state() returned: {reason}") from reason
+        tensors = {STATE_NAMES.get(name, name): tensor for name, tensor in tensors.items()}
         tag = tensors.pop("world", np.zeros(0, np.uint8)).tobytes()
         if tag != self._tag:
             raise StateError(

@@ -55,14 +55,14 @@ class Modulation(nn.Module):
         return torch.stack((1 + scale, shift), 1)
 
 
-def modulate(x: Tensor, by: Tensor) -> Tensor:
+def modulate(x: Tensor, modulation: Tensor) -> Tensor:
     """Normalise tokens `(n, y, x, d)`; apply their frame's gain and shift, `(n, 2, 1, 1, d)`."""
-    gain, shift = by.unbind(1)
+    gain, shift = modulation.unbind(1)
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain)
 
 
 def rotary(time: Tensor, size: int) -> Tensor:
-    """Rotary positions in time (Su et al. 2021), as cosines and sines.
+    """Compute rotary positions in time (Su et al. 2021), as cosines and sines.
 
     Args:
         time: `(b, t)` int64, any origin: attention sees differences only.
@@ -77,20 +77,20 @@ def rotary(time: Tensor, size: int) -> Tensor:
     return torch.stack((angle.cos().float(), angle.sin().float()), -1)
 
 
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn float32 `(b, t, ., ., ., e)` by its frame's angles."""
+def apply_rope(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotate float32 `(b, t, ., ., ., e)` by the angles of its frame, see `rotary`."""
     x = x.unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():  # which fuses these, but knows no complex numbers
-        (a, b), (cos, sin) = x.unbind(-1), turn.unbind(-1)
+        (a, b), (cos, sin) = x.unbind(-1), rope.unbind(-1)
         return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
-    x = torch.view_as_complex(x) * torch.view_as_complex(turn)
+    x = torch.view_as_complex(x) * torch.view_as_complex(rope)
     return torch.view_as_real(x).flatten(-2)
 
 
 class TimeAttention(nn.Module):
-    """Attention over time, each token site for itself.
+    """Attention over time, within each token site.
 
-    Queries and keys are normalised before they are turned (QK-norm), so that no logit can grow
+    Queries and keys are normalised before they are rotated (QK-norm), so that no logit can grow
     without bound in a long rollout.
     """
 
@@ -101,70 +101,76 @@ class TimeAttention(nn.Module):
         self.out = Convolution(dim, dim, zero=True)
         self.gain = nn.Parameter(torch.full((2,), (dim / heads) ** 0.25))
 
-    def split(self, x: Tensor, t: int, turn: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each `(b, t, s, H, e)`, of tokens `(b * t, y, x, d)`."""
+    def split(self, x: Tensor, t: int, rope: Tensor) -> tuple[Tensor, ...]:
+        """Project tokens `(b * t, y, x, d)` to queries, keys and values, each `(b, t, s, H, e)`."""
         n, y, width, d = x.shape
         shape = (n // t, t, y * width, 3, self.heads, d // self.heads)
         qk, v = self.project(x).view(shape).float().split((2, 1), 3)
         qk = F.layer_norm(qk, shape[-1:]) * self.gain[:, None, None]
-        q, k = rotate(qk, turn).unbind(3)
+        q, k = apply_rope(qk, rope).unbind(3)
         return q, k, v.squeeze(3)
 
     def merge(self, x: Tensor, grid: torch.Size) -> Tensor:
         """Bring attended values back to tokens of shape `grid` and mix the heads."""
         return self.out(x.reshape(grid))
 
-    def forward(self, x: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: int, rope: Tensor, mask: Tensor) -> Tensor:
         """Attend within each sequence of `t` frames; `mask` is `(b, 1, t, t)`, True = visible."""
         # b s*H t e
-        q, k, v = (part.flatten(2, 3).transpose(1, 2) for part in self.split(x, t, turn))
+        q, k, v = (tensor.flatten(2, 3).transpose(1, 2) for tensor in self.split(x, t, rope))
         with torch.autocast(x.device.type, enabled=False):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return self.merge(out.transpose(1, 2), x.shape)
 
-    def step(self, x: Tensor, now: Now, ring: Ring) -> Tensor:
-        """Write one frame's keys and values into its row's slot and attend over the ring.
+    def step(self, x: Tensor, position: CachePosition, cache: KVCache) -> Tensor:
+        """Write one frame's keys and values into its row's slot and attend over the cache.
 
         Args:
             x: `(b, y, x, d)`, one frame a row.
-            now: where in time each row is.
-            ring: keys and values `(b, r, s, H, e)`, written in place.
+            position: each row's position in time.
+            cache: keys and values `(b, r, s, H, e)`, written in place.
         """
-        q, k, v = self.split(x, 1, now.turn)
-        keys, values = ring
-        keys[now.place] = k[:, 0]
-        values[now.place] = v[:, 0]
+        q, k, v = self.split(x, 1, position.rope)
+        keys, values = cache
+        keys[position.slot] = k[:, 0]
+        values[position.slot] = v[:, 0]
         # A handful of slots for each of thousands of sites: sums beat thousands of tiny matmuls.
-        weight = ((keys * q).sum(-1) + now.mask).softmax(1)  # b r s H
+        weight = ((keys * q).sum(-1) + position.mask).softmax(1)  # b r s H
         out = (values * weight[..., None]).sum(1)
         return self.merge(out, x.shape)
 
 
-Ring = tuple[Tensor, Tensor]
+KVCache = tuple[Tensor, Tensor]
 """Keys and values of one layer's last frames, each `(b, r, s, H, e)`."""
 
 
-class Now(NamedTuple):
-    """Where in time each row of a batch is; the same for all passes over one frame.
+class CachePosition(NamedTuple):
+    """Each row's position in time and in the cache; the same for all passes over one frame.
 
     Attributes:
-        turn: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2, 2)`.
-        place: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
-        mask: `(b, r, 1, 1)` float, 0 where a slot of the ring is visible and -inf where not.
+        rope: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2, 2)`.
+        slot: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
+        mask: `(b, r, 1, 1)` float, 0 where a slot of the cache is visible and -inf where not.
     """
 
-    turn: Tensor
-    place: tuple[Tensor, Tensor]
+    rope: Tensor
+    slot: tuple[Tensor, Tensor]
     mask: Tensor
 
 
-def now(time: Tensor, slots: int, size: int) -> Now:
-    """Work out where each row is: `time` int64 `(b,)`, `slots` of a ring, `size` e of a head."""
+def cache_position(time: Tensor, slots: int, size: int) -> CachePosition:
+    """Compute each row's position.
+
+    Args:
+        time: int64 `(b,)`, how many frames each row has had.
+        slots: r, slots of a cache.
+        size: e, the width of a head.
+    """
     index = torch.arange(slots, device=time.device)
     age = (time[:, None] - index) % slots
     mask = torch.where(age <= time[:, None], 0.0, -torch.inf).float()[..., None, None]
-    place = (torch.arange(len(time), device=time.device), time % slots)
-    return Now(rotary(time[:, None], size), place, mask)
+    slot = (torch.arange(len(time), device=time.device), time % slots)
+    return CachePosition(rotary(time[:, None], size), slot, mask)
 
 
 class Block(nn.Module):
@@ -173,7 +179,7 @@ class Block(nn.Module):
     The mean over all tokens is handed to every token: where chance decides between outcomes that
     lie far apart (which corner the ball comes from), all of them must decide alike.
 
-    With 0 heads there is no attention: other memories call `before` and `after`.
+    With 0 heads there is no attention: other memories call `spatial_block` and `mlp_block`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -181,37 +187,39 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(Modulation(dim) for _ in range(3 if heads else 2))
         self.space = Convolution(dim, dim, 3)
         self.space_out = Convolution(dim, dim, zero=True)
-        self.everywhere = nn.Linear(dim, dim)
-        nn.init.zeros_(self.everywhere.weight)
-        nn.init.zeros_(self.everywhere.bias)
+        self.global_pool_proj = nn.Linear(dim, dim)
+        nn.init.zeros_(self.global_pool_proj.weight)
+        nn.init.zeros_(self.global_pool_proj.bias)
         if heads:
             self.time = TimeAttention(dim, heads)
-        self.wide = Convolution(dim, 2 * dim)
-        self.narrow = Convolution(2 * dim, dim, zero=True)
+        self.mlp_in = Convolution(dim, 2 * dim)
+        self.mlp_out = Convolution(2 * dim, dim, zero=True)
 
     def modulations(self, condition: Tensor) -> Tensor:
-        """What the block's norms make of conditions `(n, d)`: `(n, 3, 2, 1, 1, d)`."""
+        """Compute the modulations of the block's norms, `(n, 3, 2, 1, 1, d)`, from `(n, d)`."""
         return torch.stack([norm(condition) for norm in self.norms], 1)
 
-    def before(self, x: Tensor, by: Tensor) -> Tensor:
-        """Mix space."""
-        near = F.silu(self.space(modulate(x, by)))
-        return x + self.space_out(near) + self.everywhere(near.mean((1, 2)))[:, None, None]
+    def spatial_block(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Mix tokens with their neighbours, and with the mean of all."""
+        near = F.silu(self.space(modulate(x, modulation)))
+        return x + self.space_out(near) + self.global_pool_proj(near.mean((1, 2)))[:, None, None]
 
-    def after(self, x: Tensor, by: Tensor) -> Tensor:
-        """Think over each token."""
-        return x + self.narrow(F.silu(self.wide(modulate(x, by))))
+    def mlp_block(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Transform each token by itself."""
+        return x + self.mlp_out(F.silu(self.mlp_in(modulate(x, modulation))))
 
-    def forward(self, x: Tensor, by: Tensor, t: int, turn: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulations: Tensor, t: int, rope: Tensor, mask: Tensor) -> Tensor:
         """Transform `(b * t, y, x, d)` given each frame's `modulations`."""
-        space, time, token = by.unbind(1)
-        x = self.before(x, space)
-        x = x + self.time(modulate(x, time), t, turn, mask)
-        return self.after(x, token)
+        space, time, token = modulations.unbind(1)
+        x = self.spatial_block(x, space)
+        x = x + self.time(modulate(x, time), t, rope, mask)
+        return self.mlp_block(x, token)
 
-    def step(self, x: Tensor, by: Tensor, now: Now, ring: Ring) -> Tensor:
-        """Transform one frame a row, `(b, y, x, d)`, against its ring of finished frames."""
-        space, time, token = by.unbind(1)
-        x = self.before(x, space)
-        x = x + self.time.step(modulate(x, time), now, ring)
-        return self.after(x, token)
+    def step(
+        self, x: Tensor, modulations: Tensor, position: CachePosition, cache: KVCache
+    ) -> Tensor:
+        """Transform one frame a row, `(b, y, x, d)`, against its cache of finished frames."""
+        space, time, token = modulations.unbind(1)
+        x = self.spatial_block(x, space)
+        x = x + self.time.step(modulate(x, time), position, cache)
+        return self.mlp_block(x, token)

@@ -1,13 +1,12 @@
 """The causal video transformer: patch tokens, attention over time, one level for each frame.
 
-Legend: b batch, t frames, h w c a frame, y x the token grid, d width, r slots of a ring, R reward
+Legend: b batch, t frames, h w c a frame, y x the token grid, d width, r slots of a cache, R reward
 buckets. Frames come and go as `(b, t, h, w, c)`; inside, batch and time are folded.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -15,112 +14,84 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfgym.errors import ConfigError
-from dfgym.model.layers import Block, Convolution, Now, Ring, now, rotary
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.layers import (
+    Block,
+    CachePosition,
+    Convolution,
+    KVCache,
+    cache_position,
+    rotary,
+)
 
 
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Sizes of a network.
+class FramePrediction(NamedTuple):
+    """The predictive distribution over the clean frame: a mixture of outcomes.
 
-    Attributes:
-        height, width, channels: an encoded frame.
-        categorical: channels are one-hot colours, so the estimate is their expectation.
-        actions: number of discrete actions; index `actions` itself means "no action led here".
-        rewards: number of reward buckets.
-        dim, depth, heads, patch: width, blocks, attention heads, cells a token side.
-        window: how many past frames a frame attends to.
-        shortcut: finest number of denoising steps whose jumps it is told, a power of two; 0: none.
-        mixture: joint outcomes that it tells apart.
-    """
-
-    height: int
-    width: int
-    channels: int
-    categorical: bool
-    actions: int
-    rewards: int
-    dim: int = 128
-    depth: int = 4
-    heads: int = 4
-    patch: int = 2
-    window: int = 6
-    shortcut: int = 0
-    mixture: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that cannot be built."""
-        if self.height % self.patch or self.width % self.patch:
-            raise ConfigError(
-                f"patch is {self.patch}; it must divide the frame, {self.height} x {self.width}"
-            )
-        if self.dim % self.heads or self.dim // self.heads % 2:
-            raise ConfigError(f"dim is {self.dim}; it must be an even multiple of heads")
-
-
-class Picture(NamedTuple):
-    """What is said of the clean frame: a mixture of outcomes, and its mean.
-
-    Cells that a chance event changes together change together within an outcome, which is what a
-    frame's cells, each with colour probabilities of its own, cannot say (a mixture density network,
-    Bishop 1994, over whole frames).
+    Cells that a chance event changes together change together within an outcome, which cells with
+    colour probabilities of their own could not express (a mixture density network, Bishop 1994,
+    over whole frames).
 
     Attributes:
-        scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else estimates.
-        odds: `(..., m)`, the logarithm of each outcome's probability.
+        scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else its mean.
+        log_weights: `(..., m)`, the logarithm of each outcome's probability.
         categorical: whether channels are colours.
     """
 
     scores: Tensor
-    odds: Tensor
+    log_weights: Tensor
     categorical: bool
 
     @property
-    def estimate(self) -> Tensor:
+    def mean(self) -> Tensor:
         """The expected clean frame `(..., h, w, c)`, in [-1, 1]."""
         if not self.categorical:
             return self.scores.squeeze(-4)
-        share = self.odds.exp()[..., None, None, None]
+        share = self.log_weights.exp()[..., None, None, None]
         return (self.scores.softmax(-1) * share).sum(-4) * 2 - 1
 
-    def draw(self, chance: Tensor) -> Tensor:
-        """One outcome's own expected frame `(n, h, w, c)`, drawn by its odds.
+    def sample(self, uniforms: Tensor) -> Tensor:
+        """Sample an outcome and return its own expected frame, `(n, h, w, c)`.
 
         Args:
-            chance: `(n,)`, uniform in [0, 1).
+            uniforms: `(n,)`, uniform in [0, 1).
         """
-        n, m = self.odds.shape
+        n, m = self.log_weights.shape
         if m == 1:
-            return self.estimate
-        below = self.odds.exp().double().cumsum(1)  # ends near 1
-        chosen = (below <= chance[:, None] * below[:, -1:]).sum(1)
-        return self.scores[torch.arange(n, device=chosen.device), chosen].softmax(-1) * 2 - 1
+            return self.mean
+        below = self.log_weights.exp().double().cumsum(1)  # ends near 1
+        outcome = (below <= uniforms[:, None] * below[:, -1:]).sum(1)
+        return self.scores[torch.arange(n, device=outcome.device), outcome].softmax(-1) * 2 - 1
 
 
-class Output(NamedTuple):
-    """What one pass says of every frame.
+class NetworkOutput(NamedTuple):
+    """What one pass predicts for every frame of sequences.
 
     Attributes:
-        picture: of the clean frame, `(b, t)` in front.
+        prediction: of the clean frame, `(b, t)` in front.
         reward: `(b, t, R)` logits of the reward on arrival at the frame.
         termination: `(b, t)` logit of the episode's end at the frame.
     """
 
-    picture: Picture
+    prediction: FramePrediction
     reward: Tensor
     termination: Tensor
 
 
-def say(picture: Picture, outcome: tuple[Tensor, Tensor], t: int) -> Output:
-    """What is said of `t` frames of each sequence, from what is said of all in a row."""
-    scores, odds, reward, termination = (
-        part.unflatten(0, (-1, t)) for part in (picture.scores, picture.odds, *outcome)
+def unflatten_outputs(
+    prediction: FramePrediction, transition: tuple[Tensor, Tensor], t: int
+) -> NetworkOutput:
+    """Fold the predictions of `b * t` frames back to sequences of `t` frames."""
+    scores, log_weights, reward, termination = (
+        tensor.unflatten(0, (-1, t))
+        for tensor in (prediction.scores, prediction.log_weights, *transition)
     )
-    return Output(Picture(scores, odds, picture.categorical), reward, termination)
+    folded = FramePrediction(scores, log_weights, prediction.categorical)
+    return NetworkOutput(folded, reward, termination)
 
 
-class Told(NamedTuple):
-    """What the network makes of one level and of every action, worked out once.
+class Conditioning(NamedTuple):
+    """Embeddings of one signal level and of every action, computed once.
 
     A sampler visits a handful of levels, so what depends on level and action alone need not be
     computed for every row and pass.
@@ -135,157 +106,160 @@ class Told(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Estimate clean frames from noisy ones, each given its level, its action and its past."""
+    """Predicts clean frames from noisy ones, each given its level, its action and its past.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Args:
+        config: the dials.
+        game: what the game fixes.
+        depth: number of blocks; the config's if None.
+    """
+
+    def __init__(self, config: ModelConfig, game: GameSpec, depth: int | None = None) -> None:
         super().__init__()
-        self.config = config
-        d, cell = config.dim, config.patch**2 * config.channels
+        self.config, self.game = config, game
+        d, cell = config.dim, config.patch**2 * game.channels
         self.embed_patch = Convolution(cell, d)
-        self.embed_site = nn.Parameter(
-            torch.zeros(config.height // config.patch, config.width // config.patch, d)
+        self.embed_position = nn.Parameter(
+            torch.zeros(game.height // config.patch, game.width // config.patch, d)
         )
-        self.embed_action = nn.Embedding(config.actions + 1, d)
+        self.embed_action = nn.Embedding(game.actions + 1, d)
         self.embed_level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
-        if config.shortcut:  # of the jumps above 0, which adds nothing
-            self.embed_jump = nn.Parameter(torch.zeros(config.shortcut.bit_length() - 1, d))
-        self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(config.depth))
+        depth = config.depth if depth is None else depth
+        self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(depth))
         self.out = Convolution(d, cell, zero=True)
         if config.mixture > 1:  # what each outcome adds; little at first, so that none is lost
-            self.out_apart = Convolution(d, config.mixture * cell)
-            nn.init.normal_(self.out_apart.weight, std=0.1 / math.sqrt(d))
-            self.odds = nn.Linear(d, config.mixture)
-            nn.init.zeros_(self.odds.weight)
-            nn.init.zeros_(self.odds.bias)
+            self.out_mixture = Convolution(d, config.mixture * cell)
+            nn.init.normal_(self.out_mixture.weight, std=0.1 / math.sqrt(d))
+            self.mixture_logits = nn.Linear(d, config.mixture)
+            nn.init.zeros_(self.mixture_logits.weight)
+            nn.init.zeros_(self.mixture_logits.bias)
         self.head = Convolution(d, d)
-        self.head_out = nn.Linear(d, config.rewards + 1)
-        nn.init.normal_(self.embed_site, std=0.02)
+        self.head_out = nn.Linear(d, game.rewards + 1)
+        nn.init.normal_(self.embed_position, std=0.02)
         nn.init.normal_(self.embed_action.weight)
         nn.init.zeros_(self.head_out.weight)
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Tokens `(n, y, x, d)` of frames `(n, h, w, c)`."""
+        """Embed frames `(n, h, w, c)` as tokens `(n, y, x, d)`."""
         n, h, w, c = frames.shape
         p = self.config.patch
         x = frames.view(n, h // p, p, w // p, p, c).transpose(2, 3).reshape(n, h // p, w // p, -1)
-        return self.embed_patch(x) + self.embed_site
+        return self.embed_patch(x) + self.embed_position
 
-    def condition(self, tau: Tensor, action: Tensor, jump: Tensor | None = None) -> Tensor:
-        """Conditions `(n, d)` of levels `(n,)`, embedded actions `(n, d)` and jumps `(n,)`."""
+    def condition(self, tau: Tensor, action: Tensor) -> Tensor:
+        """Compute conditions `(n, d)` from levels `(n,)` and embedded actions `(n, d)`."""
         angle = tau[:, None] * (
             math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
         )
         level = self.embed_level(torch.cat((angle.cos(), angle.sin()), 1))
-        if self.config.shortcut:
-            level = level + F.pad(self.embed_jump, (0, 0, 1, 0))[jump]
         return F.silu(level + action)
 
-    def told(self, tau: float, jump: int = 0) -> Told:
-        """What `step` needs to know of a level, and of the jump from there."""
+    def conditioning(self, tau: float) -> Conditioning:
+        """Precompute what `step` needs of a signal level."""
         actions = self.embed_action.weight
-        level = torch.full_like(actions[:, 0], tau)
-        condition = self.condition(level, actions, torch.full_like(level, jump, dtype=torch.int64))
-        return Told(actions, torch.stack([self.modulations(b, condition) for b in self.blocks], 1))
+        condition = self.condition(torch.full_like(actions[:, 0], tau), actions)
+        modulations = [self.modulations(block, condition) for block in self.blocks]
+        return Conditioning(actions, torch.stack(modulations, 1))
 
     @staticmethod
     def modulations(block: nn.Module, condition: Tensor) -> Tensor:
-        """A block's modulations `(n, 3, 2, 1, 1, d)` for conditions `(n, d)`."""
+        """Compute a block's modulations `(n, 3, 2, 1, 1, d)` from conditions `(n, d)`."""
         assert isinstance(block, Block)
         return block.modulations(condition)
 
-    def picture(self, x: Tensor) -> Picture:
-        """What is said of frames by their last tokens `(n, y, x, d)`."""
-        config, p = self.config, self.config.patch
+    def predict_frame(self, x: Tensor) -> FramePrediction:
+        """Predict the clean frames from their last tokens `(n, y, x, d)`."""
+        config, game, p = self.config, self.game, self.config.patch
         n, y, width, _ = x.shape
         x = F.layer_norm(x, x.shape[-1:])
         scores = self.out(x)[:, None].float()  # outcomes may differ by little
         if config.mixture > 1:
-            apart = self.out_apart(x).float().unflatten(-1, (config.mixture, -1))
-            scores = scores + apart.permute(0, 3, 1, 2, 4)
-            odds = self.odds(x.mean((1, 2))).float().log_softmax(-1)
+            outcomes = self.out_mixture(x).float().unflatten(-1, (config.mixture, -1))
+            scores = scores + outcomes.permute(0, 3, 1, 2, 4)
+            log_weights = self.mixture_logits(x.mean((1, 2))).float().log_softmax(-1)
         else:
-            odds = x.new_zeros(n, 1, dtype=torch.float32)
-        scores = scores.reshape(n, -1, y, width, p, p, config.channels).transpose(3, 4)
-        scores = scores.reshape(n, -1, config.height, config.width, config.channels)
-        return Picture(scores, odds, config.categorical)
+            log_weights = x.new_zeros(n, 1, dtype=torch.float32)
+        scores = scores.reshape(n, -1, y, width, p, p, game.channels).transpose(3, 4)
+        scores = scores.reshape(n, -1, game.height, game.width, game.channels)
+        return FramePrediction(scores, log_weights, game.categorical)
 
-    def outcome(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of reward `(n, R)` and termination `(n,)` of the last tokens `(n, y, x, d)`."""
+    def predict_transition(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict reward, logits `(n, R)`, and termination, logits `(n,)`, from last tokens."""
         x = F.silu(self.head(F.layer_norm(x, x.shape[-1:])))
         heads = self.head_out(x.mean((1, 2))).float()
         return heads[:, :-1], heads[:, -1]
 
-    def see(
-        self,
-        frames: Tensor,
-        tau: Tensor,
-        actions: Tensor,
-        time: Tensor,
-        mask: Tensor,
-        jump: Tensor | None = None,
+    def encode_sequence(
+        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
     ) -> Tensor:
-        """See whole sequences at once; the last tokens of all frames, `(b * t, y, x, d)`.
+        """Pass whole sequences at once; returns the last tokens of all frames, `(b * t, y, x, d)`.
 
         Args:
             frames: `(b, t, h, w, c)`, noised to their levels.
-            tau: `(b, t)`, the level each frame is told to be at.
+            tau: `(b, t)`, the signal level that each frame is conditioned on.
             actions: `(b, t)` int64, the action that led to each frame.
             time: `(b, t)` int64, each frame's position in time.
             mask: `(b, t, t)` bool, True where a frame (row) sees another (column).
-            jump: `(b, t)` int64, how far the sampler will jump, see `diffusion.shortcut`; 0 where
-                the estimate itself is asked for.
         """
         t = frames.shape[1]
-        jump = torch.zeros_like(actions) if jump is None else jump
         action = self.embed_action(actions.flatten())
-        condition = self.condition(tau.flatten(), action, jump.flatten())
+        condition = self.condition(tau.flatten(), action)
         x = self.embed(frames.flatten(0, 1)) + action[:, None, None]
-        turn = rotary(time, self.config.dim // self.config.heads)
+        rope = rotary(time, self.config.dim // self.config.heads)
         for block in self.blocks:
-            x = block(x, self.modulations(block, condition), t, turn, mask[:, None])
+            x = block(x, self.modulations(block, condition), t, rope, mask[:, None])
         return x
 
-    def forward(self, frames: Tensor, *told: Tensor) -> Output:
-        """What is said of every frame of whole sequences; arguments as for `see`."""
-        x = self.see(frames, *told)
-        return say(self.picture(x), self.outcome(x), frames.shape[1])
+    def forward(
+        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
+    ) -> NetworkOutput:
+        """Predict every frame of whole sequences; arguments as for `encode_sequence`."""
+        x = self.encode_sequence(frames, tau, actions, time, mask)
+        return unflatten_outputs(self.predict_frame(x), self.predict_transition(x), frames.shape[1])
 
-    def empty_rings(self, rows: int, device: torch.device | str = "cpu") -> list[Ring]:
-        """Zeroed keys and values for `rows` sequences: a slot for each past frame and one's own."""
+    def empty_cache(self, rows: int, device: torch.device | str = "cpu") -> list[KVCache]:
+        """Return zeroed keys and values of `rows` sequences.
+
+        There is a slot for each past frame of the window and one for the frame itself.
+        """
         config = self.config
-        sites = config.height * config.width // config.patch**2
-        e = config.dim // config.heads
-        shape = (rows, config.window + 1, sites, config.heads, e)
-        empty = partial(torch.zeros, shape, dtype=self.embed_site.dtype, device=device)
-        return [(empty(), empty()) for _ in range(config.depth)]
+        sites = self.game.height * self.game.width // config.patch**2
+        shape = (rows, config.window + 1, sites, config.heads, config.dim // config.heads)
+        zeros = partial(torch.zeros, shape, dtype=self.embed_position.dtype, device=device)
+        return [(zeros(), zeros()) for _ in range(config.depth)]
 
-    def now(self, time: Tensor) -> Now:
-        """Where in time rows are, for `step`; `time` counts their frames so far, `(b,)` int64."""
-        return now(time, self.config.window + 1, self.config.dim // self.config.heads)
+    def cache_position(self, time: Tensor) -> CachePosition:
+        """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""
+        return cache_position(time, self.config.window + 1, self.config.dim // self.config.heads)
 
     def step(
-        self, frames: Tensor, told: Told, actions: Tensor, now: Now, rings: list[Ring]
+        self,
+        frames: Tensor,
+        conditioning: Conditioning,
+        actions: Tensor,
+        position: CachePosition,
+        cache: list[KVCache],
     ) -> Tensor:
-        """See one frame a row, its past in the rings.
+        """Pass one frame of every row, its past in the cache.
 
-        `picture` and `outcome` of what it returns equal `forward`'s last column. The frame's own
-        keys and values go into slot `time % r`, over those of the frame that has just left the
-        window. So a denoising pass leaves only what the next pass overwrites, and the last pass
-        over a frame, at the level its successors shall see, commits it.
+        `predict_frame` and `predict_transition` of what it returns equal `forward`'s last column.
+        The frame's own keys and values go into slot `time % r`, over those of the frame that has
+        just left the window. So a denoising pass leaves only what the next pass overwrites, and
+        the last pass over a frame, at the level its successors shall see, commits it.
 
         Args:
             frames: `(b, h, w, c)`.
-            told: the level that all rows are told to be at.
+            conditioning: of the level that all rows are conditioned on.
             actions: `(b,)` int64, the action that led to each frame.
-            now: where in time each row is; slots older than its first frame count as empty.
-            rings: one for each block, written in place.
+            position: each row's; slots older than its first frame count as empty.
+            cache: keys and values of each block, written in place.
 
         Returns:
             The last tokens, `(b, y, x, d)`.
         """
-        x = self.embed(frames) + told.tokens[actions][:, None, None]
-        every = told.modulations[actions].unbind(1)
-        for block, by, ring in zip(self.blocks, every, rings, strict=True):
+        x = self.embed(frames) + conditioning.tokens[actions][:, None, None]
+        modulations = conditioning.modulations[actions].unbind(1)
+        for block, modulation, layer in zip(self.blocks, modulations, cache, strict=True):
             assert isinstance(block, Block)
-            x = block.step(x, by, now, ring)
+            x = block.step(x, modulation, position, layer)
         return x

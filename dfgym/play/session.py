@@ -287,7 +287,7 @@ def resolve_settings(card: Card, settings: Settings) -> Settings:
         settings,
         device=str(pick_device(settings.device)),
         denoising_steps=sampler.denoising_steps if steps is None else steps,
-        context_mode=mode,  # type: ignore[arg-type]  # the card's are the same
+        context_mode=mode,
         context_noise=0.0 if mode in NOISELESS_MODES else float(noise),
     )
 

@@ -158,7 +158,7 @@ def block(
         taken = actions[min(view.row, len(actions) - 1)][:, view.frames]
         times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
         jumps = (jump * view.wanted.expand(b, n),) if model.method.finest else ()
-        output = network(x, tau, taken, times, mask, *jumps).picture.estimate
+        output = network(x, tau, taken, times, mask, *jumps).prediction.mean
         return predict_clean(output, x, tau.clamp(max=1 - 1e-3), target)
 
     steps = spec.steps or card.sampler.denoising_steps
@@ -192,7 +192,7 @@ def matrix(model: StudyModel, spec: RolloutSpec, known: int) -> Schedule:
 
 @functools.lru_cache(maxsize=4)
 def _network(model: StudyModel) -> torch.nn.Module:
-    network = model.method.build(model.world.card)
+    network = model.method.build(model.world.card.model, model.world.card.game_spec)
     assert model.world.card.model.kind == "transformer"  # the recurrent one makes a frame at a time
     network.load_state_dict(model.world.weights)
     return network.eval().requires_grad_(False)

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from dfgym.checks import check, convert, to_plain
 from dfgym.errors import ConfigError, DataError
-from dfgym.world.card import Model, Sampler
+from dfgym.model.config import ModelConfig
+from dfgym.world.card import Sampler
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrNone = Annotated[int, Meta(ge=0)]
@@ -72,8 +73,8 @@ class TrainConfig:
     """Steps between PNG strips of the dream beside the real game; 0 for none."""
     tensorboard: bool = False
     """Write TensorBoard events too (extra `tensorboard`)."""
-    model: Model = field(
-        default_factory=lambda: Model(
+    model: ModelConfig = field(
+        default_factory=lambda: ModelConfig(
             kind="transformer", dim=64, depth=4, heads=4, patch=2, window=6
         )
     )

@@ -26,7 +26,8 @@ from dfgym.data.store import EpisodeStore
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.files import lock_folder
-from dfgym.model import build
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.network import build
 from dfgym.train.batches import Batch, Batches, Process, step_generator
 from dfgym.train.checkpoint import (
     FILE,
@@ -40,9 +41,7 @@ from dfgym.train.config import TrainConfig, fixed_settings, from_table
 from dfgym.train.loss import Losses, Objective, diffusion_forcing
 from dfgym.train.observe import Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
-from dfgym.train.pack import draft_card
 from dfgym.train.survey import Survey, survey
-from dfgym.world.card import Card
 from dfgym.world.dynamics import Section
 
 logger = logging.getLogger("dfgym")
@@ -120,7 +119,7 @@ def _check_finite(
         )
 
 
-Build = Callable[[Card], nn.Module]
+Build = Callable[[ModelConfig, GameSpec], nn.Module]
 
 
 def train(
@@ -149,7 +148,7 @@ def train(
             for store in stores:
                 store.verify()
         game = survey(stores, config.held_out)
-        learner = begin(config, draft_card(config, game, stores), device, objective, build)
+        learner = begin(config, game.game_spec, device, objective, build)
         _train(config, game, stores, process, device, learner)
     return config.out
 
@@ -188,7 +187,7 @@ class Learner(NamedTuple):
 
 def begin(
     config: TrainConfig,
-    card: Card,
+    game: GameSpec,
     device: torch.device,
     objective: Objective = diffusion_forcing,
     build: Build = build,
@@ -196,7 +195,7 @@ def begin(
     """Return a network with the first weights of a run, and what updates them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # noqa: TID251 - the fork gives it back
-        network = build(card).to(device)
+        network = build(config.model, game).to(device)
     average, optimizers = make_average(network, config), make_optimizers(network, config)
     precision = _precision(config, device)
     return Learner(objective, network, network, average, optimizers, precision)

@@ -16,12 +16,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
-from dfgym.model.transformer import Output
+from dfgym.diffusion.levels import TRANSITION_SIGNAL
+from dfgym.model.transformer import NetworkOutput
 from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
-
-TRANSITION_SIGNAL = 0.7
-"""Reward and termination are learned from context copies at this signal level and above."""
 
 
 class Losses(NamedTuple):
@@ -76,18 +74,18 @@ def compute_losses(
     would drown rare events in its noise.
 
     Args:
-        network: maps `NoisedSequences` to an `Output`.
+        network: maps `NoisedSequences` to a `NetworkOutput`.
         noised: the inputs, made from the batch.
         batch: the clean frames and what is known of them.
         average: not needed by this objective.
     """
     t = batch.clean.shape[1]
-    output: Output = network(*noised)
+    output: NetworkOutput = network(*noised)
     error = frame_loss(
-        output.picture.scores[:, t:],
-        output.picture.odds[:, t:],
+        output.prediction.scores[:, t:],
+        output.prediction.log_weights[:, t:],
         batch.clean,
-        categorical=output.picture.categorical,
+        categorical=output.prediction.categorical,
     )
     counts = torch.ones_like(error) if batch.stage == "images" else batch.valid.float()
     frame = (error * counts).sum() / counts.sum().clamp(min=1)
@@ -115,7 +113,9 @@ def frame_loss(scores: Tensor, log_weights: Tensor, clean: Tensor, *, categorica
     return (scores[:, :, 0] - clean).square().sum((2, 3, 4))
 
 
-def transition_losses(output: Output, context_tau: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def transition_losses(
+    output: NetworkOutput, context_tau: Tensor, batch: Batch
+) -> tuple[Tensor, Tensor]:
     """Compute the errors of reward and termination, as scalars.
 
     The commit pass reads them at run time, so they are learned from the context copies, where an

@@ -10,6 +10,7 @@ import numpy as np
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import first_held_out
 from dfgym.errors import DataError
+from dfgym.model.config import GameSpec
 
 MAX_COLOURS = 16
 """Games drawn in at most this many colours are learned as colours, others as RGB."""
@@ -25,6 +26,13 @@ class Survey:
     actions: int
     palette: tuple[tuple[int, int, int], ...]
     rewards: tuple[float, ...]
+
+    @property
+    def game_spec(self) -> GameSpec:
+        """What the game fixes of a network."""
+        height, width, _ = self.frame_shape
+        channels, categorical = len(self.palette) or 3, bool(self.palette)
+        return GameSpec(height, width, channels, categorical, self.actions, len(self.rewards))
 
 
 def survey(stores: Sequence[EpisodeStore], held_out: float) -> Survey:

@@ -27,12 +27,13 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from dfgym.checks import shorten
 from dfgym.errors import WorldError
 from dfgym.files import read_capped, write_atomic
-from dfgym.model import weight_shapes
+from dfgym.model.network import weight_shapes
 from dfgym.world import card as cards
+from dfgym.world import format1
 from dfgym.world.card import Card, Files
-from dfgym.world.fields import shown
 
 WEIGHTS_FILE = "weights.safetensors"
 STARTS_FILE = "starts.safetensors"
@@ -89,7 +90,7 @@ def load(path: Path | str) -> World:
     try:
         folder = Path(path).resolve()
     except (OSError, RuntimeError, ValueError) as reason:  # a symlink loop, a NUL
-        raise WorldError(f"{str(path)!r} is no folder: {shown(str(reason))}") from None
+        raise WorldError(f"{str(path)!r} is no folder: {shorten(str(reason))}") from None
     return _load(folder, cards.read_bytes(folder))
 
 
@@ -133,7 +134,8 @@ def write(path: Path, card: Card, weights: dict[str, torch.Tensor], starts: Star
 def _check(folder: Path, toml: bytes) -> World:
     """Read a world's folder, given its card's bytes, and check all of it."""
     card = Card.from_toml(toml, str(folder / cards.CARD_FILE))
-    shapes = weight_shapes(card)
+    shapes = weight_shapes(card.model, card.game_spec)
+    stored = {name: format1.old_weight_name(name) if card.format == 1 else name for name in shapes}
     size = sum(4 * math.prod(shape) for shape in shapes.values())
     if size > MAX_WEIGHTS_BYTES:
         raise WorldError(
@@ -144,7 +146,7 @@ def _check(folder: Path, toml: bytes) -> World:
         folder / WEIGHTS_FILE,
         card.files.weights,
         size + MAX_HEADER_BYTES,
-        {name: ("F32", shape) for name, shape in shapes.items()},
+        {stored[name]: ("F32", shape) for name, shape in shapes.items()},
     )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
@@ -153,7 +155,7 @@ def _check(folder: Path, toml: bytes) -> World:
         card=card,
         hash=hashlib.sha256(toml).hexdigest(),
         path=folder,
-        weights={name: torch.from_numpy(array) for name, array in arrays.items()},
+        weights={name: torch.from_numpy(arrays[stored[name]]) for name in shapes},
         starts=_read_starts(folder / STARTS_FILE, card),
     )
 
@@ -193,9 +195,9 @@ def _read_arrays(
 ) -> dict[str, np.ndarray]:
     """Read a safetensors file of exactly these names, dtypes and shapes (None: any length)."""
     data = read_capped(file, cap, WorldError)
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        raise WorldError(f"{file} is damaged or foreign: its sha256 is {found}, not {digest}")
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != digest:
+        raise WorldError(f"{file} is damaged or foreign: its sha256 is {actual}, not {digest}")
     try:
         entries = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as reason:
@@ -205,7 +207,7 @@ def _read_arrays(
         ("holds an unknown", entries.keys() - expected),
     ):
         if names:
-            raise WorldError(f"{file} {problem} tensor {shown(min(names))}")
+            raise WorldError(f"{file} {problem} tensor {shorten(min(names))}")
     arrays = {}
     for name, (kind, shape) in expected.items():
         entry = entries[name]

@@ -1,7 +1,8 @@
-"""The rings that hold what networks keep of their rows' past, copied out and put back.
+"""The caches that hold what networks keep of their rows' past, copied out and put back.
 
-Legend: b rows, r slots. A ring is a tuple of tensors `(b, r, ...)`; a network has several, and a
-dynamics one such set for each context level.
+Legend: b rows, r slots, l layers. A layer's cache is a tuple of tensors `(b, r, ...)`; a `Cache` is
+a network's, one tuple for each layer. A dynamics has one for each context level: several exist in
+the context mode `dynamic` alone, where the past is shown at more than one level.
 """
 
 from __future__ import annotations
@@ -11,37 +12,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Rings = Sequence[tuple[Tensor, ...]]
+Cache = Sequence[tuple[Tensor, ...]]
 
 
-def take(levels: Sequence[Rings], rows: Tensor, time: Tensor) -> Tensor:
-    """Copy some rows' rings: `(rows, levels, rings, parts of a ring, slots, ...)`.
+def copy_rows(caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:
+    """Copy some rows' caches: `(rows, context levels, l, tensors of a layer, r, ...)`.
 
     Slots that are out of sight are written as 0, so that equal situations give equal bytes however
     they were reached.
 
     Args:
-        levels: the rings of each context level.
-        rows: int64 `(n,)`, which.
+        caches: the cache of each context level.
+        rows: int64 `(n,)`, indices of the rows.
         time: int64 `(n,)`, how many frames each of them has had.
     """
-    found = torch.stack(
+    stacked = torch.stack(
         [
-            torch.stack([torch.stack([part[rows] for part in ring]) for ring in rings])
-            for rings in levels
+            torch.stack([torch.stack([tensor[rows] for tensor in layer]) for layer in cache])
+            for cache in caches
         ]
     ).movedim(3, 0)
-    slots = found.shape[4]
+    slots = stacked.shape[4]
     last = time[:, None] - 1
     age = (last - torch.arange(slots, device=time.device)) % slots
     hidden = age > last.clamp(max=slots - 2)
     # Not times 0, which would keep the sign of what was there.
-    return found.masked_fill(hidden.view(-1, 1, 1, 1, slots, *[1] * (found.dim() - 5)), 0)
+    return stacked.masked_fill(hidden.view(-1, 1, 1, 1, slots, *[1] * (stacked.dim() - 5)), 0)
 
 
-def put(levels: Sequence[Rings], rows: Tensor, new: Sequence[Rings] | Tensor) -> None:
+def write_rows(caches: Sequence[Cache], rows: Tensor, new: Sequence[Cache] | Tensor) -> None:
     """Write the first of `new`'s rows over `rows`, in place."""
-    for rings, others in zip(levels, new, strict=True):
-        for ring, other in zip(rings, others, strict=True):
-            for part, value in zip(ring, other, strict=True):
-                part[rows] = value[: len(rows)]
+    for cache, new_cache in zip(caches, new, strict=True):
+        for layer, new_layer in zip(cache, new_cache, strict=True):
+            for tensor, value in zip(layer, new_layer, strict=True):
+                tensor[rows] = value[: len(rows)]

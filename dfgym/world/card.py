@@ -12,19 +12,26 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dfgym.errors import WorldError
+from msgspec import Meta
+
+from dfgym import checks
+from dfgym.checks import shorten
+from dfgym.diffusion.context import ContextMode
+from dfgym.errors import ConfigError, WorldError
 from dfgym.files import read_capped
-from dfgym.world import fields
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.world import format1
+from dfgym.world.settings import MAX_DENOISING_STEPS
 
-FORMAT = 1
+FORMAT: Literal[2] = 2
 CARD_FILE = "world.toml"
-CONTEXT_MODES = ("clean", "told_noisy", "noised", "dynamic", "kept")
-TARGETS = ("x", "v", "eps")
 MAX_CARD_BYTES = 64 * 1024
 MAX_LINE = 1024  # tomllib takes quadratic time in a dotted key's parts: 64 kB of "a.a.a" is minutes
 MAX_SIDE = 2048  # pixels of an observation
+MAX_DEPTH = 8  # tables and lists within a free table
+MAX_TEXT = 1024
 KEYS = ("left", "right", "up", "down", "space", "return")  # besides single characters
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-v[0-9]+", re.ASCII)
@@ -32,6 +39,10 @@ _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-v[0-9]+", re.ASCII)
 _ENV_ID = re.compile(r"(?:[A-Za-z0-9_.-]{1,64}/)?[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _EXTRA = re.compile(r"(?:[a-z0-9]+(?:-[a-z0-9]+)*)?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII)
+
+Channel = Annotated[int, Meta(ge=0, le=255)]
+Colour = tuple[Channel, Channel, Channel]
 
 
 def check_name(name: str) -> str:
@@ -42,7 +53,7 @@ def check_name(name: str) -> str:
     """
     if not isinstance(name, str) or len(name) > 64 or not _NAME.fullmatch(name):
         raise WorldError(
-            f"a world cannot be named {fields.shown(name)}: use at most 64 of a-z, 0-9 and "
+            f"a world cannot be named {shorten(name)}: use at most 64 of a-z, 0-9 and "
             f"single hyphens, and end with a version, like minatar-breakout-v0"
         )
     return name
@@ -60,153 +71,119 @@ class Source:
     """Package versions at recording."""
     extra: str
     """The extra of dfgym that installs the game's package; empty if none is needed."""
-    licence: str
+    licence: Annotated[str, Meta(max_length=200)]
+    """Licence of the game."""
 
     def __post_init__(self) -> None:
-        fields.text("source.licence", self.licence, 200)
-        fields.matches("source.env", self.env, _ENV_ID, "a Gymnasium id without ':'")
-        fields.matches(
-            "source.extra", self.extra, _EXTRA, "the name of an extra of dfgym, or nothing"
-        )
-        fields.plain("source.kwargs", self.kwargs)
-        fields.plain("source.versions", self.versions)
+        checks.check(self, WorldError)
+        _check_printable("licence", self.licence)
+        _check_match("env", self.env, _ENV_ID, "a Gymnasium id without ':'")
+        _check_match("extra", self.extra, _EXTRA, "the name of an extra of dfgym, or nothing")
+        _check_plain("kwargs", self.kwargs)
+        _check_plain("versions", self.versions)
 
 
 @dataclass(frozen=True)
 class Frames:
     """Frames as the model sees them, and how they become observations."""
 
-    height: int
-    width: int
-    observation_scale: int
+    height: Annotated[int, Meta(ge=1, le=512)]
+    """Cells, at model size."""
+    width: Annotated[int, Meta(ge=1, le=512)]
+    """Cells, at model size."""
+    observation_scale: Annotated[int, Meta(ge=1, le=32)]
     """Each model pixel is drawn this many pixels high and wide."""
-    fps: int
-    palette: tuple[tuple[int, int, int], ...]
-    """The game's colours, or nothing for plain RGB."""
+    fps: Annotated[int, Meta(ge=1, le=1000)]
+    """Frames a second at which people play the game."""
+    palette: Annotated[tuple[Colour, ...], Meta(max_length=256)]
+    """The game's colours, or nothing for plain RGB; in the file each is like "#163d4e"."""
 
     def __post_init__(self) -> None:
-        fields.between("frames.height", self.height, 1, 512)
-        fields.between("frames.width", self.width, 1, 512)
-        fields.between("frames.observation_scale", self.observation_scale, 1, 32)
-        fields.between("frames.fps", self.fps, 1, 1000)
+        checks.check(self, WorldError)
         side = max(self.height, self.width) * self.observation_scale
-        fields.between("frames: the longer side times observation_scale", side, 1, MAX_SIDE)
-        if self.palette:
-            fields.between("frames.palette: colours", len(self.palette), 2, 256)
+        if side > MAX_SIDE:
+            raise WorldError(
+                f"observation_scale is {self.observation_scale}; expected the longer side times it "
+                f"to be at most {MAX_SIDE}, it is {side}"
+            )
+        if len(self.palette) == 1:
+            raise WorldError("palette has 1 colour; expected none, or 2 to 256")
         if len(set(self.palette)) < len(self.palette):
-            raise WorldError("frames.palette holds a colour twice")
-        for value in (value for colour in self.palette for value in colour):
-            fields.between("frames.palette: a value", value, 0, 255)
+            raise WorldError("palette holds a colour twice; expected different ones")
 
 
 @dataclass(frozen=True)
 class Actions:
     """The action space, what each action means and which key plays it."""
 
-    n: int
-    meanings: tuple[str, ...]
+    n: Annotated[int, Meta(ge=1, le=1024)]
+    """Number of actions."""
+    meanings: tuple[Annotated[str, Meta(max_length=64)], ...]
+    """What each action means."""
     keys: dict[str, int]
     """Keyboard key (a character, or a name like "left") to action."""
-    kind: str = "discrete"
+    kind: Literal["discrete"] = "discrete"
+    """The kind of action space."""
 
     def __post_init__(self) -> None:
-        fields.one_of("actions.kind", self.kind, ("discrete",))
-        fields.between("actions.n", self.n, 1, 1024)
+        checks.check(self, WorldError)
         if len(self.meanings) != self.n:
             raise WorldError(
-                f"actions.meanings names {len(self.meanings)} actions, actions.n is {self.n}"
+                f"meanings has {len(self.meanings)} actions; expected n, which is {self.n}"
             )
         for meaning in self.meanings:
-            fields.text("actions.meanings", meaning, 64)
+            _check_printable("meanings", meaning)
         for key, action in self.keys.items():
             if key not in KEYS and not (len(key) == 1 and key.isprintable()):
                 raise WorldError(
-                    f"actions.keys: no key is named {fields.shown(key)}: use one printable "
-                    f"character, or {', '.join(KEYS)}"
+                    f"keys has the key {shorten(key)}; expected one printable character, or one "
+                    f"of {', '.join(KEYS)}"
                 )
-            fields.between(f"actions.keys.{key}", action, 0, self.n - 1)
+            if not 0 <= action < self.n:
+                raise WorldError(f"keys.{key} is {action}; expected an action, 0 to {self.n - 1}")
 
 
 @dataclass(frozen=True)
 class Episode:
     """Where an episode is cut off."""
 
-    max_steps: int
+    max_steps: Annotated[int, Meta(ge=1, le=10**7)]
+    """Steps after which an episode is truncated."""
 
     def __post_init__(self) -> None:
-        fields.between("episode.max_steps", self.max_steps, 1, 10**7)
+        checks.check(self, WorldError)
 
 
 @dataclass(frozen=True)
 class Rewards:
     """The rewards the game can give: increasing bucket values that cover the recorded ones."""
 
-    values: tuple[float, ...]
+    values: Annotated[
+        tuple[Annotated[float, Meta(ge=-1e9, le=1e9)], ...], Meta(min_length=1, max_length=256)
+    ]
+    """The buckets' values."""
 
     def __post_init__(self) -> None:
-        fields.between("rewards.values: their number", len(self.values), 1, 256)
-        for value in self.values:
-            fields.between("rewards.values", value, -1e9, 1e9)
+        checks.check(self, WorldError)
         if any(low >= high for low, high in zip(self.values, self.values[1:], strict=False)):
-            raise WorldError(f"rewards.values = {list(self.values)}: must increase")
-
-
-@dataclass(frozen=True)
-class Model:
-    """The network's dials; frames, actions and rewards give the rest."""
-
-    dim: int
-    depth: int
-    heads: int
-    patch: int
-    window: int
-    """Frames that the transformer can attend to, and that any model is given of a start."""
-    shortcut: int = 0
-    """Finest number of denoising steps whose jumps it is told, a power of two; 0: it knows none."""
-    mixture: int = 1
-    """Joint outcomes of a frame that the network tells apart; one is drawn in each denoising step.
-    1: each cell of a frame goes by its own mean."""
-    target: str = "x"
-    """What the network says of a frame, see `diffusion.targets`."""
-    kind: str = "transformer"
-
-    def __post_init__(self) -> None:
-        fields.one_of("model.kind", self.kind, ("transformer", "recurrent"))
-        fields.between("model.dim", self.dim, 1, 2048)
-        fields.between("model.depth", self.depth, 1, 64)
-        fields.between("model.heads", self.heads, 1, 64)
-        fields.between("model.patch", self.patch, 1, 64)
-        fields.between("model.window", self.window, 1, 1024)
-        fields.one_of("model.target", self.target, TARGETS)
-        if self.shortcut and (self.target != "x" or self.mixture > 1):  # jumps are taught by means
-            raise WorldError(f"model.shortcut = {self.shortcut}: needs target 'x' and mixture 1")
-        fields.between("model.mixture", self.mixture, 1, 64)
-        fields.one_of("model.shortcut", self.shortcut, (0, 2, 4, 8, 16, 32, 64, 128))
-        if self.dim % (2 * self.heads):
-            raise WorldError(
-                f"model.dim = {self.dim}: must be an even multiple of model.heads = {self.heads}"
-            )
-        if self.kind == "recurrent" and self.heads != 1:
-            raise WorldError(
-                f"model.heads = {self.heads}: must be 1 where model.kind is 'recurrent', which has "
-                "no attention"
-            )
+            raise WorldError(f"values are {shorten(self.values)}; expected increasing ones")
 
 
 @dataclass(frozen=True)
 class Sampler:
     """How a frame is denoised and how finished frames are shown to the model."""
 
-    denoising_steps: int
-    shift: float
-    context_mode: str
-    context_noise: float
+    denoising_steps: Annotated[int, Meta(ge=1, le=MAX_DENOISING_STEPS)]
+    """Network passes that make a frame."""
+    shift: Annotated[float, Meta(ge=1e-3, le=1e3)]
+    """How far the signal levels lean to noise, see `dfgym.diffusion.levels.shifted`."""
+    context_mode: ContextMode
+    """How finished frames are shown to the network, see `dfgym.diffusion.context`."""
+    context_noise: Annotated[float, Meta(ge=0, lt=1)]
+    """How noisy they are shown, where the mode shows them noisy."""
 
     def __post_init__(self) -> None:
-        fields.between("sampler.denoising_steps", self.denoising_steps, 1, 128)
-        fields.between("sampler.shift", self.shift, 1e-3, 1e3)
-        fields.one_of("sampler.context_mode", self.context_mode, CONTEXT_MODES)
-        fields.between("sampler.context_noise", self.context_noise, 0, math.nextafter(1, 0))
+        checks.check(self, WorldError)
 
 
 @dataclass(frozen=True)
@@ -214,26 +191,32 @@ class Files:
     """sha256 of the world's other files, 64 hexadecimal digits each."""
 
     weights: str
+    """Of `weights.safetensors`."""
     starts: str
+    """Of `starts.safetensors`."""
 
     def __post_init__(self) -> None:
-        fields.matches("files.weights", self.weights, _SHA256, "64 hexadecimal digits")
-        fields.matches("files.starts", self.starts, _SHA256, "64 hexadecimal digits")
+        checks.check(self, WorldError)
+        _check_match("weights", self.weights, _SHA256, "64 hexadecimal digits")
+        _check_match("starts", self.starts, _SHA256, "64 hexadecimal digits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """All that is known about a world."""
 
-    format: int = FORMAT
+    format: Literal[1, 2] = FORMAT
+    """Of the file that the card was read from, which names of weights follow."""
     name: str
-    description: str
+    """Like minatar-breakout-v0."""
+    description: Annotated[str, Meta(max_length=500)]
+    """One sentence."""
     source: Source
     frames: Frames
     actions: Actions
     episode: Episode
     rewards: Rewards
-    model: Model
+    model: ModelConfig
     sampler: Sampler
     files: Files
     data: dict[str, Any]
@@ -244,25 +227,28 @@ class Card:
     """What was measured: fidelity, transfer, speed."""
 
     def __post_init__(self) -> None:
-        fields.one_of("format", self.format, (FORMAT,))
+        checks.check(self, WorldError)
         check_name(self.name)
-        fields.text("description", self.description, 500)
-        for side in ("height", "width"):
-            if (size := getattr(self.frames, side)) % self.model.patch:
-                raise WorldError(
-                    f"model.patch = {self.model.patch}: must divide frames.{side} = {size}"
-                )
-        if self.frames.palette and self.model.target != "x":
-            raise WorldError(
-                f"model.target = {self.model.target!r}: must be x where frames.palette has colours"
-            )
-        if self.model.mixture > 1 and not self.frames.palette:
-            raise WorldError(
-                f"model.mixture = {self.model.mixture}: must be 1 where frames.palette has no "
-                "colours to tell apart"
-            )
+        _check_printable("description", self.description)
+        try:
+            self.model.check_game(self.game_spec)
+        except ConfigError as reason:
+            raise WorldError(f"model.{reason}") from None
         for key in ("data", "training", "measured"):
-            fields.plain(key, getattr(self, key))
+            _check_plain(key, getattr(self, key))
+
+    @property
+    def game_spec(self) -> GameSpec:
+        """What the game fixes of a network."""
+        frames = self.frames
+        return GameSpec(
+            height=frames.height,
+            width=frames.width,
+            channels=len(frames.palette) or 3,
+            categorical=bool(frames.palette),
+            actions=self.actions.n,
+            rewards=len(self.rewards.values),
+        )
 
     @classmethod
     def from_toml(cls, text: bytes, where: str) -> Card:
@@ -279,22 +265,79 @@ class Card:
                 table = tomllib.loads(text.decode())
             except (ValueError, RecursionError) as reason:
                 raise WorldError(f"not valid TOML: {reason}") from None
-            if table.get("format", FORMAT) != FORMAT:
+            version = table.get("format")
+            if type(version) is not int or version not in (1, FORMAT):
                 raise WorldError(
-                    f"format = {fields.shown(table['format'])}: this dfgym reads format {FORMAT}; "
-                    f"a newer dfgym may read it"
+                    f"format is {shorten(version)}; this dfgym reads 1 and {FORMAT}, a newer one "
+                    "may read others"
                 )
-            return fields.read(cls, table)
+            if version == 1:
+                table = format1.upgrade_card(table)
+            return checks.convert(cls, _with_colours(table), WorldError)
         except WorldError as reason:
             raise WorldError(f"{where}: {reason}") from None
 
     def to_toml(self) -> str:
-        """Write the card; `from_toml` reads it back equal."""
+        """Write the card, in the newest format; `from_toml` reads it back equal."""
         import tomli_w
 
-        return tomli_w.dumps(dataclasses.asdict(self))
+        table = dataclasses.asdict(self) | {"format": FORMAT}
+        table["frames"]["palette"] = ["#{:02x}{:02x}{:02x}".format(*c) for c in self.frames.palette]
+        return tomli_w.dumps(table)
 
 
 def read_bytes(folder: Path) -> bytes:
     """Read a world folder's `world.toml`, whose sha256 is the world's hash."""
     return read_capped(folder / CARD_FILE, MAX_CARD_BYTES, WorldError)
+
+
+def _with_colours(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a card's table with its palette as numbers.
+
+    Raises:
+        WorldError: a colour is not like "#163d4e".
+    """
+    frames = table.get("frames")
+    palette = frames.get("palette") if isinstance(frames, dict) else None
+    if not isinstance(frames, dict) or not isinstance(palette, list):
+        return table
+    for colour in palette:
+        if not isinstance(colour, str) or not _COLOUR.fullmatch(colour):
+            raise WorldError(
+                f'frames.palette has the colour {shorten(colour)}; expected one like "#163d4e"'
+            )
+    return table | {"frames": frames | {"palette": [list(bytes.fromhex(c[1:])) for c in palette]}}
+
+
+def _check_match(name: str, value: str, pattern: re.Pattern[str], expected: str) -> None:
+    if not pattern.fullmatch(value):
+        raise WorldError(f"{name} is {shorten(value)}; expected {expected}")
+
+
+def _check_printable(name: str, value: str) -> None:
+    """Refuse a long string, and one that is not printable: escape codes would reach a terminal."""
+    if len(value) > MAX_TEXT or not value.isprintable():
+        raise WorldError(
+            f"{name} is {shorten(value)}; expected printable text of at most {MAX_TEXT} characters"
+        )
+
+
+def _check_plain(name: str, value: Any, depth: int = 0) -> None:
+    """Check that a value is made of printable strings, booleans, numbers, lists and tables only."""
+    if depth > MAX_DEPTH:
+        raise WorldError(f"{name} is nested too deep; expected at most {MAX_DEPTH} levels")
+    if type(value) is dict:
+        for key, item in value.items():
+            _check_printable(f"a key of {name}", key)
+            _check_plain(f"{name}.{key}", item, depth + 1)
+    elif type(value) in (list, tuple):
+        for item in value:
+            _check_plain(name, item, depth + 1)
+    elif type(value) is str:
+        _check_printable(name, value)
+    elif type(value) not in (bool, int, float):
+        raise WorldError(
+            f"{name} is {shorten(value)}; expected a string, boolean, number, list or table"
+        )
+    elif type(value) is float and not math.isfinite(value):
+        raise WorldError(f"{name} is {value}; expected a finite number")

@@ -3,14 +3,16 @@
 Legend: b rows (environments), h w a frame, c channels inside the model, R reward buckets.
 
 A step of every row is `denoising_steps` network passes that make the next frame and one commit
-pass for each context level (none if `kept`). The last leaves in the rings what later frames read,
-and tells reward and end. Nothing here knows an environment: shells check actions, end episodes.
+pass for each context level (none in the context mode `kept`). The last pass leaves in the cache
+what later frames read, and predicts reward and termination. Nothing here knows an environment:
+shells check actions and end episodes.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -23,13 +25,11 @@ from dfgym.device import pick_device
 from dfgym.diffusion import noise
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
-from dfgym.diffusion.targets import to_clean
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
-from dfgym.model import Network, build_empty
-from dfgym.world import cache
+from dfgym.model.network import Network, build_empty
 from dfgym.world.bundle import World
-from dfgym.world.cache import Rings
+from dfgym.world.cache import Cache, copy_rows, write_rows
 from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
@@ -45,12 +45,12 @@ logger = logging.getLogger("dfgym")
 
 
 class Transition(NamedTuple):
-    """What one step of every row brought; fresh numpy arrays.
+    """The results of one step of every row; fresh numpy arrays.
 
     Attributes:
         frames: uint8 `(b, h, w, 3)`, model size.
         rewards: float64 `(b,)`.
-        terminated: bool `(b,)`, drawn with `termination_probability`.
+        terminated: bool `(b,)`, sampled with `termination_probability`.
         termination_probability: float64 `(b,)`.
         uncertainty: float64 `(b,)` in [0, 1]: root mean square distance between the frame and its
             conditional mean, both in units of the frame's range. The mean is the first estimate,
@@ -71,7 +71,7 @@ class Transition(NamedTuple):
 def _network(world: World, device: torch.device) -> Network:
     """The world's network on a device, shared by all who use the world: nobody writes to it."""
     # First without gradients: weights that were loaded in inference mode can have none.
-    network = build_empty(world.card).eval().requires_grad_(False)
+    network = build_empty(world.card.model, world.card.game_spec).eval().requires_grad_(False)
     weights = {name: value.to(device) for name, value in world.weights.items()}
     network.load_state_dict(weights, assign=True)
     logger.info("world %s on %s", world.card.name, device)
@@ -106,7 +106,7 @@ class Dynamics:
         self.num_rows = num_rows
         self.section: Section = nullcontext
         self.device = pick_device(settings.device)
-        self._levels, self._plan, self._jump = resolve_sampling(world.card, settings)
+        self._levels, self._plan = resolve_sampling(world.card, settings)
         if num_rows > 1:
             check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self._codec = Codec(world.card.frames.palette)
@@ -118,12 +118,9 @@ class Dynamics:
         self._time = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
         with torch.inference_mode():
-            self._rings = [
-                self._network.empty_rings(num_rows, self.device) for _ in self._plan.levels
-            ]
-            told = [(tau, self._jump) for tau in self._levels]
-            told += [(tau, 0) for _, tau in self._plan.levels]
-            self._told = {each: self._network.told(*each) for each in set(told)}
+            self._caches = self._empty_caches(num_rows)
+            levels = {*self._levels, *(level.stated for level in self._plan.levels)}
+            self._conditioning = {tau: self._network.conditioning(tau) for tau in levels}
         if settings.compile:
             self._warm_up()
 
@@ -132,14 +129,18 @@ class Dynamics:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self._codec.encode(torch.from_numpy(self._frames).to(self.device))
-        actions, now = torch.zeros_like(self._time), self._network.now(self._time)
-        pin(self._rings, self.device)
-        for level in self._rings:
-            for told in self._told.values():
-                warm_up(self._step, frames, told, actions, now, level)
+        actions, position = torch.zeros_like(self._time), self._network.cache_position(self._time)
+        pin(self._caches, self.device)
+        for cache in self._caches:
+            for conditioning in self._conditioning.values():
+                warm_up(self._step, frames, conditioning, actions, position, cache)
+
+    def _empty_caches(self, rows: int) -> list[Cache]:
+        """Return a cache for each context level."""
+        return [self._network.empty_cache(rows, self.device) for _ in self._plan.levels]
 
     def frames(self) -> np.ndarray:
-        """The rows' current frames, uint8 `(b, h, w, 3)`, fresh."""
+        """Return the current frames of every row, uint8 `(b, h, w, 3)`, freshly allocated."""
         return self._frames.copy()
 
     @torch.inference_mode()
@@ -152,16 +153,16 @@ class Dynamics:
         """Begin new episodes in some rows, each from real frames.
 
         Args:
-            rows: int64 `(r,)`, which.
-            seeds: int64 `(r,)`, of their noise.
+            rows: int64 `(n,)`, indices of the rows to reset.
+            seeds: int64 `(n,)`, seeds of their noise.
             contexts: for each row uint8 frames `(t, h, w, 3)`, t >= 1, and the actions
                 `(t - 1,)` between them; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
         with self.section("dfgym::reset"):
             for first in range(0, len(rows), size):
-                part = slice(first, first + size)
-                self._reset_group(rows[part], seeds[part], list(contexts[part]), size)
+                group = slice(first, first + size)
+                self._reset_group(rows[group], seeds[group], list(contexts[group]), size)
 
     def _reset_group(
         self,
@@ -174,29 +175,29 @@ class Dynamics:
         contexts = [(frames[-window:], actions[-window:]) for frames, actions in contexts]
         contexts += contexts[:1] * (size - count)
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
-        key = torch.from_numpy(np.resize(seeds, size)).to(self.device)
-        fresh = [self._network.empty_rings(size, self.device) for _ in self._plan.levels]
-        none = self.world.card.actions.n
+        group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
+        caches = self._empty_caches(size)
+        no_action = self.world.card.actions.n
         for t in range(int(lengths.max())):
-            # A row whose context is over repeats its last frame, and so leaves what it has left.
+            # A row whose context is over repeats its last frame, which changes nothing.
             last = [min(t, len(frames) - 1) for frames, _ in contexts]
             frames = np.stack([frames[i] for (frames, _), i in zip(contexts, last, strict=True)])
-            led = [
-                none if i == 0 else int(actions[len(actions) - len(frames) + i])
+            last_actions = [
+                no_action if i == 0 else int(actions[len(actions) - len(frames) + i])
                 for (frames, actions), i in zip(contexts, last, strict=True)
             ]
             self._commit(
                 self._codec.encode(torch.from_numpy(frames).to(self.device)),
-                torch.tensor(led, device=self.device),
+                torch.tensor(last_actions, device=self.device),
                 torch.tensor(last, device=self.device),
-                key,
-                fresh,
+                group_seeds,
+                caches,
                 self._network.step,
             )
-        where = torch.from_numpy(rows).to(self.device)
-        cache.put(self._rings, where, fresh)
-        self._time[where] = lengths[:count]
-        self._seeds[where] = key[:count]
+        index = torch.from_numpy(rows).to(self.device)
+        write_rows(self._caches, index, caches)
+        self._time[index] = lengths[:count]
+        self._seeds[index] = group_seeds[:count]
         self._frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
     def _commit(
@@ -205,18 +206,18 @@ class Dynamics:
         actions: Tensor,
         time: Tensor,
         seeds: Tensor,
-        levels: Sequence[Rings],
+        caches: Sequence[Cache],
         step: Step,
     ) -> Tensor:
-        """Write finished frames into the rings of every context level; the last level's tokens."""
-        now, tokens = self._network.now(time), None
-        for (applied, told), ring in zip(self._plan.levels, levels, strict=True):
-            shown = clean
-            if applied < 1:
+        """Commit finished frames to every context level's cache; returns the last one's tokens."""
+        position, tokens = self._network.cache_position(time), None
+        for level, cache in zip(self._plan.levels, caches, strict=True):
+            frames, conditioning = clean, self._conditioning[level.stated]
+            if level.applied < 1:
                 eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
-                shown = interpolate(clean, eps, clean.new_tensor(applied))
+                frames = interpolate(clean, eps, clean.new_tensor(level.applied))
             with self.section("dfgym::commit"):
-                tokens = step(shown, self._told[told, 0], actions, now, ring)
+                tokens = step(frames, conditioning, actions, position, cache)
         assert tokens is not None
         return tokens
 
@@ -226,59 +227,72 @@ class Dynamics:
             return self._next(actions)
 
     def _next(self, actions: np.ndarray) -> Transition:
+        """Generate the next frame, commit it, and sample reward and termination."""
         action = torch.from_numpy(actions).to(self.device)
-        card, time, seeds, network = self.world.card, self._time, self._seeds, self._network
-        shape = (self.num_rows, card.frames.height, card.frames.width, self._codec.channels)
-        with self.section("dfgym::cache_position"):
-            now = network.now(time)
-        start = noise.normal(seeds, time, noise.FRAME, shape[1] * shape[2] * shape[3]).view(shape)
-        # Not of a last pass that is kept: what it leaves would not know of it.
-        draws = (len(self._levels) - self._plan.kept) * (card.model.mixture > 1)
-        chance = noise.uniform(seeds, time, noise.HEADS, 2 + draws).double()
-        tokens = mean = start
-
-        def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            nonlocal tokens, mean
-            level = self._rings[self._plan.reads[i]]
-            told = self._told[tau, self._jump]
-            with self.section("dfgym::denoise"):
-                tokens = self._step(x, told, action, now, level)
-            with self.section("dfgym::predict_frame"):
-                picture = network.picture(tokens)
-            estimate = to_clean(picture.estimate, x, x.new_tensor(tau), card.model.target)
-            mean = mean if i else estimate
-            return picture.draw(chance[:, 2 + i]) if i < draws else estimate
-
-        x = sample(denoise, start, self._levels, first_order=draws > 0 or self._jump > 0)
-        frames = self._codec.decode(x)
-        clean = self._codec.encode(frames)
+        # In mode `kept` the last pass's cache entry becomes context, so no outcome may be sampled
+        # after it.
+        draws = (len(self._levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
+        uniforms = noise.uniform(self._seeds, self._time, noise.HEADS, 2 + draws).double()
+        generated, mean, tokens = self._denoise(action, uniforms[:, 2:])
+        frames, clean = self._codec.round(generated)
         if not self._plan.kept:
-            tokens = self._commit(clean, action, time, seeds, self._rings, self._step)
+            tokens = self._commit(clean, action, self._time, self._seeds, self._caches, self._step)
         with self.section("dfgym::predict_transition"):
-            reward, termination = network.outcome(tokens)
-        self._time = time + 1
+            reward, termination = self._network.predict_transition(tokens)
+        self._time = self._time + 1
         ends = termination.double().sigmoid()
         below = reward.double().softmax(-1).cumsum(-1)
-        bucket = (below < chance[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
+        bucket = (below < uniforms[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
-        numbers = (bucket.double(), ends, (chance[:, 1] < ends).double(), spread.double())
-        bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy().copy()
-        self._frames = frames.cpu().numpy().copy()
+        numbers = (bucket.double(), ends, (uniforms[:, 1] < ends).double(), spread.double())
+        bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy()
+        self._frames = frames.cpu().numpy()
         rewards = self._rewards[bucket.astype(np.int64)]
         return Transition(self._frames.copy(), rewards, ended > 0, ends, spread)
 
+    def _denoise(self, action: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Generate every row's next frame from noise.
+
+        Args:
+            action: int64 `(b,)`.
+            uniforms: `(b, draws)`, with which the first `draws` denoising steps sample an outcome;
+                the others take the mean.
+
+        Returns:
+            The frames and the mean of the first prediction, `(b, h, w, c)`, and the last tokens.
+        """
+        network, game = self._network, self.world.card.game_spec
+        shape = (self.num_rows, game.height, game.width, game.channels)
+        start = noise.normal(self._seeds, self._time, noise.FRAME, math.prod(shape[1:]))
+        with self.section("dfgym::cache_position"):
+            position = network.cache_position(self._time)
+        means, tokens = [], []
+
+        def denoise(x: Tensor, tau: float, i: int) -> Tensor:
+            cache, conditioning = self._caches[self._plan.reads[i]], self._conditioning[tau]
+            with self.section("dfgym::denoise"):
+                tokens.append(self._step(x, conditioning, action, position, cache))
+            with self.section("dfgym::predict_frame"):
+                prediction = network.predict_frame(tokens[-1])
+            means.append(prediction.mean)
+            return prediction.sample(uniforms[:, i]) if i < uniforms.shape[1] else means[-1]
+
+        first_order = uniforms.shape[1] > 0
+        frames = sample(denoise, start.view(shape), self._levels, first_order=first_order)
+        return frames, means[0], tokens[-1]
+
     @torch.inference_mode()
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Copy everything that some rows' futures depend on.
+        """Copy everything that the futures of some rows depend on.
 
         Equal situations give equal bytes, however they were reached.
         """
-        where = torch.from_numpy(rows).to(self.device)
+        index = torch.from_numpy(rows).to(self.device)
         return {
             "frame": self._frames[rows],
-            "rings": cache.take(self._rings, where, self._time[where]).cpu().numpy(),
-            "seed": self._seeds[where].cpu().numpy(),
-            "time": self._time[where].cpu().numpy(),
+            "cache": copy_rows(self._caches, index, self._time[index]).cpu().numpy(),
+            "seed": self._seeds[index].cpu().numpy(),
+            "time": self._time[index].cpu().numpy(),
         }
 
     @torch.inference_mode()
@@ -288,15 +302,15 @@ class Dynamics:
         Raises:
             ConfigError: the state was made with another context mode or number of its levels.
         """
-        where = torch.from_numpy(rows).to(self.device)
-        saved = torch.from_numpy(state["rings"]).to(self.device).movedim(0, 3)
-        if len(saved) != len(self._rings):
+        index = torch.from_numpy(rows).to(self.device)
+        saved = torch.from_numpy(state["cache"]).to(self.device).movedim(0, 3)
+        if len(saved) != len(self._caches):
             raise ConfigError(
                 f"the state has {len(saved)} context levels and this environment "
-                f"{len(self._rings)}; restore it with the context_mode and denoising_steps it "
+                f"{len(self._caches)}; restore it with the context_mode and denoising_steps it "
                 "was cloned with"
             )
-        cache.put(self._rings, where, saved)
+        write_rows(self._caches, index, saved)
         self._frames[rows] = state["frame"]
-        self._seeds[where] = torch.from_numpy(state["seed"]).to(self.device)
-        self._time[where] = torch.from_numpy(state["time"]).to(self.device)
+        self._seeds[index] = torch.from_numpy(state["seed"]).to(self.device)
+        self._time[index] = torch.from_numpy(state["time"]).to(self.device)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.model import build_empty, weight_shapes
-from dfgym.world.cache import Rings
+from dfgym.model.network import build_empty, weight_shapes
+from dfgym.world.cache import Cache
 from dfgym.world.card import Card
 from dfgym.world.settings import Settings
 
@@ -77,7 +77,7 @@ def prepare(call: Step, device: torch.device, settings: Settings) -> Step:
     return torch.compile(run, fullgraph=True, dynamic=False, mode=mode)
 
 
-def pin(caches: Sequence[Rings], device: torch.device) -> None:
+def pin(caches: Sequence[Cache], device: torch.device) -> None:
     """Promise a compiled step that caches stay where they are.
 
     On CUDA a graph writes where it wrote when it was recorded.
@@ -110,7 +110,7 @@ def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
     model = card.model
     cache = sum(
         tensor.numel() * tensor.element_size()
-        for layer in build_empty(card).empty_rings(1, torch.device("meta"))
+        for layer in build_empty(model, card.game_spec).empty_cache(1, torch.device("meta"))
         for tensor in layer
     )
     cells = card.frames.height * card.frames.width
@@ -139,7 +139,8 @@ def check_memory(
         ConfigError: `batch` rows of `row_bytes` and the weights need more than is available.
     """
     free = available_bytes(device)
-    weights = 4 * sum(math.prod(shape) for shape in weight_shapes(card).values())
+    shapes = weight_shapes(card.model, card.game_spec)
+    weights = 4 * sum(math.prod(shape) for shape in shapes.values())
     row = row_bytes(card, levels, frames)
     largest = max(0, (free - weights) // row)
     if batch > largest:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from dfgym.diffusion.context import NOISELESS_MODES, ContextPlan, plan_context
-from dfgym.diffusion.levels import denoising_levels
-from dfgym.diffusion.shortcut import jump_of
+from dfgym.diffusion.levels import TRANSITION_SIGNAL, denoising_levels
 from dfgym.errors import ConfigError
 from dfgym.world.card import Card
 from dfgym.world.settings import MAX_DENOISING_STEPS, Settings
-
-OUTCOME_SIGNAL = 0.7
-"""Reward and end are learned from frames at this signal level and above, see `train.loss`."""
 
 
 class Sampling(NamedTuple):
@@ -21,13 +17,10 @@ class Sampling(NamedTuple):
     Attributes:
         levels: signal levels that a frame passes through.
         context: how finished frames are shown meanwhile.
-        jump: what the network is told of the denoising steps' length, see `diffusion.shortcut`; 0
-            where they are none that it has learned to jump.
     """
 
     levels: list[float]
     context: ContextPlan
-    jump: int
 
 
 def resolve_sampling(card: Card, settings: Settings) -> Sampling:
@@ -50,37 +43,23 @@ def resolve_sampling(card: Card, settings: Settings) -> Sampling:
             f"context_mode is {mode!r}, and this world has no context_noise of its own; "
             "give context_noise too, in [0, 1)"
         )
-    jump = jump_of(steps, card.model.shortcut)
-    shift = 1.0 if jump else own.shift  # jumps go over equal parts of the path
-    levels = denoising_levels(steps, shift)
-    if plan.kept:
-        _require_outcome(card, steps, levels, jump)
-    return Sampling(levels, plan, jump)
+    levels = denoising_levels(steps, own.shift)
+    if plan.kept and levels[-1] < TRANSITION_SIGNAL:
+        _refuse_kept(card, steps, levels[-1])
+    return Sampling(levels, plan)
 
 
-def _require_outcome(card: Card, steps: int, levels: list[float], jump: int) -> None:
-    """Refuse to read reward and end in a last denoising pass that cannot tell them.
-
-    Raises:
-        ConfigError: it is told of a jump, or sees too noisy a frame.
-    """
-    shortcut, shift = card.model.shortcut, card.sampler.shift
-    told = "context_mode is 'kept', which reads reward and end in the last denoising pass; with"
-    if jump:
-        raise ConfigError(
-            f"{told} denoising_steps = {steps} this world is told of a jump there, and it has "
-            f"learned them without; take {shortcut} denoising_steps or a number that does not "
-            f"divide {shortcut}, or another context_mode"
-        )
-    if levels[-1] < OUTCOME_SIGNAL:
-        enough = (
-            n
-            for n in range(steps + 1, MAX_DENOISING_STEPS + 1)
-            if denoising_levels(n, shift)[-1] >= OUTCOME_SIGNAL and not jump_of(n, shortcut)
-        )
-        more = f"at least {n} denoising_steps" if (n := next(enough, None)) else "another world"
-        raise ConfigError(
-            f"{told} denoising_steps = {steps} it sees the frame at a signal of {levels[-1]:.2g}, "
-            f"and they are learned from {OUTCOME_SIGNAL} up; take {more} (a world with a smaller "
-            "sampler.shift needs fewer), or another context_mode"
-        )
+def _refuse_kept(card: Card, steps: int, last: float) -> NoReturn:
+    """Refuse to read reward and end in a last denoising pass that sees too noisy a frame."""
+    enough = (
+        n
+        for n in range(steps + 1, MAX_DENOISING_STEPS + 1)
+        if denoising_levels(n, card.sampler.shift)[-1] >= TRANSITION_SIGNAL
+    )
+    more = f"at least {n} denoising_steps" if (n := next(enough, None)) else "another world"
+    raise ConfigError(
+        "context_mode is 'kept', which reads reward and end in the last denoising pass; with "
+        f"denoising_steps = {steps} it sees the frame at a signal of {last:.2g}, and they are "
+        f"learned from {TRANSITION_SIGNAL} up; take {more} (a world with a smaller sampler.shift "
+        "needs fewer), or another context_mode"
+    )

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dfgym.checks import shorten
 from dfgym.errors import WorldError
 from dfgym.world.card import CARD_FILE, Card, check_name, read_bytes
-from dfgym.world.fields import shown
 
 if TYPE_CHECKING:
     from dfgym.world.bundle import World
@@ -61,9 +61,9 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
             folder = Path(text).expanduser()
             found = (folder / CARD_FILE).is_file()
         except (OSError, RuntimeError, ValueError) as reason:  # too long, no such home, a NUL
-            raise WorldError(f"{shown(text)} is no folder: {shown(str(reason))}") from None
+            raise WorldError(f"{shorten(text)} is no folder: {shorten(str(reason))}") from None
         if not found:
-            raise WorldError(f"{shown(text)} holds no {CARD_FILE}, so it is no world's folder")
+            raise WorldError(f"{shorten(text)} holds no {CARD_FILE}, so it is no world's folder")
         return folder
     check_name(text)
     for shelf in folders():
@@ -115,7 +115,7 @@ def _check_named(card: Card, name_or_path: str | os.PathLike[str]) -> None:
 def _text(name_or_path: str | os.PathLike[str]) -> str:
     text = os.fspath(name_or_path) if isinstance(name_or_path, os.PathLike) else name_or_path
     if not isinstance(text, str):
-        raise WorldError(f"a world is given by its name or path, not by {shown(text)}")
+        raise WorldError(f"a world is given by its name or path, not by {shorten(text)}")
     return text
 
 

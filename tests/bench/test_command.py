@@ -13,8 +13,8 @@ from dfgym import cli
 from dfgym.bench import command, shape
 from dfgym.bench.command import Config, bench
 from dfgym.bench.shape import Shape
+from dfgym.model.config import ModelConfig
 from dfgym.world import bundle, runtime
-from dfgym.world.card import Model
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import VARIABLE
 from toys.world import toy_card
@@ -109,7 +109,7 @@ def test_numbers_of_steps_that_a_context_mode_refuses_are_left_out(random_world:
 def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
     card = toy_card(
         name="toy-latent-v0",
-        model=Model(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent"),
+        model=ModelConfig(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent"),
     )
     bundle.write(tmp_path / card.name, card, shape.weights(card), shape.starts(card))
     report = bench(Config(str(tmp_path / card.name), batch="1", seconds=0.01), Settings("cpu"))
@@ -125,12 +125,15 @@ def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
         (["--frame", "64x64x4"], "64x64x3"),
         (["--frame", "axbx3"], "64x64x3"),
         (["--frame", ""], "64x64x3"),
-        (["--frame", "0x64x3"], "frames.height = 0"),
-        (["--frame", "64x9999x3"], "frames.width = 9999"),
-        (["--frame", "65x64x3"], "model.patch = 8: must divide frames.height = 65"),
-        (["--frame", "64x64x3", "--dim", "30"], "model.dim = 30"),
-        (["--frame", "64x64x3", "--window", "0"], "model.window = 0"),
-        (["--frame", "64x64x3", "--actions", "0"], "actions.n = 0"),
+        (["--frame", "0x64x3"], "height is 0; expected int >= 1"),
+        (["--frame", "64x9999x3"], "width is 9999; expected int <= 512"),
+        (
+            ["--frame", "65x64x3"],
+            "model.patch is 8; expected a divisor of the frame's height and width, 65",
+        ),
+        (["--frame", "64x64x3", "--dim", "30"], "dim is 30; expected an even"),
+        (["--frame", "64x64x3", "--window", "0"], "window is 0; expected int >= 1"),
+        (["--frame", "64x64x3", "--actions", "0"], "actions is 0; expected int >= 1"),
         (["--frame", "64x64x3", "--denoising-steps", "0"], "denoising_steps is 0"),
         (["--frame", "64x64x3", "--device", "tpu"], "device is 'tpu'"),
         (["minatar-breakout-v0", "--frame", "64x64x3"], "leave one of them out"),

@@ -15,17 +15,18 @@ from dfgym import cli
 from dfgym.bench import training
 from dfgym.bench.shape import Shape
 from dfgym.errors import ConfigError
+from dfgym.model.config import ModelConfig
 from dfgym.train import loop
 from dfgym.train.batches import Batches, Process
 from dfgym.train.survey import survey
 from dfgym.world import runtime
-from dfgym.world.card import Card, Model
+from dfgym.world.card import Card
 from toys.world import toy_card
 
 CPU = torch.device("cpu")
 TINY = ["--frame", "8x8x3", "--dim", "16", "--depth", "1", "--heads", "2", "--window", "2"]
 SMALL = toy_card(
-    model=Model(dim=16, depth=1, heads=2, patch=2, window=2),
+    model=ModelConfig(dim=16, depth=1, heads=2, patch=2, window=2),
     training={"batch": 2, "length": 3, "optimizer": "adamw", "precision": "float32", "steps": 9},
 )
 
@@ -35,7 +36,7 @@ def begin(card: Card, folder: Path, first: int = 0, **plan: Any) -> training.Ste
     config = training.plan(card, **plan)
     stores = [training.draw(folder, card, config.length)]
     batches = Batches(config, survey(stores, config.held_out), stores, Process(0, 1))
-    return training.Steps(loop.begin(config, card, CPU), config, batches, CPU, first)
+    return training.Steps(loop.begin(config, card.game_spec, CPU), config, batches, CPU, first)
 
 
 def weights(steps: training.Steps) -> torch.Tensor:

@@ -22,8 +22,9 @@ from dfgym.evaluation.subject import QUICK
 from dfgym.games import RandomPolicy, cartpole
 from dfgym.games.cartpole import CartPolePolicy
 from dfgym.games.source import open_source
+from dfgym.model.config import ModelConfig
 from dfgym.world import bundle
-from dfgym.world.card import Actions, Card, Frames, Model, Source
+from dfgym.world.card import Actions, Card, Frames, Source
 from dfgym.world.card import Episode as Limit
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -37,7 +38,7 @@ def cartpole_card(**changes: object) -> Card:
         "source": Source("CartPole-v1", {}, {}, "cartpole", "MIT"),
         "frames": Frames(SIDE, SIDE, 1, 50, ()),
         "actions": Actions(2, ("left", "right"), {}),
-        "model": Model(dim=16, depth=1, heads=2, patch=8, window=4),
+        "model": ModelConfig(dim=16, depth=1, heads=2, patch=8, window=4),
         "episode": Limit(max_steps=500),
     }
     return toy_card(**(fields | changes))

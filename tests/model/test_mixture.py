@@ -1,8 +1,8 @@
-"""A mixture of outcomes: one draw decides all cells together, and by the right odds."""
+"""A mixture of outcomes: one sample decides all cells together, with the right probabilities."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ from torch import Tensor
 
 from dfgym.diffusion import noise
 from dfgym.diffusion.corrupt import corrupt
-from dfgym.errors import WorldError
-from dfgym.model import Transformer, build
-from dfgym.model.transformer import Picture
+from dfgym.errors import ConfigError, WorldError
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build
+from dfgym.model.transformer import FramePrediction, Transformer
 from dfgym.train.batches import Batch
 from dfgym.train.loss import compute_losses, frame_loss
 from dfgym.world.bundle import World
-from dfgym.world.card import Frames, Model, Sampler
+from dfgym.world.card import Frames, Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
@@ -29,16 +30,16 @@ from toys.world import toy_card, toy_starts, toy_weights
 OUTCOMES = 3
 
 
-def said(n: int, m: int, seed: int = 0) -> Picture:
-    """What a network might say of `n` frames of 2 x 2 cells in three colours."""
+def predict(n: int, m: int, seed: int = 0) -> FramePrediction:
+    """Return a random prediction of `n` frames of 2 x 2 cells in three colours."""
     generator = torch.Generator().manual_seed(seed)
     scores = 3 * torch.randn(n, m, 2, 2, 3, generator=generator)
-    odds = torch.randn(n, m, generator=generator).log_softmax(-1)
-    return Picture(scores, odds, categorical=True)
+    log_weights = torch.randn(n, m, generator=generator).log_softmax(-1)
+    return FramePrediction(scores, log_weights, categorical=True)
 
 
 def coloured(cells: Tensor) -> Tensor:
-    """Encoded frames of the colours of cells."""
+    """Encode frames of the colours of cells."""
     return F.one_hot(cells, 3).float() * 2 - 1
 
 
@@ -46,56 +47,58 @@ def coloured(cells: Tensor) -> Tensor:
 def test_the_loss_is_the_negative_logarithm_of_the_frames_probability(m: int, seed: int) -> None:
     """Summed up over all 81 frames of 2 x 2 cells, what it stands for is 1."""
     cells = torch.cartesian_prod(*4 * [torch.arange(3)]).view(81, 2, 2)
-    picture = said(1, m, seed)
+    prediction = predict(1, m, seed)
     loss = frame_loss(
-        picture.scores.expand(81, -1, -1, -1, -1)[None],
-        picture.odds.expand(81, -1)[None],
+        prediction.scores.expand(81, -1, -1, -1, -1)[None],
+        prediction.log_weights.expand(81, -1)[None],
         coloured(cells)[None],
         categorical=True,
     )[0]
     torch.testing.assert_close(loss.neg().exp().sum(), torch.ones(()))
     if m == 1:
-        logits = picture.scores[0, 0].expand(81, -1, -1, -1).permute(0, 3, 1, 2)
+        logits = prediction.scores[0, 0].expand(81, -1, -1, -1).permute(0, 3, 1, 2)
         plain = F.cross_entropy(logits, cells, reduction="none").sum((1, 2))
         torch.testing.assert_close(loss, plain)
     mean = (loss.neg().exp()[:, None, None, None] * coloured(cells)).sum(0)
-    torch.testing.assert_close(picture.estimate[0], mean, rtol=0, atol=1e-5)
+    torch.testing.assert_close(prediction.mean[0], mean, rtol=0, atol=1e-5)
 
 
-def test_outcomes_are_drawn_by_their_odds_and_whole() -> None:
+def test_outcomes_are_sampled_by_their_probabilities_and_whole() -> None:
     n = 4000
-    one = said(1, OUTCOMES)
-    odds = torch.tensor([0.5, 0.0, 0.5]).log()  # the second never
-    many = Picture(one.scores.expand(n, -1, -1, -1, -1), odds.expand(n, -1), categorical=True)
-    drawn = many.draw((torch.arange(n) / n).double())
+    one = predict(1, OUTCOMES)
+    log_weights = torch.tensor([0.5, 0.0, 0.5]).log()  # the second never
+    many = FramePrediction(
+        one.scores.expand(n, -1, -1, -1, -1), log_weights.expand(n, -1), categorical=True
+    )
+    samples = many.sample((torch.arange(n) / n).double())
     own = one.scores[0].softmax(-1) * 2 - 1
-    first, second = (drawn == own[0]).all((1, 2, 3)), (drawn == own[2]).all((1, 2, 3))
+    first, second = (samples == own[0]).all((1, 2, 3)), (samples == own[2]).all((1, 2, 3))
     assert first.sum() == n // 2 and second.sum() == n // 2
-    alone = said(5, 1)
-    assert torch.equal(alone.draw(torch.zeros(5)), alone.estimate)
-    odds = torch.tensor([[1 - 2**-20, 0.0, 0.0]]).log()  # rounded: they sum to less than 1
-    last = Picture(one.scores, odds, True)
-    assert torch.equal(last.draw(torch.tensor([1 - 2**-24])), own[:1])
+    alone = predict(5, 1)
+    assert torch.equal(alone.sample(torch.zeros(5)), alone.mean)
+    log_weights = torch.tensor([[1 - 2**-20, 0.0, 0.0]]).log()  # rounded: they sum to less than 1
+    last = FramePrediction(one.scores, log_weights, True)
+    assert torch.equal(last.sample(torch.tensor([1 - 2**-24])), own[:1])
 
 
 def coins(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Frames whose two ends show one coin: tails (1) three times in four, else heads (2)."""
+    """Return frames whose two ends show one coin: tails (1) three times in four, else heads (2)."""
     side = (torch.rand(shape, generator=generator) < 0.25).long() + 1
     cells = torch.zeros(*shape, 4, 4, dtype=torch.int64)
     cells[..., 0, 0] = cells[..., 3, 3] = side
     return cells
 
 
-def learned(mixture: int, steps: int) -> World:
-    """A world of coins, trained for seconds."""
+def train_on_coins(mixture: int, steps: int) -> World:
+    """Return a world of coins, trained for seconds."""
     card = toy_card(
         frames=Frames(4, 4, 1, 15, toy_card().frames.palette),
-        model=Model(16, 1, heads=2, patch=2, window=2, mixture=mixture),
+        model=ModelConfig(16, 1, heads=2, patch=2, window=2, mixture=mixture),
         sampler=Sampler(1, 1.0, "clean", 0.0),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)  # some leave the saddle, where all outcomes are one, only later
-        network = build(card)
+        network = build(card.model, card.game_spec)
     assert isinstance(network, Transformer)
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=0)
@@ -114,34 +117,34 @@ def learned(mixture: int, steps: int) -> World:
 
 
 def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the two ends show heads, `(steps, rows, 2)`, and the uncertainty."""
+    """Return whether the two ends show heads, `(steps, rows, 2)`, and the uncertainty."""
     rows, steps = 64, 40
     dynamics = Dynamics(world, rows, Settings("cpu", denoising_steps))
     frame = np.full((1, 4, 4, 3), world.card.frames.palette[0], np.uint8)
     past = [(frame, np.zeros(0, np.int64))] * rows
     dynamics.reset(np.arange(rows), np.arange(rows), past)
-    made = [dynamics.step(np.zeros(rows, np.int64)) for _ in range(steps)]
+    transitions = [dynamics.step(np.zeros(rows, np.int64)) for _ in range(steps)]
     heads = np.array(world.card.frames.palette[2])
-    ends = np.stack([step.frames[:, (0, 3), (0, 3)] for step in made])
-    return (ends == heads).all(-1), np.stack([step.uncertainty for step in made])
+    ends = np.stack([step.frames[:, (0, 3), (0, 3)] for step in transitions])
+    return (ends == heads).all(-1), np.stack([step.uncertainty for step in transitions])
 
 
 def test_a_coin_is_tossed_once_for_all_cells() -> None:
-    world = learned(OUTCOMES, 300)
+    world = train_on_coins(OUTCOMES, 300)
     for denoising_steps in (1, 2, 4):
         heads, uncertainty = flips(world, denoising_steps)
         assert (heads[..., 0] == heads[..., 1]).mean() > 0.99, "both ends show one coin"
         n = heads[..., 0].size
         assert abs(heads[..., 0].mean() - 0.25) < 5 * (0.25 * 0.75 / n) ** 0.5 + 0.03
         assert uncertainty[heads[..., 0]].mean() > 1.5 * uncertainty[~heads[..., 0]].mean() > 0
-    plain, _ = flips(learned(1, 150))
+    plain, _ = flips(train_on_coins(1, 150))
     assert not plain.any(), "the mean of all outcomes is rounded to tails"
 
 
 def test_a_row_draws_its_outcome_whatever_its_neighbours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
+    card = toy_card(model=ModelConfig(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
     world = World(card, "", Path(), toy_weights(card), toy_starts(card))
     past = [world.starts.episode(0)]
 
@@ -151,9 +154,9 @@ def test_a_row_draws_its_outcome_whatever_its_neighbours(
         return np.stack([dynamics.step(np.ones(len(seeds), np.int64)).frames for _ in range(6)])
 
     assert np.array_equal(frames([5, 7, 9])[:, 1], frames([8, 7, 3])[:, 1])
-    drawn = frames([5, 7])
+    frames_before = frames([5, 7])
     monkeypatch.setattr(noise, "uniform", lambda seeds, _, __, n: torch.zeros(len(seeds), n))
-    assert not np.array_equal(frames([5, 7]), drawn), "it is chance that decides"
+    assert not np.array_equal(frames([5, 7]), frames_before), "it is chance that decides"
     monkeypatch.undo()
     assert not np.array_equal(frames([5, 7])[:, 0], frames([5, 7])[:, 1])
 
@@ -162,23 +165,26 @@ def test_a_row_draws_its_outcome_whatever_its_neighbours(
 def test_a_pass_that_is_kept_is_not_drawn_from(
     mode: str, draws: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rings, reward and end would be those of another outcome."""
-    card = toy_card(model=Model(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
+    """Its cache, reward and end would be those of another outcome."""
+    card = toy_card(model=ModelConfig(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
     world = World(card, "", Path(), toy_weights(card), toy_starts(card))
     dynamics = Dynamics(world, 1, Settings("cpu", 4, mode))
     dynamics.reset(np.arange(1), np.arange(1), [world.starts.episode(0)])
-    drawn, draw = [], Picture.draw
-    monkeypatch.setattr(Picture, "draw", lambda self, chance: drawn.append(1) or draw(self, chance))
+    calls, sample = [], FramePrediction.sample
+
+    def count(prediction: FramePrediction, uniforms: Tensor) -> Tensor:
+        calls.append(1)
+        return sample(prediction, uniforms)
+
+    monkeypatch.setattr(FramePrediction, "sample", count)
     dynamics.step(np.zeros(1, np.int64))
-    assert len(drawn) == draws
+    assert len(calls) == draws
 
 
-def test_outcomes_are_told_apart_of_colours_alone_and_in_bounds() -> None:
-    model = Model(16, 1, heads=2, patch=2, window=4, mixture=2)
-    with pytest.raises(WorldError, match=r"model.mixture = 2: must be 1 where .* no colours"):
+def test_a_mixture_needs_colours() -> None:
+    model = ModelConfig(16, 1, heads=2, patch=2, window=4, mixture=2)
+    with pytest.raises(WorldError, match=r"model.mixture is 2; expected 1 where .* no palette"):
         toy_card(model=model, frames=Frames(8, 8, 1, 15, ()))
-    with pytest.raises(WorldError, match=r"model.shortcut = 4: needs target 'x' and mixture 1"):
-        dataclasses.replace(model, shortcut=4)
     for mixture in (0, 65):
-        with pytest.raises(WorldError, match=rf"model.mixture = {mixture}: must be 1 to 64"):
-            dataclasses.replace(model, mixture=mixture)
+        with pytest.raises(ConfigError, match=rf"mixture is {mixture}; expected int"):
+            replace(model, mixture=mixture)

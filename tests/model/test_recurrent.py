@@ -16,14 +16,15 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from torch import Tensor
 
-from dfgym import model
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import WorldError
-from dfgym.model import Recurrent
-from dfgym.model.transformer import Output
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build
+from dfgym.model.recurrent import Recurrent
+from dfgym.model.transformer import NetworkOutput
 from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
@@ -31,20 +32,20 @@ from dfgym.train.loss import compute_losses
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
 from dfgym.world import bundle
-from dfgym.world.card import Model, Sampler
+from dfgym.world.card import Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys import walk as toy_walk
 from toys.replay import play, play_batch
 from toys.world import tensors, toy_card, toy_starts, toy_weights
 
-SIZES = Model(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent")
+SIZES = ModelConfig(dim=16, depth=2, heads=1, patch=2, window=4, kind="recurrent")
 CARD = toy_card(model=SIZES)
 
 
 @pytest.fixture(scope="module")
 def network() -> Recurrent:
-    built = model.build(CARD)
+    built = build(CARD.model, CARD.game_spec)
     built.load_state_dict(toy_weights(CARD))
     assert isinstance(built, Recurrent)
     return built.eval()
@@ -72,7 +73,7 @@ def noised(segment: Tensor, seed: int = 0) -> NoisedSequences:
 def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
     """In one of the rows the episode ends midway, which is a new past for `step`."""
     card = dataclasses.replace(CARD, model=dataclasses.replace(SIZES, depth=depth))
-    network = model.build(card)
+    network = build(card.model, card.game_spec)
     network.load_state_dict(toy_weights(card))
     border, t = 4, 9
     segment = torch.zeros(2, t)
@@ -81,16 +82,16 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
     frames, tau, actions = inputs.frames, inputs.tau, inputs.actions
     whole = network(*inputs)
     for row in range(2):
-        rings = network.empty_rings(1)
+        cache = network.empty_cache(1)
         for i in range(t):
             time = i - border if row and i >= border else i
-            place = network.now(torch.tensor([time]))
+            position = network.cache_position(torch.tensor([time]))
             for other in (5, t + i, i):  # a pass that leaves nothing, the target, the commit
-                told = network.told(float(tau[row, other]))
+                conditioning = network.conditioning(float(tau[row, other]))
                 tokens = network.step(
-                    frames[row, other][None], told, actions[row, i][None], place, rings
+                    frames[row, other][None], conditioning, actions[row, i][None], position, cache
                 )
-                one = (*network.picture(tokens)[:2], *network.outcome(tokens))
+                one = (*network.predict_frame(tokens)[:2], *network.predict_transition(tokens))
                 for seen, part in zip(tensors(whole), one, strict=True):
                     if other != 5:
                         torch.testing.assert_close(seen[row, other], part[0], rtol=0, atol=3e-5)
@@ -101,18 +102,18 @@ def test_a_pass_without_a_commit_keeps_the_latent_of_the_noisy_frame(network: Re
     """Told of the context copies' levels alone, passes over noisy frames are a scan over them."""
     inputs = noised(torch.zeros(1, 5))
     whole = network(*inputs)
-    rings = network.empty_rings(1)
+    cache = network.empty_cache(1)
     for i in range(5):
         for frame in (torch.full((1, 8, 8, 3), 9.0), inputs.frames[:, i]):
-            told = network.told(float(inputs.tau[0, i]))
-            place = network.now(torch.tensor([i]))
-            tokens = network.step(frame, told, inputs.actions[:, i], place, rings)
-        scores = network.picture(tokens).scores
-        torch.testing.assert_close(whole.picture.scores[:, i], scores, rtol=0, atol=3e-5)
+            conditioning = network.conditioning(float(inputs.tau[0, i]))
+            position = network.cache_position(torch.tensor([i]))
+            tokens = network.step(frame, conditioning, inputs.actions[:, i], position, cache)
+        scores = network.predict_frame(tokens).scores
+        torch.testing.assert_close(whole.prediction.scores[:, i], scores, rtol=0, atol=3e-5)
 
 
-def scores_of(output: Output) -> Tensor:
-    return output.picture.scores
+def scores_of(output: NetworkOutput) -> Tensor:
+    return output.prediction.scores
 
 
 @torch.no_grad()
@@ -141,20 +142,22 @@ def test_what_a_frame_depends_on(network: Recurrent) -> None:
 @torch.inference_mode()
 def test_the_latent_stays_alive_and_within_bounds(network: Recurrent) -> None:
     generator = torch.Generator().manual_seed(0)
-    rings = network.empty_rings(1)
-    told = network.told(1.0)
+    cache = network.empty_cache(1)
+    conditioning = network.conditioning(1.0)
     for time in range(5000):
         frame = torch.rand(1, 8, 8, 3, generator=generator) * 2 - 1
         action = torch.randint(0, 3, (1,), generator=generator)
-        tokens = network.step(frame, told, action, network.now(torch.tensor([time])), rings)
-    (latents,) = rings[0]
+        tokens = network.step(
+            frame, conditioning, action, network.cache_position(torch.tensor([time])), cache
+        )
+    (latents,) = cache[0]
     assert latents.abs().max() <= 1 and 0.1 < (latents[:, 0] - latents[:, 1]).std()
-    last = (*network.picture(tokens)[:2], *network.outcome(tokens))
-    assert all(part.isfinite().all() for part in last)
+    last = (*network.predict_frame(tokens)[:2], *network.predict_transition(tokens))
+    assert all(tensor.isfinite().all() for tensor in last)
 
 
 def test_every_weight_is_learned() -> None:
-    network = model.build(CARD)
+    network = build(CARD.model, CARD.game_spec)
     network.load_state_dict(toy_weights(CARD))
     clean = torch.nn.functional.one_hot(torch.randint(0, 3, (2, 5, 8, 8)), 3) * 2.0 - 1
     inputs = noised(torch.zeros(2, 5))._replace(tau=torch.full((2, 10), 0.9))

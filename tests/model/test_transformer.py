@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfgym import model
 from dfgym.diffusion.context import CONTEXT_MODES, plan_context
 from dfgym.diffusion.corrupt import corrupt, visibility
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
-from dfgym.model import Transformer, TransformerConfig
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.network import build
+from dfgym.model.transformer import Transformer
 from dfgym.train.batches import Batch
 from dfgym.train.loss import compute_losses
-from dfgym.world.card import Model
 from toys.world import tensors, toy_card, toy_weights
 
 WINDOW = 4
@@ -25,9 +25,9 @@ WINDOW = 4
 
 @pytest.fixture(scope="module", params=[1, 3])
 def network(request: pytest.FixtureRequest) -> Transformer:
-    model_ = Model(16, request.param, heads=2, patch=2, window=WINDOW)
-    card = toy_card(model=model_)
-    built = model.build(card)
+    config = ModelConfig(16, request.param, heads=2, patch=2, window=WINDOW)
+    card = toy_card(model=config)
+    built = build(card.model, card.game_spec)
     assert isinstance(built, Transformer)
     built.load_state_dict(toy_weights(card))
     return built.eval().requires_grad_(False)
@@ -39,7 +39,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def full(t: int) -> Tensor:
-    """Everybody sees the window and itself."""
+    """Return a mask by which every frame sees its window and itself."""
     index = torch.arange(t)
     age = index[:, None] - index
     return ((age >= 0) & (age <= WINDOW))[None]
@@ -49,41 +49,42 @@ def full(t: int) -> Tensor:
 def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_window_rolls(
     network: Transformer, mode: str
 ) -> None:
-    """Recomputed: the whole history at once, each frame seeing its window as its ring does."""
+    """Recomputed: the whole history at once, each frame seeing its window as its cache does."""
     b, t, steps = 2, 3 * WINDOW, 3
     plan = plan_context(mode, 0.3, steps)
     clean, eps, noisy = (random(b, t, 8, 8, 3, seed=s) for s in range(3))
     actions = torch.randint(0, 3, (b, t), generator=torch.Generator().manual_seed(0))
-    rings = [network.empty_rings(b) for _ in plan.levels]
+    caches = [network.empty_cache(b) for _ in plan.levels]
     taus = [0.0, 0.3, 0.6]
-    shown = [interpolate(clean, eps, torch.tensor(applied)) for applied, _ in plan.levels]
-    for now in range(t):
-        place = network.now(torch.full((b,), now))
+    contexts = [interpolate(clean, eps, torch.tensor(applied)) for applied, _ in plan.levels]
+    for n in range(t):
+        position = network.cache_position(torch.full((b,), n))
         for i, tau in enumerate(taus):
             level = plan.reads[i]
-            told = torch.full((b, now + 1), plan.levels[level][1])
-            told[:, -1] = tau
-            sequence = torch.cat((shown[level][:, :now], noisy[:, now : now + 1]), 1)
-            times = torch.arange(now + 1).expand(b, -1)
-            seen = network(sequence, told, actions[:, : now + 1], times, full(now + 1))
+            levels = torch.full((b, n + 1), plan.levels[level].stated)
+            levels[:, -1] = tau
+            sequence = torch.cat((contexts[level][:, :n], noisy[:, n : n + 1]), 1)
+            times = torch.arange(n + 1).expand(b, -1)
+            output = network(sequence, levels, actions[:, : n + 1], times, full(n + 1))
             tokens = network.step(
-                noisy[:, now], network.told(tau), actions[:, now], place, rings[level]
+                noisy[:, n], network.conditioning(tau), actions[:, n], position, caches[level]
             )
-            cached = (*network.picture(tokens)[:2], *network.outcome(tokens))
-            for whole, one in zip(tensors(seen), cached, strict=True):
+            cached = (*network.predict_frame(tokens)[:2], *network.predict_transition(tokens))
+            for whole, one in zip(tensors(output), cached, strict=True):
                 torch.testing.assert_close(whole[:, -1], one, rtol=0, atol=3e-5)
-        for (_, told_tau), ring, frames in zip(plan.levels, rings, shown, strict=True):
-            network.step(frames[:, now], network.told(told_tau), actions[:, now], place, ring)
+        for context, cache, frames in zip(plan.levels, caches, contexts, strict=True):
+            conditioning = network.conditioning(context.stated)
+            network.step(frames[:, n], conditioning, actions[:, n], position, cache)
 
 
 def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Transformer) -> None:
     t = 8
     frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
     actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
-    before = network(frames, tau, actions, time, full(t)).picture.scores
+    before = network(frames, tau, actions, time, full(t)).prediction.scores
     changed = frames.clone()
     changed[:, 5] += 1
-    after = network(changed, tau, actions, time, full(t)).picture.scores
+    after = network(changed, tau, actions, time, full(t)).prediction.scores
     assert torch.equal(before[:, :5], after[:, :5])
     assert not torch.equal(before[:, 5], after[:, 5]) and not torch.equal(before[:, 6], after[:, 6])
 
@@ -109,26 +110,28 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     segment = torch.zeros(b, t)
     noised = corrupt(clean, actions, segment, generator, window=WINDOW)
     whole = network(*noised)
-    rings = network.empty_rings(b)
-    for now in range(t):
-        place = network.now(torch.full((b,), now))
-        for copy in (t + now, now):  # the target, then the commit
-            told = network.told(float(noised.tau[0, copy]))
-            tokens = network.step(noised.frames[:, copy], told, actions[:, now], place, rings)
-            scores = network.picture(tokens).scores
-            torch.testing.assert_close(whole.picture.scores[:, copy], scores, rtol=0, atol=3e-5)
+    cache = network.empty_cache(b)
+    for n in range(t):
+        position = network.cache_position(torch.full((b,), n))
+        for copy in (t + n, n):  # the target, then the commit
+            conditioning = network.conditioning(float(noised.tau[0, copy]))
+            tokens = network.step(
+                noised.frames[:, copy], conditioning, actions[:, n], position, cache
+            )
+            scores = network.predict_frame(tokens).scores
+            torch.testing.assert_close(whole.prediction.scores[:, copy], scores, rtol=0, atol=3e-5)
 
 
 def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
     frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
     actions, time = torch.tensor([[3, 1]]), torch.arange(2)[None]
-    base = network(frames, tau, actions, time, full(2)).picture.estimate[:, 1]
+    base = network(frames, tau, actions, time, full(2)).prediction.mean[:, 1]
     for other in (
         network(frames, torch.tensor([[0.4, 0.5]]), actions, time, full(2)),
         network(frames, torch.tensor([[1.0, 0.6]]), actions, time, full(2)),
         network(frames, tau, torch.tensor([[3, 2]]), time, full(2)),
     ):
-        assert (other.picture.estimate[:, 1] - base).abs().max() > 1e-3
+        assert (other.prediction.mean[:, 1] - base).abs().max() > 1e-3
 
 
 def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transformer) -> None:
@@ -155,9 +158,10 @@ def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transfo
 
 @pytest.mark.parametrize("wrong", [{"patch": 3}, {"dim": 18, "heads": 4}, {"dim": 6, "heads": 2}])
 def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
-    sizes = {"height": 8, "width": 8, "channels": 3, "actions": 3, "rewards": 2, **wrong}
-    with pytest.raises(ConfigError, match="must"):
-        TransformerConfig(categorical=True, **sizes)
+    game = GameSpec(height=8, width=8, channels=3, categorical=True, actions=3, rewards=2)
+    sizes = {"dim": 16, "depth": 1, "heads": 2, "patch": 2, "window": 2, **wrong}
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .*; expected"):
+        build(ModelConfig(**sizes), game)
 
 
 def test_the_first_environment_does_not_wait_for_the_compiler() -> None:

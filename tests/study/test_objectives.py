@@ -15,7 +15,8 @@ from torch import Tensor
 from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
-from dfgym.model import build
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build
 from dfgym.study.methods.objectives import Method
 from dfgym.study.methods.targets import (
     FUSED_DECAY,
@@ -28,7 +29,7 @@ from dfgym.study.methods.targets import (
 from dfgym.train.batches import Batch, Stage
 from dfgym.train.config import TrainConfig
 from dfgym.train.loss import diffusion_forcing
-from dfgym.world.card import Frames, Model
+from dfgym.world.card import Frames
 from toys.world import toy_card, toy_weights
 
 WINDOW, B, T = 3, 40, 12
@@ -39,7 +40,7 @@ FIRST = (torch.arange(5) == 0).expand(3, 5)
 CONFIG = TrainConfig(
     data=(Path("data"),),
     out=Path("run"),
-    model=Model(dim=16, depth=1, heads=2, patch=2, window=WINDOW),
+    model=ModelConfig(dim=16, depth=1, heads=2, patch=2, window=WINDOW),
 )
 
 
@@ -68,7 +69,10 @@ def test_the_default_method_is_the_products_objective() -> None:
     expected = diffusion_forcing.corrupt(batch, CONFIG, torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(noise(batch), expected, strict=True))
     assert Method().objective().name == diffusion_forcing.name
-    network, colours = build(toy_card()), torch.randint(0, 3, (2, 5, 8, 8))
+    network, colours = (
+        build(toy_card().model, toy_card().game_spec),
+        torch.randint(0, 3, (2, 5, 8, 8)),
+    )
     clean = torch.nn.functional.one_hot(colours) * 2.0 - 1
     for stage, known in (("images", False), ("videos", True)):
         valid = torch.full((2, 5), known)
@@ -209,7 +213,7 @@ def test_weights_are_finite_and_not_negative(scheme: str, target: str, level: fl
 
 def test_given_frames_are_not_learned_and_weights_reach_the_loss() -> None:
     card = toy_card(frames=Frames(8, 8, 1, 15, ()))
-    network = build(card)
+    network = build(card.model, card.game_spec)
     network.load_state_dict(toy_weights(card))
     clean = torch.rand(2, 8, 8, 8, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     batch = make_batch(clean, torch.zeros(2, 8))
@@ -258,11 +262,14 @@ def test_a_network_that_a_method_cannot_train_is_refused(
 ) -> None:
     card = toy_card(model=dataclasses.replace(toy_card().model, window=4, **model))
     with pytest.raises(ConfigError, match=words):
-        Method(**choices).build(card)
+        Method(**choices).build(card.model, card.game_spec)
 
 
 def test_colours_are_learned_as_they_are() -> None:
     clean = torch.nn.functional.one_hot(torch.zeros(2, 5, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
-    batch, network = make_batch(clean, torch.zeros(2, 5)), build(toy_card())
+    batch, network = (
+        make_batch(clean, torch.zeros(2, 5)),
+        build(toy_card().model, toy_card().game_spec),
+    )
     with pytest.raises(ConfigError, match="target is 'v'; colours are learned as 'x'"):
         Method(target="v").objective().loss(network, noise(batch), batch, network)

@@ -146,13 +146,13 @@ def jumping_weights(card: Card) -> dict[str, Tensor]:
 
 def test_only_rows_that_jump_learn_from_the_averaged_network() -> None:
     card, method = toy_card(), Method(finest=FINEST)
-    network = method.build(card)
+    network = method.build(card.model, card.game_spec)
     network.load_state_dict(jumping_weights(card))
     clean = torch.nn.functional.one_hot(torch.zeros(4, 3, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
 
     def loss(scale: float, step: int) -> Tensor:
         batch, noised = noise_batch(clean, step, method)
-        average = method.build(card)
+        average = method.build(card.model, card.game_spec)
         average.load_state_dict({k: scale * w for k, w in jumping_weights(card).items()})
         return method.objective().loss(network, noised, batch, average).frame
 

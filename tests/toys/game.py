@@ -10,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dfgym.model.config import ModelConfig
 from dfgym.world import bundle
-from dfgym.world.card import Frames, Model, Source
+from dfgym.world.card import Frames, Source
 from toys.world import PALETTE, toy_card, toy_starts, toy_weights
 
 NAME = "toy-minatar-breakout-v0"  # with the game in its name, for the scripted player
@@ -34,7 +35,7 @@ def toy_ids(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             env="DFSource/MinAtar-Breakout-v0", kwargs={}, versions={}, extra="minatar", licence=""
         ),
         frames=Frames(height=10, width=10, observation_scale=4, fps=15, palette=PALETTE),
-        model=Model(dim=16, depth=1, heads=2, patch=5, window=2),
+        model=ModelConfig(dim=16, depth=1, heads=2, patch=5, window=2),
     )
     bundle.write(path, card, toy_weights(card), toy_starts(card))
     dream = gym.spec("DFWorld-v0")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dfgym.model.config import ModelConfig
 from dfgym.play.session import Session
 from dfgym.play.timeline import RealMoment
 from dfgym.world import bundle, shelf
-from dfgym.world.card import Episode, Model
+from dfgym.world.card import Episode
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
@@ -43,7 +44,7 @@ def breakout_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames=shipped.card.frames,
         actions=shipped.card.actions,
         episode=Episode(max_steps=MAX_STEPS),
-        model=Model(dim=16, depth=1, heads=2, patch=5, window=4),
+        model=ModelConfig(dim=16, depth=1, heads=2, patch=5, window=4),
     )
     weights = toy_weights(card)
     weights["head_out.bias"][-1] = -1000.0

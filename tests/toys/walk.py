@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dfgym.data.store import EpisodeStore
+from dfgym.model.config import ModelConfig
 from dfgym.train.config import TrainConfig
-from dfgym.world.card import Model, Sampler
+from dfgym.world.card import Sampler
 
 SIDE = 6
 META = {
@@ -84,7 +85,7 @@ def tiny(walks: Path, out: Path, **changes: object) -> TrainConfig:
         precision="float32",
         checkpoint_every=5,
         strip_every=0,
-        model=Model(kind="transformer", dim=16, depth=1, heads=2, patch=2, window=3),
+        model=ModelConfig(kind="transformer", dim=16, depth=1, heads=2, patch=2, window=3),
         sampler=Sampler(denoising_steps=2, shift=1.0, context_mode="clean", context_noise=0.0),
     )
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfgym import model
 from dfgym.bench import shape
-from dfgym.model.transformer import Output
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build
+from dfgym.model.transformer import NetworkOutput
 from dfgym.world import bundle
 from dfgym.world.bundle import World
 from dfgym.world.card import (
@@ -19,7 +20,6 @@ from dfgym.world.card import (
     Episode,
     Files,
     Frames,
-    Model,
     Rewards,
     Sampler,
     Source,
@@ -40,7 +40,7 @@ def toy_card(**changes: object) -> Card:
         "actions": Actions(n=3, meanings=("stay", "left", "right"), keys={"a": 1, "d": 2}),
         "episode": Episode(max_steps=100),
         "rewards": Rewards(values=(0.0, 1.0)),
-        "model": Model(dim=16, depth=1, heads=2, patch=2, window=4),
+        "model": ModelConfig(dim=16, depth=1, heads=2, patch=2, window=4),
         "sampler": Sampler(denoising_steps=2, shift=1.0, context_mode="clean", context_noise=0.0),
         "files": Files(weights="0" * 64, starts="0" * 64),
         "data": {},
@@ -54,7 +54,7 @@ def toy_weights(card: Card, seed: int = 0) -> dict[str, torch.Tensor]:
     """Return random weights around the initial ones, so that no output is constant."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = model.build(card).state_dict()
+        state = build(card.model, card.game_spec).state_dict()
         return {name: value + 0.2 * torch.randn_like(value) for name, value in state.items()}
 
 
@@ -63,9 +63,9 @@ def world_in_memory(card: Card) -> World:
     return World(card, "0" * 64, Path("/nowhere"), shape.weights(card), shape.starts(card))
 
 
-def tensors(output: Output) -> tuple[torch.Tensor, ...]:
-    """Return all that a network says: scores, odds, reward and termination."""
-    return (*output.picture[:2], output.reward, output.termination)
+def tensors(output: NetworkOutput) -> tuple[torch.Tensor, ...]:
+    """Return all that a network predicts: scores, log weights, reward and termination."""
+    return (*output.prediction[:2], output.reward, output.termination)
 
 
 def toy_starts(card: Card, episodes: int = 4, frames: int = 12, seed: int = 0) -> bundle.Starts:

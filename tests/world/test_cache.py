@@ -16,16 +16,14 @@ from torch import Tensor
 from dfgym.diffusion import noise
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.corrupt import visibility
-from dfgym.model import Picture, Transformer
-from dfgym.model.transformer import Output
+from dfgym.model.config import ModelConfig
+from dfgym.model.transformer import FramePrediction, NetworkOutput, Transformer
 from dfgym.world.bundle import World
-from dfgym.world.card import Model
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
 ROWS, WINDOW, STEPS = 3, 3, 4
-"""Those that finish a frame before they begin the next."""
 
 
 @dataclass
@@ -38,28 +36,28 @@ class Turn:
 
 @dataclass
 class Past:
-    """What later frames of a row see: frames, levels told, actions; one list a context level."""
+    """What later frames of a row see; one list of frames and of levels for each context level."""
 
     seed: int
-    shown: list[list[Tensor]]
-    told: list[list[float]]
+    frames: list[list[Tensor]]
+    levels: list[list[float]]
     actions: list[int] = field(default_factory=list)
 
     def add(self, run: Dynamics, clean: Tensor, action: int, last: Tensor | None) -> None:
         """Add a frame as the plan shows it; `last` is what its last denoising pass saw, if any."""
         time = torch.tensor([len(self.actions)])
         eps = noise.normal(torch.tensor([self.seed]), time, noise.CONTEXT, clean.numel())
-        for level, (applied, told) in enumerate(run._plan.levels):
+        for level, (applied, stated) in enumerate(run._plan.levels):
             frame = applied * clean + (1 - applied) * eps.view_as(clean)
             if run._plan.kept and last is not None:
-                frame, told = last, run._levels[-1]
-            self.shown[level].append(frame)
-            self.told[level].append(told)
+                frame, stated = last, run._levels[-1]
+            self.frames[level].append(frame)
+            self.levels[level].append(stated)
         self.actions.append(action)
 
 
 def toy(kind: str) -> World:
-    card = toy_card(model=Model(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))
+    card = toy_card(model=ModelConfig(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
 
 
@@ -79,38 +77,43 @@ turns = st.lists(
 
 def begin(run: Dynamics, begun: dict[int, int], turn: int) -> dict[int, Past]:
     """Reset these rows, each from as many given frames; their pasts from there."""
-    starts, found, contexts = run.world.starts, {}, []
+    starts, pasts, contexts = run.world.starts, {}, []
     for row, given_frames in begun.items():
-        frames, led = starts.episode((row + turn) % len(starts))
-        contexts.append((frames[:given_frames], led[: given_frames - 1]))
-        past = found[row] = Past(100 * turn + row, *([[] for _ in run._rings] for _ in range(2)))
-        seen = run._codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
-        before = [run.world.card.actions.n, *led[: given_frames - 1][1 - len(seen) :].tolist()]
-        for frame, action in zip(seen, before[: len(seen)], strict=True):
+        frames, actions = starts.episode((row + turn) % len(starts))
+        contexts.append((frames[:given_frames], actions[: given_frames - 1]))
+        past = pasts[row] = Past(100 * turn + row, *([[] for _ in run._caches] for _ in range(2)))
+        encoded = run._codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
+        before = [
+            run.world.card.actions.n,
+            *actions[: given_frames - 1][1 - len(encoded) :].tolist(),
+        ]
+        for frame, action in zip(encoded, before[: len(encoded)], strict=True):
             past.add(run, frame, action, None)
-    seeds = np.array([past.seed for past in found.values()], np.int64)
+    seeds = np.array([past.seed for past in pasts.values()], np.int64)
     run.reset(np.array([*begun], np.int64), seeds, contexts)
-    return found
+    return pasts
 
 
-def recompute(run: Dynamics, past: Past, level: int, x: Tensor, tau: float, action: int) -> Output:
-    """What the network says of a frame that it sees with all its past at once."""
-    frames = torch.stack([*past.shown[level], x])[None]
+def recompute(
+    run: Dynamics, past: Past, level: int, x: Tensor, tau: float, action: int
+) -> NetworkOutput:
+    """Predict a frame from all its past at once."""
+    frames = torch.stack([*past.frames[level], x])[None]
     t = frames.shape[1]
     taus, actions = (
-        torch.tensor([[*past.told[level], tau]]),
+        torch.tensor([[*past.levels[level], tau]]),
         torch.tensor([[*past.actions, action]]),
     )
-    parts = [frames, taus, actions, torch.arange(t)[None]]
+    inputs = [frames, taus, actions, torch.arange(t)[None]]
     mask = visibility(torch.zeros(1, t), WINDOW)
     if isinstance(run._network, Transformer):
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
-        parts = [torch.cat((part, part), 1) for part in parts]
-    whole = run._network(*parts, mask)
-    (scores, odds, categorical), *outcome = whole
-    picture = Picture(scores[0, -1], odds[0, -1], categorical)
-    return Output(picture, *(part[0, -1] for part in outcome))
+        inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]
+    whole = run._network(*inputs, mask)
+    (scores, log_weights, categorical), *transition = whole
+    prediction = FramePrediction(scores[0, -1], log_weights[0, -1], categorical)
+    return NetworkOutput(prediction, *(tensor[0, -1] for tensor in transition))
 
 
 @pytest.mark.parametrize("kind", WORLDS)
@@ -147,31 +150,33 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
         elif number > cloned:
             begin(copy, turn.begun, number)
         passes.clear()
-        made = run.step(np.array(turn.actions))
+        transition = run.step(np.array(turn.actions))
         if number >= cloned:
             again = copy.step(np.array(turn.actions))
-            pairs = zip(made, again, strict=True)
+            pairs = zip(transition, again, strict=True)
             assert all(one.tobytes() == other.tobytes() for one, other in pairs)
 
         row = number % ROWS
         past, action = pasts[row], turn.actions[row]
         for (frames, tokens), tau, level in zip(passes, run._levels, run._plan.reads, strict=False):
-            said = recompute(run, past, level, frames[row], tau, action)
-            close(run._network.picture(tokens).estimate[row], said.picture.estimate)
-        clean = run._codec.encode(torch.from_numpy(made.frames))
-        if not run._plan.kept:  # the last commit pass tells reward and end
+            predicted = recompute(run, past, level, frames[row], tau, action)
+            close(run._network.predict_frame(tokens).mean[row], predicted.prediction.mean)
+        clean = run._codec.encode(torch.from_numpy(transition.frames))
+        if not run._plan.kept:  # the last commit pass predicts reward and end
             assert len(passes) == STEPS + len(run._plan.levels)
             added = Past(
-                past.seed, *([[] for _ in run._rings] for _ in range(2)), [0] * len(past.actions)
+                past.seed, *([[] for _ in run._caches] for _ in range(2)), [0] * len(past.actions)
             )
             added.add(run, clean[row], action, None)
-            said = recompute(run, past, -1, added.shown[-1][0], added.told[-1][0], action)
-        reward, termination = run._network.outcome(passes[-1][1])
-        close(reward[row], said.reward)
-        close(termination[row], said.termination)
-        assert made.termination_probability[row] == pytest.approx(termination[row].sigmoid().item())
-        for each in rows:
-            pasts[each].add(run, clean[each], turn.actions[each], passes[STEPS - 1][0][each])
+            predicted = recompute(run, past, -1, added.frames[-1][0], added.levels[-1][0], action)
+        reward, termination = run._network.predict_transition(passes[-1][1])
+        close(reward[row], predicted.reward)
+        close(termination[row], predicted.termination)
+        assert transition.termination_probability[row] == pytest.approx(
+            termination[row].sigmoid().item()
+        )
+        for i in rows:
+            pasts[i].add(run, clean[i], turn.actions[i], passes[STEPS - 1][0][i])
 
 
 def close(one: Tensor, other: Tensor) -> None:

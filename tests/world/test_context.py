@@ -21,12 +21,13 @@ from torch import Tensor
 
 from dfgym.diffusion.context import (
     CONTEXT_MODES,
+    ContextLevel,
     ContextPlan,
     plan_context,
 )
 from dfgym.diffusion.levels import denoising_levels, shifted
 from dfgym.errors import ConfigError
-from dfgym.model import Picture
+from dfgym.model.transformer import FramePrediction
 from dfgym.world import dynamics as module
 from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Frames
@@ -121,19 +122,19 @@ def predicted_kept(tau: float) -> tuple[float, float]:
 
 
 class Exact:
-    """Stands in for a `Transformer`; its rings keep frames and levels instead of keys."""
+    """Stands in for a `Transformer`; its cache keeps frames and levels instead of keys."""
 
     def __init__(self) -> None:
-        self.cache: dict[tuple[float, ...], np.ndarray] = {}
+        self.weights: dict[tuple[float, ...], np.ndarray] = {}
 
-    def empty_rings(self, rows: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    def empty_cache(self, rows: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
         slots = WINDOW + 1
         return [(torch.zeros(rows, slots, SIDE, SIDE, 3), torch.zeros(rows, slots))]
 
-    def told(self, tau: float, jump: int) -> float:
+    def conditioning(self, tau: float) -> float:
         return tau
 
-    def now(self, time: Tensor) -> int:
+    def cache_position(self, time: Tensor) -> int:
         return int(time[0])
 
     def step(
@@ -141,23 +142,23 @@ class Exact:
         frames: Tensor,
         tau: float,
         actions: Tensor,
-        now: int,
-        rings: list[tuple[Tensor, Tensor]],
+        position: int,
+        cache: list[tuple[Tensor, Tensor]],
     ) -> Tensor:
-        ((shown, told),) = rings
+        ((frames_kept, levels_kept),) = cache
         slots = WINDOW + 1
-        shown[:, now % slots], told[:, now % slots] = frames, tau
-        order = [t % slots for t in range(max(0, now - WINDOW), now + 1)]
-        key = tuple(told[0, order].tolist())
-        if key not in self.cache:
-            self.cache[key] = regression(list(key[:-1]), key[-1])[0]
-        weights = torch.from_numpy(self.cache[key]).float()
-        return torch.einsum("bthwc,t->bhwc", shown[:, order], weights)
+        frames_kept[:, position % slots], levels_kept[:, position % slots] = frames, tau
+        order = [t % slots for t in range(max(0, position - WINDOW), position + 1)]
+        key = tuple(levels_kept[0, order].tolist())
+        if key not in self.weights:
+            self.weights[key] = regression(list(key[:-1]), key[-1])[0]
+        weights = torch.from_numpy(self.weights[key]).float()
+        return torch.einsum("bthwc,t->bhwc", frames_kept[:, order], weights)
 
-    def picture(self, estimate: Tensor) -> Picture:
-        return Picture(estimate[:, None], torch.zeros(len(estimate), 1), categorical=False)
+    def predict_frame(self, estimate: Tensor) -> FramePrediction:
+        return FramePrediction(estimate[:, None], torch.zeros(len(estimate), 1), categorical=False)
 
-    def outcome(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_transition(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(estimate), 2), torch.full((len(estimate),), -50.0)
 
 
@@ -171,7 +172,7 @@ def dream(
     starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64), nothing)
     exact = Exact()
     monkeypatch.setattr(module, "_network", lambda world, device: exact)
-    monkeypatch.setattr(module, "resolve_sampling", lambda *_: Sampling(levels, plan, 0))
+    monkeypatch.setattr(module, "resolve_sampling", lambda *_: Sampling(levels, plan))
     world = World(card, "", Path(), {}, starts)
     rows = np.arange(2)
     run = Dynamics(world, 2, Settings("cpu"))
@@ -212,7 +213,7 @@ def test_wrong_pairings_give_the_predicted_wrong_answer(
 ) -> None:
     expected = predicted(applied, told)
     assert abs(expected[0] - 1) > 0.1
-    plan = ContextPlan(((applied, told),), (0,) * len(LEVELS))
+    plan = ContextPlan((ContextLevel(applied, told),), (0,) * len(LEVELS))
     assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.06)
 
 

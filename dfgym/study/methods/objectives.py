@@ -29,8 +29,9 @@ from dfgym.checks import check
 from dfgym.diffusion.corrupt import NoisedSequences, draw_noise, noise_copies, visibility
 from dfgym.diffusion.levels import context_levels, target_levels
 from dfgym.errors import ConfigError
-from dfgym.model import Transformer, build
-from dfgym.model.transformer import Output
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.network import build
+from dfgym.model.transformer import NetworkOutput, Transformer
 from dfgym.study.methods.shortcut import (
     JumpingSequences,
     JumpingTransformer,
@@ -41,7 +42,6 @@ from dfgym.study.methods.targets import Target, Weight, error_weight, regression
 from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
 from dfgym.train.loss import Losses, Objective, frame_loss, transition_losses
-from dfgym.world.card import Card
 
 Corruption = Literal["diffusion_forcing", "teacher_forcing", "full_sequence"]
 JUMPING_SHARE = 0.25
@@ -101,29 +101,28 @@ class Method:
             self.corruption, partial(corrupt_batch, method=self), partial(compute_losses, self)
         )
 
-    def build(self, card: Card) -> nn.Module:
+    def build(self, config: ModelConfig, game: GameSpec) -> nn.Module:
         """Build the network with fresh weights.
 
         Raises:
-            ConfigError: the card's network cannot be trained so.
+            ConfigError: the network cannot be trained so.
         """
-        network = build(card)
+        network = build(config, game)
         if not isinstance(network, Transformer) and (
             self.finest or self.corruption == "full_sequence"
         ):
             raise ConfigError(
-                f"model.kind is {card.model.kind!r}, whose frames see no later ones and no jumps; "
+                f"model.kind is {config.kind!r}, whose frames see no later ones and no jumps; "
                 "use 'transformer'"
             )
-        if self.clean_frames > card.model.window:
+        if self.clean_frames > config.window:
             raise ConfigError(
-                f"clean_frames is {self.clean_frames}; expected at most the window, "
-                f"{card.model.window}"
+                f"clean_frames is {self.clean_frames}; expected at most the window, {config.window}"
             )
         if self.finest and isinstance(network, Transformer):
-            if card.model.mixture > 1:
+            if config.mixture > 1:
                 raise ConfigError(
-                    f"finest is {self.finest} and model.mixture {card.model.mixture}; jumps are "
+                    f"finest is {self.finest} and model.mixture {config.mixture}; jumps are "
                     "learned by the mean: set it to 1"
                 )
             return JumpingTransformer(network, self.finest)
@@ -176,11 +175,11 @@ def compute_losses(
             jumping = JumpingSequences(*(tensor[:rows] for tensor in noised))
             with torch.no_grad():
                 reached = bootstrap(
-                    lambda inputs: average(*inputs).picture.estimate, jumping, method.finest
+                    lambda inputs: average(*inputs).prediction.mean, jumping, method.finest
                 )
             clean = torch.cat((reached, clean[rows:]))
-    output: Output = network(*noised)
-    if method.target != "x" and output.picture.categorical:
+    output: NetworkOutput = network(*noised)
+    if method.target != "x" and output.prediction.categorical:
         raise ConfigError(f"target is {method.target!r}; colours are learned as 'x'")
     context_tau, tau = noised.tau.split(t, 1)
     is_noised = tau < 1  # the clean frames of a block are given
@@ -188,10 +187,10 @@ def compute_losses(
     counts = ((batch.valid | is_picture) & is_noised).float()
     tau = tau.where(is_noised, 0.0)
     error = frame_loss(
-        output.picture.scores[:, t:],
-        output.picture.odds[:, t:],
+        output.prediction.scores[:, t:],
+        output.prediction.log_weights[:, t:],
         regression_target(clean, noised.frames[:, t:], tau, method.target),
-        categorical=output.picture.categorical,
+        categorical=output.prediction.categorical,
     )
     weight = error_weight(tau, context_tau, ~batch.valid, method.target, method.weight)
     frame = (error * (weight * counts)).sum() / counts.sum().clamp(min=1)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dfgym.model.layers import rotary
-from dfgym.model.transformer import Output, Transformer, say
+from dfgym.model.transformer import NetworkOutput, Transformer, unflatten_outputs
 
 
 class JumpingSequences(NamedTuple):
@@ -51,7 +51,7 @@ class JumpingTransformer(nn.Module):
 
     def forward(
         self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor, jump: Tensor
-    ) -> Output:
+    ) -> NetworkOutput:
         """Predict every frame of whole sequences, as the transformer does; `jump` is `(b, t)`."""
         network, t = self.network, frames.shape[1]
         action = network.embed_action(actions.flatten())
@@ -61,7 +61,7 @@ class JumpingTransformer(nn.Module):
         rope = rotary(time, network.config.dim // network.config.heads)
         for block in network.blocks:
             x = block(x, network.modulations(block, condition), t, rope, mask[:, None])
-        return say(network.picture(x), network.outcome(x), t)
+        return unflatten_outputs(network.predict_frame(x), network.predict_transition(x), t)
 
 
 def jump_of(steps: int, finest: int) -> int:

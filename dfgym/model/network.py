@@ -1,0 +1,84 @@
+"""What every network can do, and how one is built from its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.recurrent import Recurrent
+from dfgym.model.transformer import FramePrediction, Transformer
+
+
+class Network(Protocol):
+    """What steps a world's frames; each kind of network has a past of its own form.
+
+    A past is a sequence of caches: tuples of tensors `(b, r, ...)`. A pass over a row's frame
+    number `time` reads slots of at most the `r - 1` frames before it and writes slot `time % r`
+    alone, so that successors see the frame as the last pass over it did.
+    """
+
+    def empty_cache(self, rows: int, device: torch.device) -> Sequence[tuple[Tensor, ...]]:
+        """Return the past of `rows` rows that have none, all zeros."""
+
+    def conditioning(self, tau: float) -> Any:
+        """Precompute what `step` needs of a signal level."""
+
+    def cache_position(self, time: Tensor) -> Any:
+        """Precompute what `step` needs of the rows' positions in time, int64 `(b,)`."""
+
+    def step(
+        self, frames: Tensor, conditioning: Any, actions: Tensor, position: Any, cache: Any
+    ) -> Tensor:
+        """Pass one frame of every row; returns its last tokens and writes the cache in place."""
+
+    def predict_frame(self, x: Tensor) -> FramePrediction:
+        """Predict the clean frames from last tokens."""
+
+    def predict_transition(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict reward, logits `(b, R)`, and termination, logits `(b,)`, from last tokens."""
+
+
+def build(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent:
+    """Build a network with fresh weights.
+
+    Raises:
+        ConfigError: the network cannot be built for the game.
+    """
+    config.check_game(game)
+    match config.kind:
+        case "transformer":
+            return Transformer(config, game)
+        case "recurrent":
+            return Recurrent(config, game)
+
+
+def build_empty(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent:
+    """Build a network on the meta device: shapes, for weights that come from a file."""
+    with torch.device("meta"), _NoInitialisation():
+        return build(config, game)
+
+
+def weight_shapes(config: ModelConfig, game: GameSpec) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a network's weights; allocates nothing."""
+    state = build_empty(config, game).state_dict()
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves tensors as they are instead of initialising them.
+
+    On the meta device that would import torch's compiler, for which every first environment of a
+    process would have to wait more than a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a torch function, unless it initialises."""
+        kwargs = kwargs or {}
+        if func is torch.Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
