@@ -12,10 +12,11 @@ import torch
 
 import dfgym  # noqa: F401 - registers DFWorld-v0
 from dfgym.data.record import record
+from dfgym.model.config import ModelConfig
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
 from dfgym.train.pack import Presentation, pack
-from dfgym.world.card import Model, Sampler
+from dfgym.world.card import Sampler
 
 torch.set_num_threads(1)
 SIZE = 8
@@ -73,7 +74,7 @@ with tempfile.TemporaryDirectory() as folder:
             length=8,
             noise_share=0.5,
             clean_share=0.5,
-            model=Model(dim=32, depth=2, heads=2, patch=2, window=3),
+            model=ModelConfig(dim=32, depth=2, heads=2, patch=2, window=3),
             sampler=Sampler(denoising_steps=1, shift=1.0, context_mode="clean", context_noise=0.0),
             device="cpu",
             strip_every=0,
