@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 import dfgym  # noqa: F401 - registers DFWorld-v0
-from dfgym.data.record import record
+from dfgym.agents.players import make_factory
+from dfgym.data.record import Recording, record
 from dfgym.model.config import ModelConfig
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
@@ -59,7 +60,8 @@ with tempfile.TemporaryDirectory() as folder:
     data, run, world = (Path(folder) / name for name in ("data", "run", "catch-v0"))
 
     # 1. Record. Random play shows all of this game; harder games need better players as well.
-    store = record("Tutorial/Catch-v0", data, 8_000, {"random": 0.5, "sticky-random": 0.5}, seed=0)
+    recording = Recording("Tutorial/Catch-v0", 8_000, {"random": 0.5, "sticky-random": 0.5})
+    store = record(recording, data, make_factory)
     print(f"recorded {store.num_frames:,} frames in {len(store)} episodes")
 
     # 2. Train. Half of the frames are learned from pure noise after a clean past, which is what
