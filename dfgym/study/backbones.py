@@ -93,4 +93,4 @@ def step_times(worlds: dict[str, tuple[World, RolloutSpec]]) -> dict[str, dict[s
 def memory_bytes(world: World) -> int:
     """Return the bytes that the past of one row takes."""
     state = Dynamics(world, 1).get_state(np.zeros(1, np.int64))
-    return int(state["rings"].nbytes)
+    return int(state["cache"].nbytes)

@@ -60,8 +60,8 @@ with tempfile.TemporaryDirectory() as folder:
     data, run, world = (Path(folder) / name for name in ("data", "run", "catch-v0"))
 
     # 1. Record. Random play shows all of this game; harder games need better players as well.
-    recording = Recording("Tutorial/Catch-v0", 8_000, {"random": 0.5, "sticky-random": 0.5})
-    store = record(recording, data, make_factory)
+    players = {"random": 0.5, "sticky-random": 0.5}
+    store = record(Recording("Tutorial/Catch-v0", 8_000, players, seed=0), data, make_factory)
     print(f"recorded {store.num_frames:,} frames in {len(store)} episodes")
 
     # 2. Train. Half of the frames are learned from pure noise after a clean past, which is what

@@ -85,8 +85,8 @@ def test_every_measurement_is_compiled_where_that_is_requested(
     )
     assert report["settings"] == {"device": "cpu", "compile": True}
     assert [*report["time"]] == ["batch", "passes"] and report["cached"][0]["ratio"] > 0
-    assert set(compiled) == {"Transformer.step", "Transformer.see"}
-    assert compiled.count("Transformer.see") == 1 and len(compiled) > 10
+    assert set(compiled) == {"Transformer.step", "Transformer.encode_sequence"}
+    assert compiled.count("Transformer.encode_sequence") == 1 and len(compiled) > 10
 
 
 def test_the_precision_reaches_both_ways_and_changes_no_count(random_world: Path) -> None:

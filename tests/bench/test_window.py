@@ -35,10 +35,10 @@ def test_a_cache_that_forgets_the_past_makes_another_frame(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The difference is not small because the past does not matter."""
-    position = Transformer.now
+    position = Transformer.cache_position
 
     def at_the_beginning(self: Transformer, time: Tensor) -> object:
         return position(self, time * 0)
 
-    monkeypatch.setattr(Transformer, "now", at_the_beginning)
+    monkeypatch.setattr(Transformer, "cache_position", at_the_beginning)
     assert window.compare(world, 1, 0.01, Settings("cpu"))["largest_difference"] > 1e-4

@@ -78,7 +78,7 @@ def test_broken_world_raises_when_made(worlds: Path, kind: str) -> None:
             print(error)
     """
     (line,) = run(code, worlds)
-    assert re.fullmatch(r".*broken-v0/world\.toml: missing key 'actions'", line)
+    assert re.fullmatch(r".*broken-v0/world\.toml: missing key 'name'", line)
 
 
 def test_a_folder_that_cannot_be_read_is_no_obstacle() -> None:

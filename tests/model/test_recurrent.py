@@ -20,7 +20,7 @@ from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
-from dfgym.errors import WorldError
+from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.model.network import build
 from dfgym.model.recurrent import Recurrent
@@ -200,7 +200,7 @@ def test_what_is_out_of_sight_is_neither_read_nor_saved(
     rows = np.arange(2)
     for run in (used, fresh):
         run.reset(rows, rows, [(loaded.starts.frames[:1], loaded.starts.actions[:0])] * 2)
-    for part in (part for level in used._rings for ring in level for part in ring):
+    for part in (part for level in used._caches for ring in level for part in ring):
         part[:, 1:] = -1  # slots of frames there never were
     for _ in range(6):
         one, two = used.get_state(rows), fresh.get_state(rows)
@@ -270,7 +270,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
 
 
 def test_attention_heads_are_refused() -> None:
-    with pytest.raises(WorldError, match="heads = 2: must be 1"):
+    with pytest.raises(ConfigError, match="heads is 2; expected 1"):
         dataclasses.replace(SIZES, heads=2)
 
 

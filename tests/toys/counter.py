@@ -26,7 +26,7 @@ class Counter(gym.Env[np.ndarray, Any]):
     ) -> None:
         self.length, self.images, self.render_mode = length, images, render_mode
         self.picture = np.zeros((*size, 3), np.uint8)
-        image = gym.spaces.Box(0, 255, self.prediction.shape, np.uint8)
+        image = gym.spaces.Box(0, 255, self.picture.shape, np.uint8)
         self.observation_space = image if images else gym.spaces.Box(0, 1, (2,))
         self.action_space = space or gym.spaces.Discrete(3, start=start)
 
@@ -43,7 +43,7 @@ class Counter(gym.Env[np.ndarray, Any]):
         return self._observe(), float(action) + 0.5, self.count >= self.length, False, {}
 
     def render(self) -> Any:
-        return self.prediction.copy() if self.render_mode == "rgb_array" else None
+        return self.picture.copy() if self.render_mode == "rgb_array" else None
 
     def _observe(self) -> np.ndarray:
         self.picture[:] = self.count
