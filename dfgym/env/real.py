@@ -106,8 +106,8 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         game_action = self.source.to_env(check_action(action, self.card.actions.n))
         observation, reward, terminated, truncated, info = self.source.env.step(game_action)
         self._frame, self._ended = self.source.frame(observation), bool(terminated or truncated)
-        drawn = upscale(self._frame, self.scale)
-        return drawn, float(reward), bool(terminated), bool(truncated), info
+        picture = upscale(self._frame, self.scale)
+        return picture, float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> np.ndarray:
         """Draw the current frame as the dream's are drawn, uint8 with both sides at least 256.
@@ -140,13 +140,13 @@ class RealEnv(gym.Env[np.ndarray, Any]):
 
 def _check_source(card: Card) -> None:
     """Refuse a card whose source, followed from twin to twin, comes back to itself."""
-    seen = []
+    visited = []
     while card.source.env.startswith(_TWIN):
-        if card.name in seen:
+        if card.name in visited:
             raise WorldError(
                 f"the source of {card.name} is {card.source.env}, which leads back to itself: "
                 "source.env must come to a game in the end"
             )
-        seen.append(card.name)
+        visited.append(card.name)
         name = card.source.env.removeprefix(_TWIN)
         card = shelf.card(card.source.kwargs.get("world", name))

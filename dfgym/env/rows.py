@@ -78,11 +78,11 @@ class Rows:
         from `np_random`.
         """
         new = self._next_seeds(rows, np_random, seeds or [None] * len(rows))
-        chosen = [choose(self.world, int(seed), start) for seed in new]
-        self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in chosen])
+        starts = [choose(self.world, int(seed), start) for seed in new]
+        self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in starts])
         self.elapsed[rows] = 0
         self.ended[rows] = False
-        return [info for _, _, info in chosen]
+        return [info for _, _, info in starts]
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every row by a checked action; returns the transition, and truncated `(n,)`."""

@@ -95,14 +95,14 @@ def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarra
     """Check the caller's own start and bring it to model size."""
     card = world.card
     size, scale = (card.frames.height, card.frames.width, 3), card.frames.observation_scale
-    drawn = (size[0] * scale, size[1] * scale, 3)
+    observation_size = (size[0] * scale, size[1] * scale, 3)
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
         raise ConfigError(f"option frames is of type {kind}: give a uint8 array (t, h, w, 3)")
-    if frames.ndim != 4 or len(frames) == 0 or frames.shape[1:] not in (size, drawn):
+    if frames.ndim != 4 or len(frames) == 0 or frames.shape[1:] not in (size, observation_size):
         raise ConfigError(
             f"option frames has shape {frames.shape}: give (t, h, w, c) with t at least 1 and "
-            f"(h, w, c) = {size}, or {drawn} as observations are"
+            f"(h, w, c) = {size}, or {observation_size} as observations are"
         )
     if frames.shape[1:] == size:
         small = frames.copy()

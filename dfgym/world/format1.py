@@ -49,7 +49,7 @@ def upgrade_card(table: dict[str, Any]) -> dict[str, Any]:
 
 def old_weight_name(name: str) -> str:
     """Return the name that a weight of format 2 had in format 1."""
-    return ".".join(_WEIGHT_NAMES.get(part, part) for part in name.split("."))
+    return ".".join(_WEIGHT_NAMES.get(piece, piece) for piece in name.split("."))
 
 
 def _hexadecimal(colour: Any) -> Any:

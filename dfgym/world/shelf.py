@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 def survey() -> tuple[list[str], list[str]]:
     """List the names, and in words what cannot be read: one bad folder does not hide the others."""
-    found: set[str] = set()
+    listed: set[str] = set()
     problems: list[str] = []
     for folder in folders():
         try:
@@ -44,8 +44,8 @@ def survey() -> tuple[list[str], list[str]]:
             problems.append(f"the shelf's folder {folder} cannot be read: {reason.strerror}")
             continue
         here = filter(_is_name, entries)
-        found |= {name for name in here if os.path.lexists(folder / name / CARD_FILE)}
-    return sorted(found), problems
+        listed |= {name for name in here if os.path.lexists(folder / name / CARD_FILE)}
+    return sorted(listed), problems
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -59,10 +59,10 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     if _is_path(name_or_path):
         try:
             folder = Path(text).expanduser()
-            found = (folder / CARD_FILE).is_file()
+            is_world = (folder / CARD_FILE).is_file()
         except (OSError, RuntimeError, ValueError) as reason:  # too long, no such home, a NUL
             raise WorldError(f"{shorten(text)} is no folder: {shorten(str(reason))}") from None
-        if not found:
+        if not is_world:
             raise WorldError(f"{shorten(text)} holds no {CARD_FILE}, so it is no world's folder")
         return folder
     check_name(text)

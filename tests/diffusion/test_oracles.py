@@ -27,7 +27,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dfgym.diffusion.context import ContextPlan, plan_context
+from dfgym.diffusion.context import ContextLevel, ContextPlan, plan_context
 from dfgym.diffusion.joint_sampler import Pass, sample_jointly
 from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.schedules import Schedule, autoregressive, parse
@@ -207,7 +207,7 @@ def test_wrong_pairings_give_the_closed_forms_wrong_variance(
 ) -> None:
     expected = recursion(*context_weights(applied, conditioned))
     assert abs(expected[0] - 1) > 0.1
-    plan = ContextPlan(((applied, conditioned),), (0,) * STEPS)
+    plan = ContextPlan((ContextLevel(applied, conditioned),), (0,) * STEPS)
     assert tail(plan) == pytest.approx(expected, rel=8e-3)
 
 

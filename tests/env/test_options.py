@@ -22,27 +22,27 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_starts_are_first_frames_of_held_out_episodes() -> None:
     env = DreamEnv(NAME)
     starts = toy_dynamics.toy_world().starts
-    seen = set()
+    visited = set()
     env.reset(seed=0)
     for _ in range(40):
         observation, info = env.reset()
         assert info["start_frame"] == 0
         first = starts.episode(info["start_episode"])[0][0]
         assert np.array_equal(observation[::SCALE, ::SCALE], first)
-        seen.add(info["start_episode"])
-    assert seen == {0, 1, 2}
+        visited.add(info["start_episode"])
+    assert visited == {0, 1, 2}
 
 
 def test_starts_anywhere_are_every_frame_but_the_last() -> None:
     env = DreamEnv(NAME)
     starts = toy_dynamics.toy_world().starts
-    seen = set()
+    visited = set()
     for seed in range(300):
         observation, info = env.reset(seed=seed, options={"start": "anywhere"})
         frame = starts.episode(info["start_episode"])[0][info["start_frame"]]
         assert np.array_equal(observation[::SCALE, ::SCALE], frame)
-        seen.add((info["start_episode"], info["start_frame"]))
-    assert seen == {(e, f) for e, n in enumerate((2, 5, 9)) for f in range(n - 1)}
+        visited.add((info["start_episode"], info["start_frame"]))
+    assert visited == {(e, f) for e, n in enumerate((2, 5, 9)) for f in range(n - 1)}
 
 
 def test_the_start_index_picks_the_episode() -> None:

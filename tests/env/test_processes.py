@@ -49,10 +49,10 @@ def test_processes_play_what_one_batch_would(random_world: Path, tmp_path: Path)
     envs.reset(seed=7)
     for t, actions in enumerate(np.random.default_rng(0).integers(0, 3, (6, 6))):
         frames, rewards, *_ = envs.step(actions)
-        split = np.concatenate([part["frames"][t] for part in parts])
+        split = np.concatenate([share["frames"][t] for share in parts])
         # A batch of another size may round another way, and a colour that is a toss-up may tip.
         assert (frames == split).mean() > 0.99
-        assert rewards.tolist() == [reward for part in parts for reward in part["rewards"][t]]
+        assert rewards.tolist() == [reward for share in parts for reward in share["rewards"][t]]
     envs.close()
 
 

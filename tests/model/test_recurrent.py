@@ -92,9 +92,11 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
                     frames[row, other][None], conditioning, actions[row, i][None], position, cache
                 )
                 one = (*network.predict_frame(tokens)[:2], *network.predict_transition(tokens))
-                for seen, part in zip(tensors(whole), one, strict=True):
+                for expected, tensor in zip(tensors(whole), one, strict=True):
                     if other != 5:
-                        torch.testing.assert_close(seen[row, other], part[0], rtol=0, atol=3e-5)
+                        torch.testing.assert_close(
+                            expected[row, other], tensor[0], rtol=0, atol=3e-5
+                        )
 
 
 @torch.no_grad()
@@ -200,8 +202,8 @@ def test_what_is_out_of_sight_is_neither_read_nor_saved(
     rows = np.arange(2)
     for run in (used, fresh):
         run.reset(rows, rows, [(loaded.starts.frames[:1], loaded.starts.actions[:0])] * 2)
-    for part in (part for level in used._caches for ring in level for part in ring):
-        part[:, 1:] = -1  # slots of frames there never were
+    for tensor in (tensor for cache in used._caches for layer in cache for tensor in layer):
+        tensor[:, 1:] = -1  # slots of frames there never were
     for _ in range(6):
         one, two = used.get_state(rows), fresh.get_state(rows)
         assert all(one[name].tobytes() == two[name].tobytes() for name in one)
@@ -218,10 +220,12 @@ def test_rows_do_not_depend_on_each_other_nor_on_how_long_others_starts_are(worl
         rows = np.arange(3)
         contexts = [(frames[:n], actions[: n - 1]) for n in lengths]
         run.reset(rows, np.array([5, others, others + 1]), contexts)
-        made = []
+        transitions = []
         for step in range(12):
-            made.append(run.step(np.array([step % 3, others % 3, step % 2])).frames[0].tobytes())
-        return made
+            transitions.append(
+                run.step(np.array([step % 3, others % 3, step % 2])).frames[0].tobytes()
+            )
+        return transitions
 
     assert film((2, 2, 2), 0) == film((2, 4, 1), 1) == film((2, 3, 4), 2)
     assert film((2, 2, 2), 0) != film((3, 2, 2), 0)
@@ -262,11 +266,11 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
     dream = Dynamics(world, 16, Settings("cpu"))
     dream.reset(rows, rows, [(toy_walk.draw(1)[None], np.zeros(0, np.int64))] * 16)
     for place in (2, 3, 4):
-        made = dream.step(np.ones(16, np.int64))
-        right = (made.frames == toy_walk.draw(place)).all((1, 2, 3))
-        assert right.mean() > 0.8 and made.terminated.mean() < 0.3
-    made = dream.step(np.ones(16, np.int64))
-    assert made.rewards[right].mean() > 0.7 and made.terminated[right].mean() > 0.7
+        transitions = dream.step(np.ones(16, np.int64))
+        right = (transitions.frames == toy_walk.draw(place)).all((1, 2, 3))
+        assert right.mean() > 0.8 and transitions.terminated.mean() < 0.3
+    transitions = dream.step(np.ones(16, np.int64))
+    assert transitions.rewards[right].mean() > 0.7 and transitions.terminated[right].mean() > 0.7
 
 
 def test_attention_heads_are_refused() -> None:

@@ -43,9 +43,9 @@ SIDE = 24
 SHIFT = 0.15  # such narrow distributions are decided near the clean end
 
 
-def regression(told: list[float], tau: float) -> tuple[np.ndarray, float]:
-    """Weights of E[x_n | y] and Var[x_n | y], y = past frames at `told` levels and x_n at `tau`."""
-    levels = np.array([*told, tau])
+def regression(stated: list[float], tau: float) -> tuple[np.ndarray, float]:
+    """Return the weights of E[x_n | y] and Var[x_n | y] for y at `stated` levels, x_n at `tau`."""
+    levels = np.array([*stated, tau])
     index = np.arange(len(levels))
     chain = STD**2 * RHO ** np.abs(index[:, None] - index)
     signal = levels[:, None] * chain * levels + np.diag((1 - levels) ** 2)
@@ -73,12 +73,12 @@ def stationary(past: np.ndarray, hidden: np.ndarray, own: float) -> tuple[float,
     return var / STD**2, lag / var
 
 
-def predicted(applied: float, told: float) -> tuple[float, float]:
+def predicted(applied: float, stated: float) -> tuple[float, float]:
     """The statistics of a dream whose context is really at `applied` and told to be at `told`.
 
     A frame is `a . y + sqrt(v) w`, with `a`, `v` of the told levels and y at the applied one.
     """
-    weights, variance = regression([told] * WINDOW, 0.0)
+    weights, variance = regression([stated] * WINDOW, 0.0)
     a = weights[:-1][::-1]  # nearest frame first
     return stationary(applied * a, (1 - applied) * a, math.sqrt(variance))
 
@@ -91,8 +91,8 @@ def predicted_flow(level: Callable[[float], float]) -> tuple[float, float]:
     """
     u = (np.arange(4000) + 0.5) / 4000
     ends = np.linspace(0, 1, 4001)
-    tau, edge = (each / (each + SHIFT * (1 - each)) for each in (u, ends))
-    y = np.array([level(each) for each in u])
+    tau, edge = (value / (value + SHIFT * (1 - value)) for value in (u, ends))
+    y = np.array([level(value) for value in u])
     weights = np.array([regression([p] * WINDOW, t)[0] for p, t in zip(y, tau, strict=True)])
     step = np.diff(edge) / (1 - tau)
     growth = (weights[:, -1] - 1) * step
@@ -195,8 +195,8 @@ def test_a_dream_has_the_statistics_its_context_mode_predicts(
     monkeypatch: pytest.MonkeyPatch, mode: str, noise: float
 ) -> None:
     plan = plan_context(mode, noise, len(LEVELS))
-    ((applied, told),) = plan.levels
-    expected = predicted(applied, told)
+    ((applied, stated),) = plan.levels
+    expected = predicted(applied, stated)
     assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.04)
     match mode:
         case "told_noisy":  # told noisy but clean: detectably wrong
@@ -207,20 +207,20 @@ def test_a_dream_has_the_statistics_its_context_mode_predicts(
             assert expected == pytest.approx((1, RHO))
 
 
-@pytest.mark.parametrize(("applied", "told"), [(0.8, 1.0), (1.0, 0.8), (1.0, 0.6)])
+@pytest.mark.parametrize(("applied", "stated"), [(0.8, 1.0), (1.0, 0.8), (1.0, 0.6)])
 def test_wrong_pairings_give_the_predicted_wrong_answer(
-    monkeypatch: pytest.MonkeyPatch, applied: float, told: float
+    monkeypatch: pytest.MonkeyPatch, applied: float, stated: float
 ) -> None:
-    expected = predicted(applied, told)
+    expected = predicted(applied, stated)
     assert abs(expected[0] - 1) > 0.1
-    plan = ContextPlan((ContextLevel(applied, told),), (0,) * len(LEVELS))
+    plan = ContextPlan((ContextLevel(applied, stated),), (0,) * len(LEVELS))
     assert dream(monkeypatch, plan, LEVELS) == pytest.approx(expected, abs=0.06)
 
 
 def test_the_flow_of_a_context_that_does_not_change_is_the_regression() -> None:
     for level in (1.0, 0.9, 0.7):
-        found = predicted_flow(lambda u, level=level: level)
-        assert found == pytest.approx(predicted(level, level), abs=2e-4)
+        result = predicted_flow(lambda u, level=level: level)
+        assert result == pytest.approx(predicted(level, level), abs=2e-4)
 
 
 def test_dynamic_context_gives_what_the_flow_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,20 +248,20 @@ def test_kept_context_gives_what_its_states_predict(
 def test_plans(mode: str, steps: int) -> None:
     plan = plan_context(mode, 0.2, steps)
     assert len(plan.reads) == steps
-    seen = [plan.levels[i] for i in plan.reads]
-    assert set(seen) == set(plan.levels)
-    assert plan.levels[-1] == seen[-1] and plan.kept == (mode == "kept")
+    contexts_read = [plan.levels[i] for i in plan.reads]
+    assert set(contexts_read) == set(plan.levels)
+    assert plan.levels[-1] == contexts_read[-1] and plan.kept == (mode == "kept")
     match mode:
         case "clean" | "kept":  # of given frames
-            assert seen == [(1.0, 1.0)] * steps
+            assert contexts_read == [(1.0, 1.0)] * steps
         case "told_noisy":
-            assert seen == [(1.0, 0.8)] * steps
+            assert contexts_read == [(1.0, 0.8)] * steps
         case "noised":
-            assert seen == [(0.8, 0.8)] * steps
+            assert contexts_read == [(0.8, 0.8)] * steps
         case "dynamic":
-            assert seen[-1] == (1.0, 1.0)
-            assert seen[0] == (0.8, 0.8) or steps == 1
-            assert all(a < b for a, b in itertools.pairwise(seen))
+            assert contexts_read[-1] == (1.0, 1.0)
+            assert contexts_read[0] == (0.8, 0.8) or steps == 1
+            assert all(a < b for a, b in itertools.pairwise(contexts_read))
 
 
 @pytest.mark.parametrize(("mode", "noise"), [("dirty", 0.1), ("noised", 1.0), ("noised", -0.1)])

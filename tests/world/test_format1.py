@@ -96,11 +96,11 @@ def test_a_wrong_colour_is_refused(tmp_path: Path, colour: object) -> None:
         bundle.load(write_old(tmp_path / "old-v0", table))
 
 
-@pytest.mark.parametrize("part", ["model", "frames"])
+@pytest.mark.parametrize("table_name", ["model", "frames"])
 @pytest.mark.parametrize("value", [3, [], {}])
-def test_a_damaged_card_is_refused(tmp_path: Path, part: str, value: object) -> None:
-    with pytest.raises(WorldError, match=part):
-        bundle.load(write_old(tmp_path / "old-v0", old_table() | {part: value}))
+def test_a_damaged_card_is_refused(tmp_path: Path, table_name: str, value: object) -> None:
+    with pytest.raises(WorldError, match=table_name):
+        bundle.load(write_old(tmp_path / "old-v0", old_table() | {table_name: value}))
 
 
 def test_states_of_format_1_are_restored(tmp_path: Path) -> None:

@@ -85,5 +85,5 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert whole > 2**20
     for text, expected in (("1000\n", 1000), ("max\n", None)):
         limit.write_text(text)
-        found = runtime.available_bytes(device)
-        assert found == expected if expected else found > 2**20
+        available = runtime.available_bytes(device)
+        assert available == expected if expected else available > 2**20

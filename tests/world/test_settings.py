@@ -47,28 +47,28 @@ def film(run: Dynamics, steps: int, others: int = 0) -> list[Transition]:
     return [run.step(np.array([t % 3, (t + others) % 3, others % 3])) for t in range(steps)]
 
 
-def row(made: list[Transition], index: int) -> list[bytes]:
-    return [part[index].tobytes() for transition in made for part in transition]
+def row(transitions: list[Transition], index: int) -> list[bytes]:
+    return [tensor[index].tobytes() for transition in transitions for tensor in transition]
 
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
 def test_both_networks_step_and_restore_in_every_mode(toy: World, mode: str) -> None:
     rows, seeds, lengths = np.arange(3), [5, 6, 7], [2, 1, 3]
     run, again = (begin(toy, mode, seeds, lengths) for _ in range(2))
-    for each in (run, again):
-        film(each, 5)
+    for dynamics in (run, again):
+        film(dynamics, 5)
     state, twin = run.get_state(rows), again.get_state(rows)
     assert all(state[name].tobytes() == twin[name].tobytes() for name in state)
-    made = film(run, 6)
-    assert all(np.isfinite(np.stack(transition[1:])).all() for transition in made)
-    assert len({transition.frames[0].tobytes() for transition in made}) == 6
+    transitions = film(run, 6)
+    assert all(np.isfinite(np.stack(transition[1:])).all() for transition in transitions)
+    assert len({transition.frames[0].tobytes() for transition in transitions}) == 6
     other = begin(toy, mode, [0, 5, 1], [1, 2, 2])
     other.set_state(rows, state)
     for same in (film(again, 6), film(other, 6)):
-        assert [row(same, i) for i in rows] == [row(made, i) for i in rows]
+        assert [row(same, i) for i in rows] == [row(transitions, i) for i in rows]
     mixed = begin(toy, mode, [5, 8, 9], [2, 3, 1])  # row 0 beside others
     film(mixed, 5, others=1)
-    assert row(film(mixed, 6, others=2), 0) == row(made, 0)
+    assert row(film(mixed, 6, others=2), 0) == row(transitions, 0)
 
 
 @torch.inference_mode()
@@ -76,29 +76,32 @@ def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None
     """One pass a denoising step and none more; and equal to seeing all those states at once."""
     run = begin(toy, "kept", [5, 6, 7], [2, 2, 2])
     network, steps, levels = run._network, 5, run._levels
-    seen: list[Tensor] = []
+    frames_passed: list[Tensor] = []
 
     def spy(frames: Tensor, *arguments: Any) -> Tensor:
-        seen.append(frames[:1])
+        frames_passed.append(frames[:1])
         return network.step(frames, *arguments)
 
     run._step = spy
-    made = film(run, steps)
-    assert len(seen) == steps * len(levels)
-    frames, led = toy.starts.episode(0)
-    given = run._codec.encode(torch.from_numpy(frames[:2]))[None]
-    states = torch.cat((given, torch.stack(seen[len(levels) - 1 :: len(levels)], 1)), 1)
+    transitions = film(run, steps)
+    assert len(frames_passed) == steps * len(levels)
+    frames, start_actions = toy.starts.episode(0)
+    encoded = run._codec.encode(torch.from_numpy(frames[:2]))[None]
+    last_passes = torch.stack(frames_passed[len(levels) - 1 :: len(levels)], 1)
+    states = torch.cat((encoded, last_passes), 1)
     tau = torch.tensor([[1.0, 1.0] + [levels[-1]] * steps])
-    actions = torch.tensor([[toy.card.actions.n, int(led[0])] + [t % 3 for t in range(steps)]])
+    actions = torch.tensor(
+        [[toy.card.actions.n, int(start_actions[0])] + [t % 3 for t in range(steps)]]
+    )
     time = torch.arange(steps + 2)[None]
     parts = [states, tau, actions, time]
     mask = visibility(torch.zeros(1, steps + 2), window=3)
     if isinstance(network, Transformer):
         mask = mask[:, : steps + 2, : steps + 2]
     else:
-        parts = [torch.cat((part, part), 1) for part in parts]
+        parts = [torch.cat((tensor, tensor), 1) for tensor in parts]
     whole = network(*parts, mask)
-    for n, transition in enumerate(made):
+    for n, transition in enumerate(transitions):
         ends = whole.termination[0, n + 2].sigmoid().item()
         assert transition.termination_probability[0] == pytest.approx(ends, abs=3e-5)
 
