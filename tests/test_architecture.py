@@ -298,5 +298,6 @@ def test_import_is_light() -> None:
         ).stdout.split()
         assert set(packages) <= {"dfgym", "msgspec"}
         ratios.append(float(ratio))
-    # The bar is 0.1 s, where Gymnasium takes 0.3 s; the best of three, as machines are busy.
-    assert min(ratios) < 1 / 3
+    # The bar is 0.1 s, which is what Gymnasium itself takes on two cores of today; half of that
+    # leaves room for slower ones. The best of three, as machines are busy.
+    assert min(ratios) < 1 / 2
