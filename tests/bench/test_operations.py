@@ -73,7 +73,7 @@ def test_every_context_level_is_committed_by_a_pass_and_a_kept_frame_by_none() -
 def test_outcomes_and_width_cost_more_and_only_attention_costs_by_the_window() -> None:
     base = cost()
     for dials in ({"mixture": 8}, {"dim": 24, "heads": 3}):
-        assert cost(**dials)["operations_per_frame"] > base["operations_per_frame"]
+        assert cost(**dials)["operations_per_frame"] > base["operations_per_frame"]  # type: ignore[arg-type]
     longer = cost(window=9)
     difference = longer["operations_per_frame"] - base["operations_per_frame"]
     assert difference == longer["attention_per_frame"] - base["attention_per_frame"]
@@ -93,7 +93,7 @@ def test_shares_of_the_time_add_up(kind: str, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "timer", time.process_time)
     card = toy_card()
     heads = 2 if kind == "transformer" else 1
-    world = world_in_memory(replace(card, model=replace(card.model, kind=kind, heads=heads)))
+    world = world_in_memory(replace(card, model=replace(card.model, kind=kind, heads=heads)))  # type: ignore[arg-type]
     dynamics = operations.begin(world, 4, Settings("cpu"))
     passes, kinds = operations.passes(dynamics, 0.1), operations.kinds(dynamics)
     for shares in (passes, kinds):

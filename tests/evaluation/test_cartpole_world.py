@@ -69,6 +69,7 @@ def make_of(path: Path) -> Callable[[int], Dynamics]:
 def test_the_scripted_policy_plays() -> None:
     first, second = policies(cartpole_card(), 2, 0.1, seed=3)
     assert isinstance(first, CartPolePolicy) and first.epsilon == 0.1
+    assert isinstance(second, CartPolePolicy)
     assert first.random.random() != second.random.random()
     other = cartpole_card(source=Source("Acrobot-v1", {}, {}, "", "MIT"))
     assert isinstance(policies(other, 1, 0.1)[0], RandomPolicy)
@@ -139,6 +140,11 @@ class Replay:
         return SimpleNamespace(frames=self.frames[self.at])
 
 
+def replaying(starts: bundle.Starts, pace: int) -> Callable[[int], Any]:
+    """Make what an evaluation takes for a maker of `Dynamics`, which `Replay` resembles."""
+    return lambda num_rows: Replay(starts, pace)
+
+
 @pytest.mark.parametrize("pace", [0, 1, 2])
 def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
     """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
@@ -151,9 +157,7 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
     source.env.close()
     none = np.zeros(n, np.int64)
     starts = bundle.Starts(np.stack(frames), none, np.array([0, n]), none[:1])
-    result = motion.compare(
-        lambda rows: Replay(starts, pace), cartpole.GAME, starts, window=2, count=4
-    )
+    result = motion.compare(replaying(starts, pace), cartpole.GAME, starts, window=2, count=4)
     reached = [h for h in result["horizons"] if h <= 10]
     assert result["horizons"] == [1, 5, 10, 20] and result["starts"][0] == 3
     for name, step, eye in (
@@ -170,7 +174,7 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
     with pytest.raises(
         NotMeasuredError, match="no start has a past of 2 frames and one to compare with"
     ):
-        motion.compare(lambda rows: Replay(short, pace), cartpole.GAME, short, window=2)
+        motion.compare(replaying(short, pace), cartpole.GAME, short, window=2)
 
 
 def test_a_cartpole_world_is_measured_from_end_to_end(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dfgym.evaluation import drift
 from dfgym.world.card import Card
-from toys.breakout import FrozenDynamics, PerfectDynamics
+from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
 
 
 def test_drift_of_the_real_game_is_none(breakout_card: Card) -> None:
     result = drift.track(
-        lambda n: PerfectDynamics(breakout_card, n), breakout_card, frames=400, rows=2, blocks=4
+        rows_of(PerfectDynamics, breakout_card), breakout_card, frames=400, rows=2, blocks=4
     )
     assert result["block"] == 100
     for name in ("dream", "real"):
         assert result[name]["illegal_per_1000"] == [0.0] * 4
         assert all(0.01 < value < 0.08 for value in result[name]["change"])
     frozen = drift.track(
-        lambda n: FrozenDynamics(breakout_card, n), breakout_card, frames=100, rows=1, blocks=2
+        rows_of(FrozenDynamics, breakout_card), breakout_card, frames=100, rows=1, blocks=2
     )["dream"]
     assert frozen["change"] == [0.0, 0.0] and frozen["longest"] == 100

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dfgym.evaluation import legality
 from dfgym.evaluation.rollout import Dream, Real
 from dfgym.world.card import Card
-from toys.breakout import FrozenDynamics, PerfectDynamics
+from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
 
 
 def test_a_perfect_dream_is_lawful_and_a_frozen_one_is_not(breakout_card: Card) -> None:
-    perfect = legality.play_and_judge(Dream(PerfectDynamics(breakout_card, 8)), breakout_card, 4000)
+    dynamics = rows_of(PerfectDynamics, breakout_card)(8)
+    perfect = legality.play_and_judge(Dream(dynamics), breakout_card, 4000)
     assert (perfect.transitions, perfect.illegal, perfect.wrong) == (4000, 0, 0)
     assert 0.02 < perfect.sticky_share < 0.07
     real = legality.play_and_judge(Real(breakout_card, 8, seed=1), breakout_card, 4000)
     assert (real.illegal, real.wrong) == (0, 0)
-    frozen = legality.play_and_judge(Dream(FrozenDynamics(breakout_card, 2)), breakout_card, 400)
+    dynamics = rows_of(FrozenDynamics, breakout_card)(2)
+    frozen = legality.play_and_judge(Dream(dynamics), breakout_card, 400)
     assert frozen.illegal_per_1000 > 250  # the lost ball may be under the bricks for a while

@@ -10,7 +10,7 @@ from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import Episode, open_real
 from dfgym.world.card import Card
 from dfgym.world.dynamics import Transition
-from toys.breakout import FrozenDynamics
+from toys.breakout import FrozenDynamics, rows_of
 
 
 def test_moment_holds_its_end_and_notices_a_cut() -> None:
@@ -39,15 +39,13 @@ def test_a_twin_has_the_same_past_and_another_future(breakout_card: Card) -> Non
 
 
 def test_a_dream_that_copies_scores_as_the_copy_does(breakout_card: Card) -> None:
-    result = horizon.compare(
-        lambda n: FrozenDynamics(breakout_card, n), breakout_card, 8, (1, 4, 16)
-    )
+    result = horizon.compare(rows_of(FrozenDynamics, breakout_card), breakout_card, 8, (1, 4, 16))
     assert result["horizons"] == [1, 4, 16] and result["moments"][0] == 8
     assert result["dream"] == result["copy"]
     assert (
         result["real"]["exact"][0] > 0.7 and result["real"]["psnr"][0] > result["copy"]["psnr"][0]
     )
-    single = next_frame.compare(lambda n: FrozenDynamics(breakout_card, n), breakout_card, 300)
+    single = next_frame.compare(rows_of(FrozenDynamics, breakout_card), breakout_card, 300)
     dream, copy = single["dream"], single["copy"]
     assert all(dream[key] == copy[key] for key in copy)
     assert dream["shuffled"] == {key: copy[key] for key in ("psnr", "ssim", "exact")}
@@ -67,5 +65,5 @@ def test_shuffled_actions_worsen_a_dream_that_obeys(breakout_card: Card) -> None
                 frame[9] = row
             return super().step(actions)
 
-    result = next_frame.compare(lambda n: Obeys(breakout_card, n), breakout_card, 200)["dream"]
+    result = next_frame.compare(rows_of(Obeys, breakout_card), breakout_card, 200)["dream"]
     assert result["psnr"] > result["shuffled"]["psnr"] + 0.2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dfgym.evaluation.rollout import Dream, Real, policies, roll
@@ -12,7 +14,7 @@ from toys.world import toy_card
 
 
 def test_roll_cuts_at_the_limit_and_counts(breakout_card: Card) -> None:
-    dynamics = PerfectDynamics(breakout_card, 3)
+    dynamics: Any = PerfectDynamics(breakout_card, 3)
     episodes = roll(Dream(dynamics), [RandomPolicy(3, i) for i in range(3)], 250, max_steps=40)
     per_row = [sum(len(e) for e in episodes if e.row == row) for row in range(3)]
     assert per_row == [84, 84, 84]

@@ -39,7 +39,7 @@ def test_transfer_goes_on_where_it_stopped(tmp_path: Path, agents: list[str]) ->
     assert transfer.summary(tmp_path) is None
     base: dict[str, Any] = {"world": "toy-random-v0", "out": tmp_path, "steps": 10, "episodes": 2}
     result = transfer.transfer(transfer.Config(**base, sides=("dream",), seeds=(0,)))
-    assert agents == ["DFWorld/toy-random-v0 0 10"] and "ratio" not in result
+    assert agents == ["DFWorld/toy-random-v0 0 10"] and "ratio" not in result  # type: ignore[operator]
     result = transfer.transfer(transfer.Config(**base, seeds=(0, 1)))
     assert agents[1:] == [
         "DFReal/toy-random-v0 0 10",
@@ -48,11 +48,11 @@ def test_transfer_goes_on_where_it_stopped(tmp_path: Path, agents: list[str]) ->
     ]
     assert transfer.transfer(transfer.Config(**base, seeds=(0, 1))) == result and len(agents) == 4
     scores = {"mean": 10.0, "interval": [10.0, 10.0], "per_seed": [10.0, 10.0]}
-    assert result["dream"]["in_real"] == scores
-    assert result["ratio"] == pytest.approx(10 / 9)
-    assert result["ratio_interval"] == pytest.approx([10 / 9, 10 / 9])
-    assert result["dream_over_real_return"] == pytest.approx(1.1)
-    assert result["random"]["real"]["mean"] == 1.0
+    assert result["dream"]["in_real"] == scores  # type: ignore[index]
+    assert result["ratio"] == pytest.approx(10 / 9)  # type: ignore[index]
+    assert result["ratio_interval"] == pytest.approx([10 / 9, 10 / 9])  # type: ignore[index]
+    assert result["dream_over_real_return"] == pytest.approx(1.1)  # type: ignore[index]
+    assert result["random"]["real"]["mean"] == 1.0  # type: ignore[index]
 
 
 def test_transfer_refuses_to_mix_settings(tmp_path: Path, agents: list[str]) -> None:

@@ -27,7 +27,7 @@ def play(policy: Policy, steps: int, seed: int, max_steps: int = 500) -> list[Ep
     while left > 0:
         observation, _ = env.reset(seed=seed)
         policy.reset()
-        frames, played, terminated = [observation], [], False
+        frames, played, terminated = [observation], [], False  # type: ignore[var-annotated]
         while not terminated and len(played) < min(max_steps, left):
             action = policy(observation)
             observation, reward, terminated, _, _ = env.step(action)

@@ -87,7 +87,7 @@ def test_a_plan_needs_the_action_that_it_made():
 def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float):
     env = MinAtarEnv()
     pairs = [(BreakoutPolicy, env.reset, env.step, lambda frame: frame)]
-    pairs.append((cartpole.CartPolePolicy, real.env.reset, real.env.step, real.frame))
+    pairs.append((cartpole.CartPolePolicy, real.env.reset, real.env.step, real.frame))  # type: ignore[arg-type]
     for make, reset, step, draw in pairs:
         caller, planner = make(epsilon, 3, dawdle), make(epsilon, 3, dawdle)
         frame = draw(reset(seed=4)[0])
@@ -135,6 +135,6 @@ def test_an_empty_plan_is_refused(make):
 def test_the_player_knows_the_equations_of_motion(real: Source, state, action: int):
     real.env.reset(seed=0)
     game = real.env.unwrapped
-    game.state = np.array(state)
+    game.state = np.array(state)  # type: ignore[attr-defined]
     game.step(action)
-    assert np.allclose(cartpole.advance(state, action), game.state, rtol=0, atol=1e-12)
+    assert np.allclose(cartpole.advance(state, action), game.state, rtol=0, atol=1e-12)  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def test_a_pass_that_is_kept_is_not_drawn_from(
     """Its cache, reward and end would be those of another outcome."""
     card = toy_card(model=ModelConfig(16, 1, heads=2, patch=2, window=4, mixture=OUTCOMES))
     world = World(card, "", Path(), toy_weights(card), toy_starts(card))
-    dynamics = Dynamics(world, 1, Settings("cpu", 4, mode))
+    dynamics = Dynamics(world, 1, Settings("cpu", 4, mode))  # type: ignore[arg-type]
     dynamics.reset(np.arange(1), np.arange(1), [world.starts.episode(0)])
     calls, sample = [], FramePrediction.sample
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -82,14 +83,18 @@ def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
     frames, tau, actions = inputs.frames, inputs.tau, inputs.actions
     whole = network(*inputs)
     for row in range(2):
-        cache = network.empty_cache(1)
+        cache: Any = network.empty_cache(1)
         for i in range(t):
             time = i - border if row and i >= border else i
-            position = network.cache_position(torch.tensor([time]))
+            position: Any = network.cache_position(torch.tensor([time]))
             for other in (5, t + i, i):  # a pass that leaves nothing, the target, the commit
                 conditioning = network.conditioning(float(tau[row, other]))
                 tokens = network.step(
-                    frames[row, other][None], conditioning, actions[row, i][None], position, cache
+                    frames[row, other][None],
+                    conditioning,
+                    actions[row, i][None],
+                    position,
+                    cache,
                 )
                 one = (*network.predict_frame(tokens)[:2], *network.predict_transition(tokens))
                 for expected, tensor in zip(tensors(whole), one, strict=True):
@@ -179,7 +184,10 @@ def test_the_checker_finds_nothing(world: Path) -> None:
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
 def test_states_and_copies_continue_bitwise_in_every_context_mode(world: Path, mode: str) -> None:
-    keywords = {"denoising_steps": 4, "context_mode": mode}  # as many as `kept` needs
+    keywords: dict[str, Any] = {
+        "denoising_steps": 4,
+        "context_mode": mode,
+    }  # as many as `kept` needs
     if mode not in NOISELESS_MODES:
         keywords["context_noise"] = 0.2
     env = DreamEnv(world, **keywords)

@@ -161,7 +161,7 @@ def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
     game = GameSpec(height=8, width=8, channels=3, categorical=True, actions=3, rewards=2)
     sizes = {"dim": 16, "depth": 1, "heads": 2, "patch": 2, "window": 2, **wrong}
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .*; expected"):
-        build(ModelConfig(**sizes), game)
+        build(ModelConfig(**sizes), game)  # type: ignore[arg-type]
 
 
 def test_the_first_environment_does_not_wait_for_the_compiler() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def breakout_card() -> Card:
     palette = tuple(tuple(map(int, colour)) for colour in MinAtarEnv().palette)
     return toy_card(
         name="minatar-breakout-v0",
-        frames=Frames(10, 10, 4, 10, palette),
+        frames=Frames(10, 10, 4, 10, palette),  # type: ignore[arg-type]
         source=Source("DFSource/MinAtar-Breakout-v0", {}, {}, "minatar", "GPL-3.0"),
     )
 
@@ -78,3 +79,8 @@ class PerfectDynamics(FrozenDynamics):
         for row, game in enumerate(self.games):
             self.current[row], rewards[row], ended[row], _, _ = game.step(int(actions[row]))
         return Transition(self.frames(), rewards, ended, ended * 1.0, rewards)
+
+
+def rows_of(kind: type[FrozenDynamics], card: Card) -> Callable[[int], Any]:
+    """Make what an evaluation takes for a maker of `Dynamics`, which the toys resemble."""
+    return lambda num_rows: kind(card, num_rows)

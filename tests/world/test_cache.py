@@ -57,7 +57,7 @@ class Past:
 
 
 def toy(kind: str) -> World:
-    card = toy_card(model=ModelConfig(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))
+    card = toy_card(model=ModelConfig(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))  # type: ignore[arg-type]
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
 
 
@@ -75,13 +75,18 @@ turns = st.lists(
 )
 
 
+def empty_past(seed: int, run: Dynamics) -> Past:
+    """A row's past before any frame: one list for each context level."""
+    return Past(seed, [[] for _ in run._caches], [[] for _ in run._caches])
+
+
 def begin(run: Dynamics, begun: dict[int, int], turn: int) -> dict[int, Past]:
     """Reset these rows, each from as many given frames; their pasts from there."""
     starts, pasts, contexts = run.world.starts, {}, []
     for row, given_frames in begun.items():
         frames, actions = starts.episode((row + turn) % len(starts))
         contexts.append((frames[:given_frames], actions[: given_frames - 1]))
-        past = pasts[row] = Past(100 * turn + row, *([[] for _ in run._caches] for _ in range(2)))
+        past = pasts[row] = empty_past(100 * turn + row, run)
         encoded = run._codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
         before = [
             run.world.card.actions.n,
@@ -110,7 +115,7 @@ def recompute(
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
         inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]
-    whole = run._network(*inputs, mask)
+    whole = run._network(*inputs, mask)  # type: ignore[operator]
     (scores, log_weights, categorical), *transition = whole
     prediction = FramePrediction(scores[0, -1], log_weights[0, -1], categorical)
     return NetworkOutput(prediction, *(tensor[0, -1] for tensor in transition))
@@ -164,9 +169,8 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
         clean = run._codec.encode(torch.from_numpy(transition.frames))
         if not run._plan.kept:  # the last commit pass predicts reward and end
             assert len(passes) == STEPS + len(run._plan.levels)
-            added = Past(
-                past.seed, *([[] for _ in run._caches] for _ in range(2)), [0] * len(past.actions)
-            )
+            added = empty_past(past.seed, run)
+            added.actions = [0] * len(past.actions)
             added.add(run, clean[row], action, None)
             predicted = recompute(run, past, -1, added.frames[-1][0], added.levels[-1][0], action)
         reward, termination = run._network.predict_transition(passes[-1][1])
@@ -176,7 +180,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
             termination[row].sigmoid().item()
         )
         for i in rows:
-            pasts[i].add(run, clean[i], turn.actions[i], passes[STEPS - 1][0][i])
+            pasts[i].add(run, clean[i], turn.actions[i], passes[STEPS - 1][0][i])  # type: ignore[index]
 
 
 def close(one: Tensor, other: Tensor) -> None:

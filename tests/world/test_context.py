@@ -219,7 +219,7 @@ def test_wrong_pairings_give_the_predicted_wrong_answer(
 
 def test_the_flow_of_a_context_that_does_not_change_is_the_regression() -> None:
     for level in (1.0, 0.9, 0.7):
-        result = predicted_flow(lambda u, level=level: level)
+        result = predicted_flow(lambda u, level=level: level)  # type: ignore[misc]
         assert result == pytest.approx(predicted(level, level), abs=2e-4)
 
 

@@ -29,7 +29,7 @@ def test_a_profile_shows_the_parts_of_a_step_and_the_dream_is_the_same(random_wo
             dynamics.reset(rows, rows, [(world.starts.episode(0)[0][:1], np.zeros(0, int))] * 2)
             frames.append(dynamics.step(np.zeros(2, np.int64)).frames)
         events = {event.key: event.count for event in profiler.key_averages()}
-    assert np.array_equal(*frames)
+    assert np.array_equal(*frames)  # type: ignore[arg-type]
     assert {name: count for name, count in events.items() if name.startswith("dfgym::")} == {
         "dfgym::reset": 1,
         "dfgym::step": 1,

@@ -65,7 +65,7 @@ def test_both_networks_step_and_restore_in_every_mode(toy: World, mode: str) -> 
     other = begin(toy, mode, [0, 5, 1], [1, 2, 2])
     other.set_state(rows, state)
     for same in (film(again, 6), film(other, 6)):
-        assert [row(same, i) for i in rows] == [row(transitions, i) for i in rows]
+        assert [row(same, i) for i in rows] == [row(transitions, i) for i in rows]  # type: ignore[arg-type]
     mixed = begin(toy, mode, [5, 8, 9], [2, 3, 1])  # row 0 beside others
     film(mixed, 5, others=1)
     assert row(film(mixed, 6, others=2), 0) == row(transitions, 0)
@@ -100,7 +100,7 @@ def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None
         mask = mask[:, : steps + 2, : steps + 2]
     else:
         parts = [torch.cat((tensor, tensor), 1) for tensor in parts]
-    whole = network(*parts, mask)
+    whole = network(*parts, mask)  # type: ignore[operator]
     for n, transition in enumerate(transitions):
         ends = whole.termination[0, n + 2].sigmoid().item()
         assert transition.termination_probability[0] == pytest.approx(ends, abs=3e-5)
