@@ -104,7 +104,7 @@ def make_scripted(
     game = games.find(dfgym.source_id(env_id))
     height_width = tuple(size or ())[:2]
     if game is None or (len(height_width) == 2 and not game.can_play(*height_width)):
-        ids = ", ".join(game.env_id for game in games.known())
+        ids = ", ".join(game.env_id for game in games.all_games())
         raise ConfigError(
             f"there is no scripted player for {env_id!r} with frames of {height_width}; "
             f"there is one for each of {ids}"

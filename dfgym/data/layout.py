@@ -78,8 +78,8 @@ def check_meta(meta: Any, where: str) -> dict[str, Any]:
         DataError: names the key, what it says and what it must say.
     """
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        found = meta.get("format") if isinstance(meta, dict) else meta
-        raise DataError(f"{where} has format {found!r}; this version reads format {FORMAT}")
+        version = meta.get("format") if isinstance(meta, dict) else meta
+        raise DataError(f"{where} has format {version!r}; this version reads format {FORMAT}")
     shape = meta.get("frame_shape")
     if (
         not isinstance(shape, list | tuple)

@@ -185,7 +185,7 @@ class EpisodeStore:
                 _write(self._files[name], column)
             _write(self._files["episodes"], np.frombuffer(line.encode(), np.uint8))
         except BaseException:  # a full disk, an interrupt: the next append must find whole rows
-            self._settle()
+            self._cut_off_unfinished()
             raise
         self.episodes.append(episode)
         self._columns.clear()
@@ -222,7 +222,7 @@ class EpisodeStore:
         for name in COLUMNS:
             self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
         self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
-        self._settle()
+        self._cut_off_unfinished()
 
     def close(self) -> None:
         """Bring everything to the disk and release the lock; reading goes on working."""
@@ -247,7 +247,7 @@ class EpisodeStore:
         """Close."""
         self.close()
 
-    def _settle(self) -> None:
+    def _cut_off_unfinished(self) -> None:
         """Read what is finished, by this writer or one before, and cut off what is not."""
         self.episodes = read_episodes(self.path)
         self._columns.clear()

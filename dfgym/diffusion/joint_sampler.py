@@ -57,7 +57,7 @@ Denoise = Callable[[Tensor, Pass], Tensor]
 def sample_jointly(
     denoise: Denoise,
     noise: Tensor,
-    given: Tensor,
+    context: Tensor,
     schedule: Schedule,
     plan: ContextPlan,
     context_eps: Tensor,
@@ -70,7 +70,7 @@ def sample_jointly(
     Args:
         denoise: `(x (b, n, h, w, c), pass) -> estimate of the clean x`, the shape of x.
         noise: `(b, t - context, h, w, c)`, standard normal: the start of each new frame.
-        given: `(b, context, h, w, c)`, the frames that are there from the start.
+        context: `(b, context, h, w, c)`, the frames that are there from the start.
         schedule: the matrix.
         plan: how finished frames, given ones too, are shown; for as many denoising steps.
         context_eps: `(b, t, h, w, c)`, standard normal: the noise of finished frames.
@@ -80,11 +80,11 @@ def sample_jointly(
     Returns:
         All frames, `(b, t, h, w, c)`.
     """
-    x = torch.cat((given, noise), 1)
+    x = torch.cat((context, noise), 1)
     levels, visible = schedule.levels, schedule.visible
     previous, done = torch.zeros_like(x), torch.zeros(x.shape[1], dtype=torch.int64)
     before = torch.zeros_like(levels[0])  # the level of each frame's previous estimate
-    kept, kept_tau = x.clone(), torch.ones_like(before)  # what `kept` shows of finished frames
+    latest, latest_tau = x.clone(), torch.ones_like(before)  # what `kept` shows of finished frames
     reads, moving = torch.tensor(plan.reads), schedule.moving()
     assert moving.sum(0).max() == len(reads), "the plan is for another number of denoising steps"
     for row, moves in enumerate(moving):
@@ -92,25 +92,28 @@ def sample_jointly(
         estimate = torch.empty_like(x)
         for read in reads[done[moves]].unique().tolist():
             wanted = moves & (reads[done.clamp(max=len(reads) - 1)] == read)
-            shown = wanted | (visible[wanted].any(0) & (tau > 0))
-            frames = shown.nonzero()[:, 0]
+            read = wanted | (visible[wanted].any(0) & (tau > 0))
+            frames = read.nonzero()[:, 0]
             applied, conditioned = plan.levels[read]
             finished, inputs = tau[frames] == 1, x[:, frames]
             if plan.kept:
-                conditioned, inputs[:, finished] = kept_tau[frames], kept[:, frames][:, finished]
+                conditioned, inputs[:, finished] = (
+                    latest_tau[frames],
+                    latest[:, frames][:, finished],
+                )
             if applied < 1:
                 signal = torch.ones_like(tau[frames]).masked_fill(finished, applied).to(x)
                 signal = signal.expand(inputs.shape[:2])
                 inputs = interpolate(inputs, context_eps[:, frames], signal)
-            shown_tau = torch.where(finished, conditioned, tau[frames])
-            view = Pass(row, frames, shown_tau, wanted[frames], visible[frames][:, frames])
+            read_tau = torch.where(finished, conditioned, tau[frames])
+            view = Pass(row, frames, read_tau, wanted[frames], visible[frames][:, frames])
             estimate[:, wanted] = denoise(inputs, view)[:, wanted[frames]]
         old, now = x[:, moves], estimate[:, moves]
         last = None if first_order else previous[:, moves]
         weights = _weights(tau, after, before, done, moves)
-        x[:, moves] = multistep_update(old, now, last, *(_expand(part, x) for part in weights))
+        x[:, moves] = multistep_update(old, now, last, *(_expand(weight, x) for weight in weights))
         previous[:, moves] = now
-        kept[:, moves], kept_tau = old, torch.where(moves, tau, kept_tau)
+        latest[:, moves], latest_tau = old, torch.where(moves, tau, latest_tau)
         before, done = torch.where(moves, tau, before), done + moves
         ready = moves & (after == 1)
         if finish is not None and ready.any():

@@ -268,5 +268,5 @@ def _schedule(
     assert path[0] == 0 and bool((path.diff() > 0).all()), "levels rise from 0 and stay below 1"
     rows = torch.arange(steps + max(lags) + 1)
     new = path[(rows[:, None] - torch.tensor(lags)).clamp(0, steps)]
-    given = torch.ones(len(rows), context, dtype=torch.float64)
-    return Schedule(name, context, torch.cat((given, new), 1), visible)
+    clean = torch.ones(len(rows), context, dtype=torch.float64)
+    return Schedule(name, context, torch.cat((clean, new), 1), visible)

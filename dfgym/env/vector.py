@@ -205,11 +205,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _begin(
         self, rows: Rows, mask: np.ndarray, start: Any, seeds: Sequence[int | None] | None = None
     ) -> dict[str, Any]:
-        chosen = np.flatnonzero(mask)
-        infos = rows.begin(chosen, start, self.np_random, seeds)
+        indices = np.flatnonzero(mask)
+        infos = rows.begin(indices, start, self.np_random, seeds)
         arrays = {key: np.zeros(self.num_envs, np.int64) for key in infos[0]}
         for key, array in arrays.items():
-            array[chosen] = [info[key] for info in infos]
+            array[indices] = [info[key] for info in infos]
         return _masked(arrays, mask)
 
     def _check_mask(self, mask: Any) -> np.ndarray:

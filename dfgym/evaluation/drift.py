@@ -82,7 +82,7 @@ def track(
         over evenly spaced frames).
     """
     size = -(-frames // blocks)
-    known = find_game(card)
+    source_game = find_game(card)
     result: dict[str, Any] = {"block": size, "policy": describe_policy(card)}
     for name, game in (("dream", Dream(make(rows), seed)), ("real", Real(card, rows, seed))):
         episodes = roll(game, policies(card, rows, 0.0, seed), frames * rows)
@@ -91,13 +91,13 @@ def track(
         for measure in MEASURES:
             values = [measure(episode.frames[a : b + 1]) for episode, _, a, b in pieces]
             result[name][measure.__name__] = _means(pieces, values)
-        if known is not None and known.judge is not None:
-            verdicts = {id(e): legality.judge(known, e) for e in episodes}
+        if source_game is not None and source_game.judge is not None:
+            verdicts = {id(e): legality.judge(source_game, e) for e in episodes}
             values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]
             result[name]["illegal_per_1000"] = _means(pieces, values)
-        if known is not None and known.compare is not None:
+        if source_game is not None and source_game.compare is not None:
             stride = -(-size * rows // JUDGED)
-            result[name]["drawn_error"] = drawing_errors(pieces, known.compare, stride)
+            result[name]["drawn_error"] = drawing_errors(pieces, source_game.compare, stride)
     return result
 
 

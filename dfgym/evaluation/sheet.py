@@ -86,16 +86,16 @@ def strips(
     # Long episodes more often: a draw of frames, not of episodes.
     share = (lengths[long] - frames + 1) / (lengths[long] - frames + 1).sum()
     for episode in generator.choice(long, rows, p=share):
-        known, led = world.starts.episode(int(episode))
-        at = int(generator.integers(len(known) - frames + 1))
+        episode_frames, episode_actions = world.starts.episode(int(episode))
+        at = int(generator.integers(len(episode_frames) - frames + 1))
         first = max(0, at + 1 - window)
-        contexts.append((known[first : at + 1], led[first:at]))
-        real.append(known[at : at + frames])
-        actions.append(led[at : at + frames - 1])
+        contexts.append((episode_frames[first : at + 1], episode_actions[first:at]))
+        real.append(episode_frames[at : at + frames])
+        actions.append(episode_actions[at : at + frames - 1])
     dynamics = Dynamics(world, rows, settings)
     dynamics.reset(np.arange(rows), generator.integers(2**62, size=rows), contexts)
     dream = [dynamics.frames()]
-    dream += [dynamics.step(chosen).frames for chosen in np.stack(actions, 1)]
+    dream += [dynamics.step(row_actions).frames for row_actions in np.stack(actions, 1)]
     return np.stack(real), np.stack(dream, 1)
 
 
@@ -117,8 +117,8 @@ def draw(real: np.ndarray, dream: np.ndarray, title: str) -> np.ndarray:
     size = (MARGIN + frames * (wide + GAP) + GAP, 40 + rows * pair)
     page = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-    says = "real above, the dream of the same actions below; underlined: frames that differ"
-    pen.text((GAP * 2, 12), f"{title}: {says}", INK, font)
+    caption = "real above, the dream of the same actions below; underlined: frames that differ"
+    pen.text((GAP * 2, 12), f"{title}: {caption}", INK, font)
     different = (real != dream).any((2, 3, 4))
     for row in range(rows):
         top = 40 + row * pair

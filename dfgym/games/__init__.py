@@ -166,12 +166,12 @@ def find(env_id: str, size: tuple[int, int] | None = None) -> Game | None:
         size: height and width of the frames; None is also returned if the game is not drawn so.
     """
     name = env_id.rpartition(":")[2]
-    game = next((game for game in known() if game.env_id == name), None)
+    game = next((game for game in all_games() if game.env_id == name), None)
     return game if game is None or size is None or game.is_drawn_at(*size) else None
 
 
 @functools.cache
-def known() -> tuple[Game, ...]:
+def all_games() -> tuple[Game, ...]:
     """Return every game that has a file in this folder."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules: list[Any] = [importlib.import_module(f"{__name__}.{name}") for name in names]

@@ -149,11 +149,11 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
             raise ActionError(
                 f"`action` is {action!r}; expected an integer in [0, {len(self.action_set) - 1}]"
             )
-        chosen = self.action_set[action]
+        number = self.action_set[action]
         if self.game.random.rand() < self.sticky_action_prob:
-            chosen = self.last_action
-        self.last_action = chosen
-        reward, terminated = self.game.act(chosen)
+            number = self.last_action
+        self.last_action = number
+        reward, terminated = self.game.act(number)
         return self._draw(), float(reward), bool(terminated), False, {}
 
     def redraw(self, seed: int) -> None:

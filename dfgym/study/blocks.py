@@ -64,7 +64,7 @@ class RolloutSpec(NamedTuple):
 
     schedule: str = "autoregressive"
     new: int = 1
-    known: int = 0
+    num_context: int = 0
     causal: bool = True
     mode: str = "clean"
     noise: float = 0.0
@@ -82,7 +82,7 @@ class RolloutSpec(NamedTuple):
 
 
 def context(
-    world: World, generator: np.random.Generator, known: int
+    world: World, generator: np.random.Generator, num_context: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the first frames of a held-out episode, and the actions between them.
 
@@ -90,9 +90,9 @@ def context(
     already, as most of random players soon are, show little.
     """
     lengths = np.diff(world.starts.offsets)
-    long = np.flatnonzero(lengths >= min(known + MIN_REST, lengths.max()))
+    long = np.flatnonzero(lengths >= min(num_context + MIN_REST, lengths.max()))
     frames, actions = world.starts.episode(int(generator.choice(long)))
-    return frames[:known], actions[: known - 1]
+    return frames[:num_context], actions[: num_context - 1]
 
 
 def play(model: StudyModel, spec: RolloutSpec, rows: int, horizon: int, seed: int) -> list[Episode]:
@@ -106,19 +106,21 @@ def play(model: StudyModel, spec: RolloutSpec, rows: int, horizon: int, seed: in
     source_game = games.find(card.source.env)
     assert source_game is not None  # the study's games are known
     players = [source_game.policy(0.0, item) for item in seeds]
-    known = spec.known or card.model.window
+    num_context = spec.num_context or card.model.window
     if spec.new == 1 and spec.schedule == "autoregressive" and model.method.is_steppable:
         sampler: dict[str, Any] = {"context_mode": spec.mode}
         sampler |= {"denoising_steps": spec.steps} if spec.steps else {}
         sampler |= {"context_noise": spec.noise} if spec.mode not in ("clean", "kept") else {}
-        begin = functools.partial(context, known=known)
+        begin = functools.partial(context, num_context=num_context)
         game = Dream(Dynamics(world, rows, Settings(**sampler)), seed, begin)
         return rollout.roll(game, players, rows * horizon, horizon)
     return _play_blocks(model, spec, players, horizon, seed)
 
 
 def _generators(seed: int, count: int) -> list[np.random.Generator]:
-    return [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(count)]
+    return [
+        np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(count)
+    ]
 
 
 def block(
@@ -155,14 +157,14 @@ def block(
     def denoise(x: Tensor, view: Pass) -> Tensor:
         n = len(view.frames)
         tau = view.tau.to(x).expand(b, n)
-        taken = actions[min(view.row, len(actions) - 1)][:, view.frames]
+        actions_to = actions[min(view.row, len(actions) - 1)][:, view.frames]
         times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
         jumps = (jump * view.wanted.expand(b, n),) if model.method.finest else ()
-        output = network(x, tau, taken, times, mask, *jumps).prediction.mean
+        output = network(x, tau, actions_to, times, mask, *jumps).prediction.mean
         return predict_clean(output, x, tau.clamp(max=1 - 1e-3), target)
 
     steps = spec.steps or card.sampler.denoising_steps
-    made = sample_jointly(
+    frames = sample_jointly(
         denoise,
         eps,
         clean,
@@ -172,7 +174,7 @@ def block(
         first_order=jump > 0,
         finish=lambda x: codec.encode(codec.decode(x)),
     )
-    return made[:, k:]
+    return frames[:, k:]
 
 
 def _jump(model: StudyModel, spec: RolloutSpec) -> int:
@@ -180,14 +182,18 @@ def _jump(model: StudyModel, spec: RolloutSpec) -> int:
     return jump_of(spec.steps or model.world.card.sampler.denoising_steps, model.method.finest)
 
 
-def matrix(model: StudyModel, spec: RolloutSpec, known: int) -> Schedule:
+def matrix(model: StudyModel, spec: RolloutSpec, num_context: int) -> Schedule:
     """Return the scheduling matrix of a block."""
     card = model.world.card
     # Jumps go over equal parts of the path.
     shift = 1.0 if _jump(model, spec) else card.sampler.shift
     levels = denoising_levels(spec.steps or card.sampler.denoising_steps, shift)
-    window = max(card.model.window, known + spec.new - 1) if not spec.causal else card.model.window
-    return parse(spec.schedule, spec.new, levels, context=known, window=window, causal=spec.causal)
+    window = (
+        max(card.model.window, num_context + spec.new - 1) if not spec.causal else card.model.window
+    )
+    return parse(
+        spec.schedule, spec.new, levels, context=num_context, window=window, causal=spec.causal
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -216,11 +222,11 @@ def _ends(
 class _Row:
     """One row of a dream in blocks: its episode so far."""
 
-    def __init__(self, world: World, known: int, generator: np.random.Generator) -> None:
-        frames, actions = context(world, generator, known)
+    def __init__(self, world: World, num_context: int, generator: np.random.Generator) -> None:
+        frames, actions = context(world, generator, num_context)
         self.key = int(generator.integers(2**63))
         self.past = list(frames)  # what the model may see
-        self.taken = [world.card.actions.n, *map(int, actions)]
+        self.actions_to = [world.card.actions.n, *map(int, actions)]
         self.frames, self.actions = [frames[-1]], list[int]()  # of the episode
         self.unseen = list(frames)  # by the player
         self.blocks, self.over = 0, False
@@ -235,7 +241,7 @@ class _Row:
         for frames in (self.frames, self.past, self.unseen):
             frames.append(frame)
         self.actions.append(action)
-        self.taken.append(action)
+        self.actions_to.append(action)
         self.over = ended
 
     def episode(self, row: int) -> Episode:
@@ -257,33 +263,35 @@ def _play_blocks(
 ) -> list[Episode]:
     world, card = model.world, model.world.card
     codec = Codec(card.frames.palette)
-    known = spec.known or card.model.window
+    num_context = spec.num_context or card.model.window
     generators = _generators(seed, len(players))
     finished: list[list[Episode]] = [[] for _ in players]
     played = [0] * len(players)
 
     def begin(row: int) -> _Row:
         players[row].reset()
-        return _Row(world, known, generators[row])
+        return _Row(world, num_context, generators[row])
 
     rows = [begin(row) for row in range(len(players))]
     while min(played) < horizon:
         plans = [
             play.plan(row.observe(), spec.new) for play, row in zip(players, rows, strict=True)
         ]
-        clean = codec.encode(torch.from_numpy(np.stack([row.past[-known:] for row in rows])))
-        taken = torch.tensor(
-            [row.taken[-known:] + plan for row, plan in zip(rows, plans, strict=True)]
+        clean = codec.encode(torch.from_numpy(np.stack([row.past[-num_context:] for row in rows])))
+        actions_to = torch.tensor(
+            [row.actions_to[-num_context:] + plan for row, plan in zip(rows, plans, strict=True)]
         )
         keys = torch.tensor([row.key for row in rows])
         counts = torch.tensor([row.blocks for row in rows])
-        made = block(model, spec, clean, taken[None], keys, counts)
-        ends = _ends(model, torch.cat((clean, made), 1), taken, keys, counts)[:, known:]
-        drawn = codec.decode(made).numpy()
+        frames = block(model, spec, clean, actions_to[None], keys, counts)
+        ends = _ends(model, torch.cat((clean, frames), 1), actions_to, keys, counts)[
+            :, num_context:
+        ]
+        decoded = codec.decode(frames).numpy()
         for number, row in enumerate(rows):
             row.blocks += 1
             for frame, action, ended in zip(
-                drawn[number], plans[number], ends[number], strict=True
+                decoded[number], plans[number], ends[number], strict=True
             ):
                 if row.over or played[number] == horizon:
                     break

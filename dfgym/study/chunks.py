@@ -95,17 +95,17 @@ def border_errors(curve: Curve, new: int) -> tuple[float | None, float | None]:
     """
     place = np.arange(len(curve.error)) % new
     means = []
-    for chosen in (place == 0, place > 0):
-        mean = curve.over(np.where(chosen, curve.error, np.nan), 0, len(chosen))
+    for selected in (place == 0, place > 0):
+        mean = curve.over(np.where(selected, curve.error, np.nan), 0, len(selected))
         means.append(None if math.isnan(mean) else mean)
     return means[0], means[1]
 
 
 @torch.inference_mode()
-def frame_time(model: StudyModel, spec: RolloutSpec, known: int) -> float:
+def frame_time(model: StudyModel, spec: RolloutSpec, num_context: int) -> float:
     """Return the wall time of a new frame in milliseconds, one environment, the median."""
     world = model.world
-    frames, actions = blocks.context(world, np.random.default_rng(0), known)
+    frames, actions = blocks.context(world, np.random.default_rng(0), num_context)
     key = 0
     times = []
     if spec.new == 1 and spec.schedule == "autoregressive":
@@ -117,7 +117,7 @@ def frame_time(model: StudyModel, spec: RolloutSpec, known: int) -> float:
             times.append(time.perf_counter() - began)
     else:
         clean = Codec(world.card.frames.palette).encode(torch.from_numpy(frames))[None]
-        no_actions = torch.zeros(1, 1, known + spec.new, dtype=torch.int64)
+        no_actions = torch.zeros(1, 1, num_context + spec.new, dtype=torch.int64)
         keys = torch.tensor([key])
         for count in range(REPEATS):
             began = time.perf_counter()

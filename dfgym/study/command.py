@@ -116,19 +116,19 @@ def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
     allowed = ", ".join([*SUBJECTS, *(claim.row for claim in CLAIMS)])
     if config.all == (config.subject is not None):
         raise ConfigError(f"give either one subject ({allowed}) or --all")
-    chosen = [
+    selected = [
         claim
         for claim in CLAIMS
         if config.all or config.subject in (subject_of(claim.name), claim.name, claim.row)
     ]
-    if not chosen:
+    if not selected:
         raise ConfigError(f"the subject is {shorten(config.subject)}; allowed are {allowed}")
     claims = [
         (claim, [game for game in claim.games if not config.games or game in config.games])
-        for claim in chosen
+        for claim in selected
     ]
     if not any(games for _, games in claims):
-        possible = ", ".join(dict.fromkeys(game for claim in chosen for game in claim.games))
+        possible = ", ".join(dict.fromkeys(game for claim in selected for game in claim.games))
         raise ConfigError(
             f"games are {', '.join(config.games)}; {config.subject} is tried on {possible}"
         )

@@ -59,8 +59,8 @@ class Curve:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % bootstrap interval of `mean`, over rows."""
-        drawn = np.random.default_rng(0).integers(len(self.rows), size=(2000, len(self.rows)))
-        sums = self.rows[drawn].sum(1)
+        resampled = np.random.default_rng(0).integers(len(self.rows), size=(2000, len(self.rows)))
+        sums = self.rows[resampled].sum(1)
         low, high = np.percentile(sums[:, 0] / np.maximum(sums[:, 1], 1), [2.5, 97.5])
         return float(low), float(high)
 
@@ -78,11 +78,11 @@ class Curve:
 
         It is NaN without any.
         """
-        chosen, weight = values[first:end], self.weight[first:end]
-        finite = np.isfinite(chosen)
+        selected, weight = values[first:end], self.weight[first:end]
+        finite = np.isfinite(selected)
         if not finite.any():
             return math.nan
-        return float(np.average(chosen[finite], weights=weight[finite]))
+        return float(np.average(selected[finite], weights=weight[finite]))
 
     @property
     def begins(self) -> float:

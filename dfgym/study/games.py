@@ -147,9 +147,9 @@ def judge(game: str, episode: Episode) -> Judged:
         illegal, sticky = (~verdicts.legal).astype(float), verdicts.sticky.astype(float)
         return Judged(illegal, np.ones(len(episode)), nothing, sticky)
     age = np.arange(1, len(episode) + 1)
-    chosen = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
+    selected = np.flatnonzero((age <= DENSE) | (age % SPARSE == 0))
     error, detail = nothing.copy(), nothing.copy()
     assert source_game.compare is not None
-    drawings = source_game.compare(episode.frames[1:][chosen])
-    error[chosen], detail[chosen] = drawings.error, drawings.sharpness
+    drawings = source_game.compare(episode.frames[1:][selected])
+    error[selected], detail[selected] = drawings.error, drawings.sharpness
     return Judged(error, np.where(age <= DENSE, 1.0, SPARSE), detail, nothing)

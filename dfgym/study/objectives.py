@@ -47,10 +47,10 @@ def half_window(runner: StudyRunner, game: str) -> int:
     return (runner.config(game).model.window + 1) // 2
 
 
-def full_sequence_spec(runner: StudyRunner, game: str, known: int) -> RolloutSpec:
+def full_sequence_spec(runner: StudyRunner, game: str, num_context: int) -> RolloutSpec:
     """Return chunked full-sequence diffusion: `known` frames, and the others at one level."""
-    new = runner.config(game).model.window + 1 - known
-    return RolloutSpec("full_sequence", new=new, known=known, causal=False)
+    new = runner.config(game).model.window + 1 - num_context
+    return RolloutSpec("full_sequence", new=new, num_context=num_context, causal=False)
 
 
 def curves_of(runner: StudyRunner, games: Sequence[str], objectives: Sequence[str]) -> Curves:
@@ -58,8 +58,10 @@ def curves_of(runner: StudyRunner, games: Sequence[str], objectives: Sequence[st
 
     def curve(game: str, objective: str) -> Curve:
         if objective == FULL:
-            known = half_window(runner, game)
-            return runner.curve(game, chunked(known), full_sequence_spec(runner, game, known))
+            num_context = half_window(runner, game)
+            return runner.curve(
+                game, chunked(num_context), full_sequence_spec(runner, game, num_context)
+            )
         return runner.curve(game, objective)
 
     return {game: {name: curve(game, name) for name in objectives} for game in games}
@@ -182,24 +184,24 @@ def measure_all(runner: StudyRunner, games: Sequence[str]) -> Finding:
     curves = curves_of(runner, games, (TEACHER, FULL, OURS))
     numbers = summarize_all(curves)
     for game in games:
-        window, known = runner.config(game).model.window, half_window(runner, game)
+        window, num_context = runner.config(game).model.window, half_window(runner, game)
         for objective, curve in curves[game].items():
             whole = objective == FULL
             spec, past = RolloutSpec(), window
             if whole:
-                spec, past = full_sequence_spec(runner, game, known), known
-            model = chunked(known) if whole else objective
+                spec, past = full_sequence_spec(runner, game, num_context), num_context
+            model = chunked(num_context) if whole else objective
             cost = count_cost(blocks.matrix(runner.model(game, model), spec, past))
             frames = cost.recomputed if whole else cost.cached
-            learned = learned_share(runner.config(game, model), model_recipe(model).method)
+            learned_fraction = learned_share(runner.config(game, model), model_recipe(model).method)
             numbers[game][objective] |= {
-                "passes": cost.calls, "frames": frames, "learned": learned,
+                "passes": cost.calls, "frames": frames, "learned": learned_fraction,
             }  # fmt: skip
             rows.append(
                 [
                     *(game, objective, f"{curve.begins:.3g}", format_error(curve)),
                     *(format_doubling(curve), f"{curve.ends:.2g}"),
-                    *(f"{frames:.1f}", f"{learned:.0%}"),
+                    *(f"{frames:.1f}", f"{learned_fraction:.0%}"),
                 ]
             )
     errors = {game: {name: c.mean for name, c in named.items()} for game, named in curves.items()}

@@ -36,33 +36,33 @@ class Reaction(NamedTuple):
 def react(model: StudyModel, spec: RolloutSpec, rows: int = 32, seed: int = 0) -> Reaction:
     """Change the player's mind in the middle of a block of `spec.new` frames."""
     world = model.world
-    known, middle = spec.known or world.card.model.window, spec.new // 2
+    num_context, middle = spec.num_context or world.card.model.window, spec.new // 2
     codec = Codec(world.card.frames.palette)
     generator = np.random.default_rng(seed)
-    drawn = [
-        (*blocks.context(world, generator, known), int(generator.integers(2**63)))
+    starts = [
+        (*blocks.context(world, generator, num_context), int(generator.integers(2**63)))
         for _ in range(rows)
     ]
-    clean = codec.encode(torch.from_numpy(np.stack([frames for frames, _, _ in drawn])))
+    clean = codec.encode(torch.from_numpy(np.stack([frames for frames, _, _ in starts])))
     count = world.card.actions.n
-    past = torch.tensor([[count, *map(int, actions)] for _, actions, _ in drawn])
-    keys = torch.tensor([key for _, _, key in drawn])
+    past = torch.tensor([[count, *map(int, actions)] for _, actions, _ in starts])
+    keys = torch.tensor([key for _, _, key in starts])
     planned = torch.from_numpy(generator.integers(count, size=(rows, spec.new)))
     changed = planned.clone()
     # Another action, held to the end: one alone may be of no effect at a wall.
     changed[:, middle:] = (planned[:, middle : middle + 1] + 1) % count
-    schedule = blocks.matrix(model, spec, known)
+    schedule = blocks.matrix(model, spec, num_context)
     finished = (schedule.levels < 1).sum(0).cummax(0).values
     # The row after which the frame before the middle is out.
-    decision = int(finished[known + middle - 1])
+    decision = int(finished[num_context + middle - 1])
     steps = len(schedule.levels) - 1
-    given = [planned if row < decision else changed for row in range(steps)]
+    plans = [planned if row < decision else changed for row in range(steps)]
     counts = torch.zeros(rows, dtype=torch.int64)
     frames = [
         codec.decode(blocks.block(model, spec, clean, torch.stack(acts), keys, counts)).numpy()
         for acts in (
             [torch.cat((past, planned), 1)] * steps,
-            [torch.cat((past, actions), 1) for actions in given],
+            [torch.cat((past, actions), 1) for actions in plans],
         )
     ]
     differs = (frames[0] != frames[1]).any((2, 3, 4))[:, middle:]

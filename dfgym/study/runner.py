@@ -149,8 +149,8 @@ class StudyRunner:
             "horizon": self.scale.horizon,
             "seeds": list(self.scale.seeds),
         }
-        if path.is_file() and (kept := json.loads(path.read_text())).get("origin") == origin:
-            return Curve.from_table(kept)
+        if path.is_file() and (saved := json.loads(path.read_text())).get("origin") == origin:
+            return Curve.from_table(saved)
         measured = self._measure(game, trained, spec, f"{model}, {spec.key}")
         write_json(path, {"origin": origin, **measured})
         return Curve.from_table(measured)

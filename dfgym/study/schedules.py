@@ -27,13 +27,17 @@ def measure_reaction(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Change an action in mid-block and look for the effect."""
     numbers, shares = {}, {}
     for game in games:
-        known = half_window(runner, game)
+        num_context = half_window(runner, game)
         window = runner.config(game).model.window
-        new = 1 << ((window + 1 - known).bit_length() - 1)  # a power of two, for the key frames
-        full, ours = runner.model(game, chunked(known)), runner.model(game, OURS)
+        new = 1 << (
+            (window + 1 - num_context).bit_length() - 1
+        )  # a power of two, for the key frames
+        full, ours = runner.model(game, chunked(num_context)), runner.model(game, OURS)
         reactions = {
-            "hierarchical": react(full, RolloutSpec(f"hierarchical:{new}", new, known, False)),
-            "full sequence": react(full, RolloutSpec("full_sequence", new, known, False)),
+            "hierarchical": react(
+                full, RolloutSpec(f"hierarchical:{new}", new, num_context, False)
+            ),
+            "full sequence": react(full, RolloutSpec("full_sequence", new, num_context, False)),
             "ours": react(ours, RolloutSpec("autoregressive", new, window)),
         }
         numbers[game] = {name: reaction._asdict() for name, reaction in reactions.items()}

@@ -85,7 +85,7 @@ def write_page(folder: Path, scale: Scale) -> None:
         subject: sorted((f for f in findings if f["subject"] == subject), key=_order)
         for subject in SUBJECTS
     }
-    ordered = [finding for found in by_subject.values() for finding in found]
+    ordered = [finding for findings in by_subject.values() for finding in findings]
     header = ("claim", "by", "what was found", "row")
     rows = [
         (

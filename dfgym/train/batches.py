@@ -70,10 +70,10 @@ class Batches:
 
     def __call__(self, step: int, device: torch.device) -> Batch:
         """Return the batch of a step; in the first `image_steps` each frame stands alone."""
-        drawn = self.windows.batch(step, self.process.rank, self.process.size)
-        window = {name: torch.from_numpy(value).to(device) for name, value in drawn.items()}
+        windows = self.windows.batch(step, self.process.rank, self.process.size)
+        window = {name: torch.from_numpy(value).to(device) for name, value in windows.items()}
         window["rewards"] = torch.from_numpy(
-            np.abs(drawn["rewards"][..., None] - self.values).argmin(-1)
+            np.abs(windows["rewards"][..., None] - self.values).argmin(-1)
         ).to(device)
         stage: Stage = "images" if step < self.config.image_steps else "videos"
         if stage == "images":

@@ -126,18 +126,18 @@ class Observer:
 def _lines_before(path: Path, start: int) -> bytes:
     """Return the log's whole lines of the steps before `start`; later steps are logged again."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    kept = []
+    lines = []
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             continue
         try:
             if json.loads(line)["step"] < start:
-                kept.append(line)
+                lines.append(line)
         except (ValueError, KeyError, TypeError) as reason:
             raise DataError(
                 f"{path}, line {number} is not a step's: {line[:80]!r}; delete that line to go on"
             ) from reason
-    return b"".join(kept)
+    return b"".join(lines)
 
 
 def _open_board(folder: Path) -> Any:

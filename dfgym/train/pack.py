@@ -72,19 +72,19 @@ def held_out_starts(
     ]
     lengths = [store.episodes[i].frames for store, i in episodes]
     room = min(limit, limit_bytes // math.prod(stores[0].frame_shape))
-    chosen, offsets = [], [0]
+    selected, offsets = [], [0]
     for episode, length in zip(episodes, lengths, strict=True):
         if offsets[-1] + length <= room:
-            chosen.append(episode)
+            selected.append(episode)
             offsets.append(offsets[-1] + length)
-    if not chosen:
-        chosen, offsets = [episodes[int(np.argmin(lengths))]], [0, min(lengths)]
-    slices = [(store, slice(*map(int, store.offsets[i : i + 2]))) for store, i in chosen]
+    if not selected:
+        selected, offsets = [episodes[int(np.argmin(lengths))]], [0, min(lengths)]
+    slices = [(store, slice(*map(int, store.offsets[i : i + 2]))) for store, i in selected]
     return Starts(
         np.concatenate([store.frames[rows] for store, rows in slices]),
         np.concatenate([store.actions[rows] for store, rows in slices]),
         np.array(offsets, np.int64),
-        np.array([store.episodes[i].seed for store, i in chosen], np.int64),
+        np.array([store.episodes[i].seed for store, i in selected], np.int64),
     )
 
 

@@ -160,7 +160,7 @@ def test_a_late_schedule_does_not_obey_and_ours_does(done: tuple[Path, Path]) ->
     played = react(ours, RolloutSpec("autoregressive", new=2))
     assert played.first == 1 and played.delay == 0
     for name in ("hierarchical:2", "full_sequence"):
-        reaction = react(full, RolloutSpec(name, new=2, known=2, causal=False))
+        reaction = react(full, RolloutSpec(name, new=2, num_context=2, causal=False))
         assert reaction.effect == reaction.first == 0 and reaction.delay > 0
 
 
@@ -194,7 +194,7 @@ def test_blocks_of_one_frame_are_the_frames_of_the_environment(done: tuple[Path,
 def test_play_counts_every_transition_once(done: tuple[Path, Path], name: str) -> None:
     runner = StudyRunner(done[1] / "quick", QUICK)
     spec = (
-        RolloutSpec("full_sequence", new=3, known=1, causal=False)
+        RolloutSpec("full_sequence", new=3, num_context=1, causal=False)
         if name == chunked(1)
         else RolloutSpec()
     )
