@@ -58,7 +58,7 @@ def visibility(segment: Tensor, window: int) -> Tensor:
     return torch.cat((context, target), 1)
 
 
-def corrupt(
+def corrupt(  # noqa: PLR0913 - the mathematics needs them all
     clean: Tensor,
     actions: Tensor,
     segment: Tensor,

@@ -54,7 +54,7 @@ class Pass(NamedTuple):
 Denoise = Callable[[Tensor, Pass], Tensor]
 
 
-def sample_jointly(
+def sample_jointly(  # noqa: PLR0913 - the mathematics needs them all
     denoise: Denoise,
     noise: Tensor,
     context: Tensor,
