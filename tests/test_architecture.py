@@ -54,10 +54,6 @@ ABOVE_THE_LINE = {
 ROOMS = MAIN_PATH | PLAYERS | ABOVE_THE_LINE
 COMMANDS = {name: {*ROOMS, "worlds"} for name in ("demo", "make_world")}
 ROOMS |= COMMANDS | {"cli": {*ROOMS, *COMMANDS}}
-# Arrows that are there today; whoever removes one deletes its line. The list ends empty.
-TEMPORARY_ARROWS = {
-    ("model", "world"),
-}
 # Which packages a room may import; the others may use all that pyproject.toml declares.
 PACKAGES = {
     "__init__": {"gymnasium", "stable_baselines3"},  # SB3 for types; see test_import_is_light
@@ -100,13 +96,6 @@ DIALECT = set(
 DIALECT_WORDS = set(
     "told said hear heard say says tell led seen asked lack found shown known".split()
 )
-# Rooms that still speak it; whoever clears one deletes it. The list ends empty.
-TEMPORARY_DIALECT = {
-    "dfgym/bench", "dfgym/data", "dfgym/diffusion", "dfgym/env", "dfgym/evaluation", "dfgym/games", "dfgym/model",
-    "dfgym/study", "dfgym/train", "dfgym/world", "tests/agents", "tests/data", "tests/diffusion",
-    "tests/env", "tests/evaluation", "tests/games", "tests/model", "tests/study", "tests/train",
-    "tests/world",
-}  # fmt: skip
 
 
 def room_of(path: Path) -> str:
@@ -181,7 +170,9 @@ def named(path: Path) -> Iterator[tuple[str, ast.AST]]:
 
 def is_dialect(name: str) -> bool:
     words = re.sub("(?<=[a-z])(?=[A-Z])", "_", name.strip("_")).lower()
-    return words in DIALECT or bool(set(words.replace("told_noisy", "").split("_")) & DIALECT_WORDS)
+    return words in DIALECT - {"kept"} or bool(
+        set(re.sub("told_noisy|^kept$", "", words).split("_")) & DIALECT_WORDS
+    )
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -215,7 +206,6 @@ def test_imports_follow_the_table() -> None:
             for name in imports(path)
             if name.split(".")[0] == "dfgym"
             and dfgym_room(name) not in {*ROOMS.get(room_of(path), ()), room_of(path)}
-            and (room_of(path), dfgym_room(name)) not in TEMPORARY_ARROWS
         ),
         "These rooms may not import that (see ROOMS above):",
     )
@@ -297,7 +287,6 @@ def test_names_are_the_fields_own() -> None:
         (
             f"{name_of(path, node)} {name}"
             for path in [*SOURCES, *TESTS]
-            if "/".join(path.relative_to(ROOT).parts[:2]) not in TEMPORARY_DIALECT
             for name, node in named(path)
             if is_dialect(name)
         ),

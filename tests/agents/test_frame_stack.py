@@ -107,11 +107,11 @@ def test_frame_by_frame_it_plays_as_through_vec_frame_stack(trained: Path) -> No
 def test_an_episode_remembers_its_frames_and_no_others(
     frame_stack: int, lengths: list[int]
 ) -> None:
-    shown: list[np.ndarray] = []
+    frames_before: list[np.ndarray] = []
 
     def predict(observation: np.ndarray, deterministic: bool) -> tuple[np.ndarray, None]:
         assert deterministic
-        shown.append(observation)
+        frames_before.append(observation)
         return np.array(1), None
 
     agent = saved.SavedAgent(SimpleNamespace(predict=predict), 1, frame_stack)  # type: ignore[arg-type]
@@ -127,8 +127,8 @@ def test_an_episode_remembers_its_frames_and_no_others(
             for age in range(frame_stack):
                 channels = slice(3 * (frame_stack - 1 - age), 3 * (frame_stack - age))
                 wanted = bright[now - age] if now - age >= begin else np.zeros((2, 2, 3))
-                assert np.array_equal(shown[-1][..., channels], wanted)
-    assert len(shown) == sum(lengths)
+                assert np.array_equal(frames_before[-1][..., channels], wanted)
+    assert len(frames_before) == sum(lengths)
 
 
 def test_an_agent_fits_smaller_single_frames_and_no_others(trained: Path) -> None:

@@ -163,9 +163,9 @@ def test_mistakes_on_the_command_line_are_no_traceback(
     first = ["--agent", "random", "--envs"] if module == "evaluate" else ["--env"]
     monkeypatch.setattr(sys, "argv", ["dfgym", *first, "DFWorld/nowhere-v0"])
     assert sb3.main(agent.Config, run, None) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("dfgym: error: 'DFWorld/nowhere-v0' cannot be made: ")
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("dfgym: error: 'DFWorld/nowhere-v0' cannot be made: ")
+    assert output.count("\n") == 1
     wrong = ["--agent", "random", "--envs"] if module == "evaluate" else ["--steps", "0"]
     monkeypatch.setattr(sys, "argv", ["dfgym", *wrong])
     with pytest.raises(SystemExit) as stop:
@@ -200,15 +200,15 @@ CARTPOLE: dict[Any, dict[str, Any]] = {  # what differs there from the defaults
 def zoo(file: str) -> dict[str, dict[str, Any]]:
     """A Zoo file's values by id, without a YAML package."""
     text = (HYPERPARAMS / file).read_text()
-    found: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, Any]] = {}
     anchors: dict[str | None, dict[str, Any]] = {None: {}}
     pattern = r"^(DF\S+):(?: &(\w+))?\n(?:  <<: \*(\w+)\n)?((?:  \w.+\n)*)"
     for name, anchor, merged, lines in re.findall(pattern, text, re.MULTILINE):
         values = re.findall(r"^  (\w+): (.+)$", lines, re.MULTILINE)
         assert len(dict(values)) == len(values), "a key stands there twice"
-        found[name] = anchors[merged or None] | dict(values)
-        anchors |= {anchor: found[name]} if anchor else {}
-    return found
+        sections[name] = anchors[merged or None] | dict(values)
+        anchors |= {anchor: sections[name]} if anchor else {}
+    return sections
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,14 @@ def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, st
             values["normalize_rewards"] = "1"
         assert values.pop("train_freq", "1") == "1"
         values.setdefault("frame_stack", "1")  # the Zoo's default too
-        told = {
+        output = {
             renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()
         }
         config = dataclasses.asdict(agent.Config(**other))
-        assert told == {key: config[key] for key in told}
+        assert output == {key: config[key] for key in output}
         elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
         unsaid = {key for key in ("standardize", "normalize_rewards") if not config.get(key)}
-        assert config.keys() - elsewhere - unsaid == told.keys()
+        assert config.keys() - elsewhere - unsaid == output.keys()
 
 
 def test_the_documented_three_lines_train() -> None:

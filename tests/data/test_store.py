@@ -164,9 +164,9 @@ def test_second_writer_goes_on_where_the_first_one_stopped(path: Path) -> None:
 
 
 def test_a_folder_in_use_is_not_taken(path: Path) -> None:
-    for taken in (path, path / "meta.json"):
+    for lock in (path, path / "meta.json"):
         with pytest.raises(DataError, match="exists and is not empty"):
-            EpisodeStore.create(taken, META)
+            EpisodeStore.create(lock, META)
 
 
 def test_what_a_killed_create_left_is_taken_up(path: Path) -> None:

@@ -60,12 +60,12 @@ def test_a_window_pairs_each_frame_with_what_led_to_it(store: EpisodeStore) -> N
         episodes = np.searchsorted(offsets, numbers, side="right") - 1
         assert (batch["segment"][window] == episodes - episodes[0]).all()
         for place, number in enumerate(numbers):
-            led = place > 0 and number not in offsets
+            has_action = place > 0 and number not in offsets
             last = number + 1 in offsets
-            terminated = led and last and episodes[place] % 2 == 0
-            assert batch["valid"][window, place] == led
-            assert batch["actions"][window, place] == ((number - 1) % 4 if led else 4)
-            assert batch["rewards"][window, place] == (number - 1 if led else 0)
+            terminated = has_action and last and episodes[place] % 2 == 0
+            assert batch["valid"][window, place] == has_action
+            assert batch["actions"][window, place] == ((number - 1) % 4 if has_action else 4)
+            assert batch["rewards"][window, place] == (number - 1 if has_action else 0)
             assert batch["terminated"][window, place] == terminated
 
 
@@ -100,7 +100,7 @@ def test_ranks_draw_the_parts_of_one_batch(store: EpisodeStore) -> None:
     whole = WindowSampler(store, 4, 12, seed=3).batch(7)
     parts = [WindowSampler(store, 4, 4, seed=3).batch(7, rank, 3) for rank in range(3)]
     for name, array in whole.items():
-        assert (np.concatenate([part[name] for part in parts]) == array).all()
+        assert (np.concatenate([chunk[name] for chunk in parts]) == array).all()
 
 
 def test_batches_are_fresh(store: EpisodeStore) -> None:

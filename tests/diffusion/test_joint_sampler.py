@@ -77,9 +77,9 @@ def test_autoregressive_rows_are_the_frame_sampler(
 
 @given(schedules())
 def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
-    drawn: tuple[Schedule, int],
+    case: tuple[Schedule, int],
 ) -> None:
-    schedule, steps = drawn
+    schedule, steps = case
     frames = schedule.levels.shape[1]
     new = frames - schedule.context
     noise, first, context_eps = draws(new, schedule.context)
@@ -108,9 +108,9 @@ def test_passes_show_what_the_schedule_allows_and_cost_what_it_says(
 
 @given(schedules())
 def test_dynamic_context_is_clean_in_each_frames_last_step_whatever_moves_beside_it(
-    drawn: tuple[Schedule, int],
+    case: tuple[Schedule, int],
 ) -> None:
-    schedule, steps = drawn
+    schedule, steps = case
     new = schedule.levels.shape[1] - schedule.context
     plan = plan_context("dynamic", 0.4, steps)
     path = [0.0, *schedule.levels[:, -1].unique().tolist()[1:]]  # the last entry, 1, has no step
@@ -161,15 +161,15 @@ def test_finished_frames_are_rounded_once_and_before_others_see_them(name: str) 
 
 def test_inputs_are_left_as_they_are_and_a_plan_of_other_steps_is_refused() -> None:
     schedule = autoregressive(3, denoising_levels(4, 1.0), context=1, window=2)
-    given_ = draws(3, 1)
-    kept = [tensor.clone() for tensor in given_]
-    noise, first, context_eps = given_
+    context_frames = draws(3, 1)
+    finished = [tensor.clone() for tensor in context_frames]
+    noise, first, context_eps = context_frames
 
     def denoise(x: Tensor, view: Pass) -> Tensor:
         return x.tanh()
 
     sample_jointly(denoise, noise, first, schedule, plan_context("noised", 0.2, 4), context_eps)
-    assert all(torch.equal(a, b) for a, b in zip(kept, given_, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(finished, context_frames, strict=True))
     for steps in (3, 5):
         with pytest.raises(AssertionError, match="denoising steps"):
             sample_jointly(

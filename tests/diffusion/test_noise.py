@@ -22,10 +22,10 @@ def rows(*pairs: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_row_draws_the_same_in_any_company(
     pairs: list[tuple[int, int]], stream: int, data: st.DataObject
 ) -> None:
-    drawn = noise.normal(*rows(*pairs), stream, 31)
+    values = noise.normal(*rows(*pairs), stream, 31)
     i = data.draw(st.integers(0, len(pairs) - 1))
     alone = noise.normal(*rows(pairs[i]), stream, 31)
-    torch.testing.assert_close(drawn[i : i + 1], alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(values[i : i + 1], alone, rtol=0, atol=1e-6)
     assert torch.equal(
         noise.uniform(*rows(*pairs), stream, 31)[i : i + 1],
         noise.uniform(*rows(pairs[i]), stream, 31),

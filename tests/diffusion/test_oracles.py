@@ -46,8 +46,8 @@ def exact(rho: float) -> Callable[[Tensor, Pass], Tensor]:
         joint = tau[:, None] * cross + torch.diag((1 - tau) ** 2)
         out = torch.full_like(x, torch.nan)
         for i in view.wanted.nonzero()[:, 0].tolist():
-            see = view.visible[i]
-            out[:, i] = x[:, see] @ torch.linalg.solve(joint[see][:, see], cross[i, see])
+            past = view.visible[i]
+            out[:, i] = x[:, past] @ torch.linalg.solve(joint[past][:, past], cross[i, past])
         return out
 
     return denoise
@@ -195,8 +195,8 @@ def test_context_modes_give_their_closed_forms(mode: str, level: float) -> None:
         case "clean":
             assert (limit, weight) == pytest.approx((1, RHO))
         case "noised":  # honest: the variance is true, what was hidden of the past is lost
-            kept = applied**2 / (applied**2 + (1 - applied) ** 2)
-            assert (limit, weight) == pytest.approx((1, RHO * kept))
+            share = applied**2 / (applied**2 + (1 - applied) ** 2)
+            assert (limit, weight) == pytest.approx((1, RHO * share))
         case "told_noisy":  # takes what it sees for the rest of something greater
             assert limit > 1.1 and weight > RHO + 0.05
 

@@ -30,9 +30,9 @@ from toys.schedules import path, schedules
 
 
 @given(schedules())
-def test_every_frame_walks_the_whole_path_once_without_a_pause(drawn: tuple[Schedule, int]) -> None:
+def test_every_frame_walks_the_whole_path_once_without_a_pause(case: tuple[Schedule, int]) -> None:
     """No frame is given up undenoised, as the published trapezoid gives up one of four."""
-    schedule, steps = drawn
+    schedule, steps = case
     levels, context = schedule.levels, schedule.context
     assert levels.dtype == torch.float64
     assert bool((levels[:, :context] == 1).all()) and bool((levels[0, context:] == 0).all())
@@ -46,8 +46,8 @@ def test_every_frame_walks_the_whole_path_once_without_a_pause(drawn: tuple[Sche
 
 
 @given(schedules())
-def test_who_sees_whom(drawn: tuple[Schedule, int]) -> None:
-    schedule, _ = drawn
+def test_who_sees_whom(case: tuple[Schedule, int]) -> None:
+    schedule, _ = case
     frames, context = len(schedule.visible), schedule.context
     assert bool(schedule.visible.diagonal().all())
     if schedule.name.startswith("autoregressive"):
@@ -101,8 +101,8 @@ def test_rows_are_as_many_as_the_formulas_say(new: int, steps: int, data: st.Dat
     blocks = math.ceil(new / (window + 1 - k))
     assert rows(chunked(new, levels, k=k, window=window)) == steps * blocks
     generations = int(math.log2(stride)) + 1
-    drawn = hierarchical(new, levels, stride=stride, window=window)
-    assert rows(drawn) == steps * generations
+    case = hierarchical(new, levels, stride=stride, window=window)
+    assert rows(case) == steps * generations
 
 
 @pytest.mark.parametrize("new", [1, 2, 3, 4, 5, 8])
@@ -138,31 +138,31 @@ def test_pyramid_example() -> None:
 
 
 def test_chunks_see_k_frames_and_themselves() -> None:
-    drawn = chunked(4, path(2), k=3, context=4, window=4, causal=False)  # 2 new frames a chunk
-    columns = [row.nonzero()[:, 0].tolist() for row in drawn.visible[4:]]
+    case = chunked(4, path(2), k=3, context=4, window=4, causal=False)  # 2 new frames a chunk
+    columns = [row.nonzero()[:, 0].tolist() for row in case.visible[4:]]
     assert columns == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [3, 4, 5, 6, 7]]
-    drawn = chunked(4, path(2), k=3, context=4, window=4)
-    columns = [row.nonzero()[:, 0].tolist() for row in drawn.visible[4:]]
+    case = chunked(4, path(2), k=3, context=4, window=4)
+    columns = [row.nonzero()[:, 0].tolist() for row in case.visible[4:]]
     assert columns == [[1, 2, 3, 4], [1, 2, 3, 4, 5], [3, 4, 5, 6], [3, 4, 5, 6, 7]]
 
 
 def test_generations_see_their_own_grid_and_never_what_comes_later() -> None:
     steps = 3
-    drawn = hierarchical(8, path(steps), stride=4, context=3, window=4)
-    begins = ((drawn.levels == 0).sum(0) - 1)[3:]
+    case = hierarchical(8, path(steps), stride=4, context=3, window=4)
+    begins = ((case.levels == 0).sum(0) - 1)[3:]
     assert begins.tolist() == [steps * g for g in (2, 1, 2, 0, 2, 1, 2, 0)]
-    columns = [row.nonzero()[:, 0].tolist() for row in drawn.visible]
+    columns = [row.nonzero()[:, 0].tolist() for row in case.visible]
     # Columns 0 to 2 are known, of which 2 is on every grid and 0 on that of the middles.
     assert columns[6] == [2, 6, 10] and columns[10] == [2, 6, 10]
     assert columns[4] == [0, 2, 4, 6, 8] and columns[8] == [4, 6, 8, 10]
     assert columns[5] == [3, 4, 5, 6, 7] and columns[3] == [1, 2, 3, 4, 5]
-    pairs = drawn.visible[3:, 3:].nonzero()
+    pairs = case.visible[3:, 3:].nonzero()
     assert bool((begins[pairs[:, 0]] >= begins[pairs[:, 1]]).all())
 
 
 @given(schedules())
-def test_each_frame_is_denoised_once_whatever_the_schedule(drawn: tuple[Schedule, int]) -> None:
-    schedule, steps = drawn
+def test_each_frame_is_denoised_once_whatever_the_schedule(case: tuple[Schedule, int]) -> None:
+    schedule, steps = case
     new = schedule.levels.shape[1] - schedule.context
     cost = count_cost(schedule)
     assert cost.cached == steps
@@ -179,11 +179,11 @@ def test_chunks_cost_f_over_f_minus_k(
     k = data.draw(st.integers(1, window))
     size = window + 1 - k
     for causal in (True, False):
-        drawn = chunked(size * blocks, path(steps), k=k, context=k, window=window, causal=causal)
-        cost = count_cost(drawn)
+        case = chunked(size * blocks, path(steps), k=k, context=k, window=window, causal=causal)
+        cost = count_cost(case)
         assert cost.recomputed == pytest.approx(steps * (window + 1) / size)
         assert cost.calls == pytest.approx(steps / size)
-        assert action_delays(drawn) == [0, *range(size - 1, 0, -1)] * blocks
+        assert action_delays(case) == [0, *range(size - 1, 0, -1)] * blocks
 
 
 @given(st.integers(2, 12), st.integers(1, 9), st.integers(1, 9))
@@ -202,9 +202,9 @@ def test_reaction_delays(new: int, steps: int, scale: int) -> None:
 
 @given(schedules())
 def test_what_can_be_played_finishes_each_frame_before_the_next(
-    drawn: tuple[Schedule, int],
+    case: tuple[Schedule, int],
 ) -> None:
-    schedule, steps = drawn
+    schedule, steps = case
     new = schedule.levels.shape[1] - schedule.context
     one_by_one = autoregressive(new, path(steps), context=schedule.context, window=4)
     in_time = max(action_delays(schedule)) == 0

@@ -114,11 +114,11 @@ def test_writing_into_what_was_returned_changes_nothing() -> None:
         if scribble:
             observation[:] = 0
             e.render()[:] = 0  # type: ignore[index,call-overload]
-    kept = env.step(0)[0]
-    copy = kept.copy()
-    assert np.array_equal(kept, twin.step(0)[0])
+    copied = env.step(0)[0]
+    copy = copied.copy()
+    assert np.array_equal(copied, twin.step(0)[0])
     env.step(1)
-    assert np.array_equal(kept, copy)
+    assert np.array_equal(copied, copy)
 
 
 # --- Ends ----------------------------------------------------------------------------------------
@@ -284,14 +284,14 @@ def test_keys_are_what_gymnasium_play_wants(monkeypatch: pytest.MonkeyPatch) -> 
         (pygame.K_a,): 1,
         (pygame.K_RIGHT,): 2,
     }
-    taken = []
+    steps = []
 
     def watch(before: Any, after: Any, action: int, *rest: Any) -> None:
-        taken.append(action)
-        if len(taken) == 3:
+        steps.append(action)
+        if len(steps) == 3:
             pygame.event.post(pygame.event.Event(pygame.QUIT))
         else:
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RIGHT))
 
     play_module.play(env, fps=1000, callback=watch, seed=0)
-    assert taken[0] == 0 and 2 in taken
+    assert steps[0] == 0 and 2 in steps

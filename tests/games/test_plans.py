@@ -27,14 +27,14 @@ def breakout(policy: BreakoutPolicy, block: int, sticky: float, seed: int) -> in
     """How many of 600 steps it survives; the first frame, in which the ball hides, alone."""
     env = MinAtarEnv(sticky_action_prob=sticky)
     policy.reset()
-    seen, played, count = [env.reset(seed=seed)[0]], 0, 1
+    frames, played, count = [env.reset(seed=seed)[0]], 0, 1
     while played < 600:
-        plan = policy.plan(np.stack(seen), count)
+        plan = policy.plan(np.stack(frames), count)
         assert len(plan) == count
-        seen, count = [], block
+        frames, count = [], block
         for action in plan:
             frame, _, terminated, _, _ = env.step(action)
-            seen.append(frame)
+            frames.append(frame)
             played += 1
             if terminated:
                 return played
@@ -44,14 +44,14 @@ def breakout(policy: BreakoutPolicy, block: int, sticky: float, seed: int) -> in
 def balance(source: Source, policy: cartpole.CartPolePolicy, block: int, seed: int) -> int:
     """How many of 500 steps the pole stands."""
     policy.reset()
-    seen, played = [source.frame(source.env.reset(seed=seed)[0])], 0
+    frames, played = [source.frame(source.env.reset(seed=seed)[0])], 0
     while played < 500:
-        plan = policy.plan(np.stack(seen), block)
+        plan = policy.plan(np.stack(frames), block)
         assert len(plan) == block
-        seen = []
+        frames = []
         for action in plan:
             observation, _, terminated, _, _ = source.env.step(action)
-            seen.append(source.frame(observation))
+            frames.append(source.frame(observation))
             played += 1
             if terminated:
                 return played
@@ -122,9 +122,9 @@ def test_epsilon_and_seed_hold_for_every_planned_action():
 @pytest.mark.parametrize("make", [BreakoutPolicy, cartpole.CartPolePolicy])
 def test_an_empty_plan_is_refused(make):
     frames = np.zeros((1, 10, 10, 3), np.uint8)
-    for seen, count in ((frames[:0], 1), (frames, 0)):
+    for some, count in ((frames[:0], 1), (frames, 0)):
         with pytest.raises(ValueError, match="expected 1 or more of each"):
-            make().plan(seen, count)
+            make().plan(some, count)
 
 
 @settings(max_examples=50, deadline=None)

@@ -47,8 +47,8 @@ CONFIG = TrainConfig(
 def make_batch(clean: Tensor, segment: Tensor, stage: Stage = "videos", **values: Any) -> Batch:
     """Frames to which no action led in the first column, whose rewards are all known."""
     nothing = torch.zeros(clean.shape[:2], dtype=torch.int64)
-    known = torch.ones_like(nothing, dtype=torch.bool)
-    batch = Batch(600, stage, clean, nothing, segment, nothing, nothing.bool(), known)
+    is_valid = torch.ones_like(nothing, dtype=torch.bool)
+    batch = Batch(600, stage, clean, nothing, segment, nothing, nothing.bool(), is_valid)
     return batch._replace(**values)
 
 
@@ -74,8 +74,8 @@ def test_the_default_method_is_the_products_objective() -> None:
         torch.randint(0, 3, (2, 5, 8, 8)),
     )
     clean = torch.nn.functional.one_hot(colours) * 2.0 - 1
-    for stage, known in (("images", False), ("videos", True)):
-        valid = torch.full((2, 5), known)
+    for stage, is_valid in (("images", False), ("videos", True)):
+        valid = torch.full((2, 5), is_valid)
         batch = make_batch(clean, torch.zeros(2, 5), stage, valid=valid)  # type: ignore[arg-type]
         inputs = noise(batch)
         ours, plain = (
@@ -89,12 +89,12 @@ def test_pictures_among_videos_stand_alone() -> None:
     clean = torch.randn(10, 4, 2, 2, 3, generator=torch.Generator().manual_seed(0))
     actions = torch.tensor([2, 0, 1, 0]).expand(10, 4)
     batch = make_batch(clean, torch.zeros(10, 4), actions=actions)
-    found = noise(batch, image_share=0.3)
-    films, pictures = found.mask[:7], found.mask[7:]
+    result = noise(batch, image_share=0.3)
+    films, pictures = result.mask[:7], result.mask[7:]
     assert films[:, :4, :4].sum() > 7 * 4
     assert torch.equal(pictures[:, :4, :4], torch.eye(4).bool().expand(3, 4, 4))
     assert not pictures[:, 4:, :4].any(), "no picture has a past"
-    assert (found.actions[7:] == 2).all() and torch.equal(found.actions[:7, :4], actions[:7])
+    assert (result.actions[7:] == 2).all() and torch.equal(result.actions[:7, :4], actions[:7])
     stage: Stage = "images"
     assert not (noise(batch._replace(stage=stage), image_share=0.3).actions == 2).all()
 
@@ -109,9 +109,9 @@ def test_teacher_forcing_differs_in_the_levels_of_the_past_alone() -> None:
 
 @pytest.mark.parametrize("clean_frames", [0, 1, WINDOW])
 def test_a_full_sequence_shares_one_level_and_sees_its_block(clean_frames: int) -> None:
-    found = noised("full_sequence", clean_frames)
-    tau, mask = found.tau[:, T:], found.mask[:, T:, T:]
-    assert not found.mask[:, T:, :T].any(), "targets see targets only"
+    result = noised("full_sequence", clean_frames)
+    tau, mask = result.tau[:, T:], result.mask[:, T:, T:]
+    assert not result.mask[:, T:, :T].any(), "targets see targets only"
     assert torch.equal(mask, mask.transpose(1, 2)), "not causal"
     assert mask.diagonal(0, 1, 2).all()
     assert not mask[:, :7, 7:].any(), "nothing across episodes"
@@ -134,8 +134,8 @@ def test_a_full_sequence_shares_one_level_and_sees_its_block(clean_frames: int) 
 def test_pictures_of_a_chunked_model_are_all_learned() -> None:
     clean = torch.randn(B, 1, 2, 2, 3, generator=torch.Generator().manual_seed(0))
     batch = make_batch(clean, torch.zeros(B, 1), "images")
-    found = noise(batch, corruption="full_sequence", clean_frames=WINDOW)
-    assert (found.tau[:, 1:] < 1).all()
+    result = noise(batch, corruption="full_sequence", clean_frames=WINDOW)
+    assert (result.tau[:, 1:] < 1).all()
 
 
 def example(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,10 +150,10 @@ def example(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 def test_the_clean_frame_comes_back_from_every_target(target: str, seed: int) -> None:
     clean, eps, tau = example(seed)
     noisy = interpolate(clean, eps, tau)
-    said = regression_target(clean, noisy, tau, target)
+    output = regression_target(clean, noisy, tau, target)
     expected = {"x": clean, "v": clean - eps, "eps": eps}[target]
-    torch.testing.assert_close(said, expected)
-    torch.testing.assert_close(predict_clean(said, noisy, tau, target), clean)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(predict_clean(output, noisy, tau, target), clean)
 
 
 def test_noise_alone_tells_nothing_of_the_clean_frame_by_eps() -> None:
@@ -170,8 +170,8 @@ def test_a_clean_error_counts_the_same_in_every_space(target: str, scheme: str) 
     wrong = clean + 0.01
     errors = {}
     for space in ("x", target):
-        said, true = (regression_target(frames, noisy, tau, space) for frames in (wrong, clean))
-        squared = (said - true).square().sum((2, 3, 4))
+        output, true = (regression_target(frames, noisy, tau, space) for frames in (wrong, clean))
+        squared = (output - true).square().sum((2, 3, 4))
         errors[space] = squared * error_weight(tau, past, FIRST[:3], space, scheme)
     torch.testing.assert_close(errors[target], errors["x"])
 
@@ -194,9 +194,9 @@ def test_weights_of_known_levels() -> None:
     )
     begins = torch.tensor([[True, False, True, False]])
     # By hand: nothing before; then a clean frame; then one of SNR 1 after it.
-    kept = 1.0
-    later = FUSED_DECAY * kept + (1 - FUSED_DECAY) * 0.2
-    by_hand = [5 * (1 - (1 - FUSED_DECAY * s) * 0.8) for s in (0.0, kept, later)]
+    visible = 1.0
+    later = FUSED_DECAY * visible + (1 - FUSED_DECAY) * 0.2
+    by_hand = [5 * (1 - (1 - FUSED_DECAY * s) * 0.8) for s in (0.0, visible, later)]
     fused = error_weight(half, past, FIRST[:1, :3], "x", "fused_snr")
     torch.testing.assert_close(fused, torch.tensor([by_hand]))
     # Another episode's frames are no past: two of two frames, each as if alone.
@@ -207,8 +207,8 @@ def test_weights_of_known_levels() -> None:
 @given(st.sampled_from(WEIGHTS), st.sampled_from(TARGETS), st.floats(0, 0.999))
 def test_weights_are_finite_and_not_negative(scheme: str, target: str, level: float) -> None:
     tau = torch.full((2, 4), level)
-    found = error_weight(tau, torch.ones_like(tau), FIRST[:2, :4], target, scheme)
-    assert found.isfinite().all() and (found >= 0).all()
+    result = error_weight(tau, torch.ones_like(tau), FIRST[:2, :4], target, scheme)
+    assert result.isfinite().all() and (result >= 0).all()
 
 
 def test_given_frames_are_not_learned_and_weights_reach_the_loss() -> None:

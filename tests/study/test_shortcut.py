@@ -88,8 +88,8 @@ def test_few_ideal_jumps_equal_many_small_steps(steps: int) -> None:
 
 
 def test_the_jump_of_a_number_of_steps() -> None:
-    found = [jump_of(steps, FINEST) for steps in (1, 2, 3, 4, 5, 8, 16, 32)]
-    assert found == [4, 3, 0, 2, 0, 1, 0, 0]
+    result = [jump_of(steps, FINEST) for steps in (1, 2, 3, 4, 5, 8, 16, 32)]
+    assert result == [4, 3, 0, 2, 0, 1, 0, 0]
     assert [jump_of(steps, 0) for steps in (1, 2, 4)] == [0, 0, 0]
 
 
@@ -106,8 +106,8 @@ def test_jumps_are_drawn_alike_and_stay_on_the_path() -> None:
 def noise_batch(clean: Tensor, step: int, method: Method) -> tuple[Batch, JumpingSequences]:
     """A batch of a run whose last 50 steps teach jumps, and the inputs made from it."""
     nothing = torch.zeros(clean.shape[:2], dtype=torch.int64)
-    known = torch.ones_like(nothing, dtype=torch.bool)
-    batch = Batch(step, "videos", clean, nothing, nothing, nothing, nothing.bool(), known)
+    is_valid = torch.ones_like(nothing, dtype=torch.bool)
+    batch = Batch(step, "videos", clean, nothing, nothing, nothing, nothing.bool(), is_valid)
     config = TrainConfig(data=(Path("data"),), out=Path("run"), steps=100, image_steps=0)
     generator = torch.Generator().manual_seed(1)
     noised = method.objective().corrupt(batch, config, generator)

@@ -61,8 +61,8 @@ def test_every_claim_gets_numbers_a_figure_and_a_section(done: tuple[Path, Path]
 def test_the_page_holds_findings_of_one_scale(done: tuple[Path, Path], tmp_path: Path) -> None:
     old = json.loads((done[0] / "chunks.json").read_text())
     (tmp_path / "chunks.json").write_text(json.dumps({**old, "scale": {}}))
-    kept = (done[0] / "objectives-full-sequence.json").read_text()
-    (tmp_path / "objectives-full-sequence.json").write_text(kept)
+    before = (done[0] / "objectives-full-sequence.json").read_text()
+    (tmp_path / "objectives-full-sequence.json").write_text(before)
     study(Config(subject="D4", quick=True, out=tmp_path, runs=done[1]))
     page = (tmp_path / "README.md").read_text()
     assert "### Teacher forcing" in page and "### Full-sequence" in page and "## Chunks" not in page
@@ -80,10 +80,10 @@ def test_a_subject_is_all_its_claims_and_a_row_is_one() -> None:
 
 def test_what_is_measured_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:
     out, runs = done
-    kept = sorted(runs.rglob("measured/**/*.json"))
-    times = [path.stat().st_mtime_ns for path in kept]
+    before = sorted(runs.rglob("measured/**/*.json"))
+    times = [path.stat().st_mtime_ns for path in before]
     study(Config(subject="D4", quick=True, out=tmp_path, runs=runs))
-    assert [path.stat().st_mtime_ns for path in kept] == times
+    assert [path.stat().st_mtime_ns for path in before] == times
     first, second = (
         json.loads((p / "objectives-teacher-forcing.json").read_text()) for p in (out, tmp_path)
     )
@@ -120,11 +120,11 @@ def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -
 def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> None:
     runner = StudyRunner(done[1] / "quick", QUICK)
     path = done[1] / "quick" / "breakout" / "data" / "episodes.jsonl"
-    kept = path.read_text()
-    path.write_text(kept.replace('"seed": ', '"seed": 1', 1))
+    before = path.read_text()
+    path.write_text(before.replace('"seed": ', '"seed": 1', 1))
     with pytest.raises(DataError, match="was trained on other data"):
         runner.model("breakout", "diffusion forcing")
-    path.write_text(kept)
+    path.write_text(before)
     runner.model("breakout", "diffusion forcing")
 
 

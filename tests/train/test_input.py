@@ -149,13 +149,15 @@ def test_an_out_that_is_a_file_is_named(walks: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "lacks", ["network.blocks", "average.module", "optimizer.0.0.exp_avg", "optimizer.1.0."]
 )
-def test_a_checkpoint_that_lacks_a_tensor_is_named(walks: Path, tmp_path: Path, lacks: str) -> None:
+def test_a_checkpoint_that_lacks_a_tensor_is_named(
+    walks: Path, tmp_path: Path, missing: str
+) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
     train(config)
     saved = read_checkpoint(config.out)
-    del saved.tensors[min(name for name in saved.tensors if name.startswith(lacks))]
+    del saved.tensors[min(name for name in saved.tensors if name.startswith(missing))]
     rewrite(config.out, saved._replace(step=0))
-    with pytest.raises(DataError, match=f"{FILE} (does not fit its network|lacks {lacks})"):
+    with pytest.raises(DataError, match=f"{FILE} (does not fit its network|lacks {missing})"):
         train(config)
 
 

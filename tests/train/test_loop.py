@@ -215,9 +215,9 @@ def test_a_model_of_another_objective_is_neither_resumed_nor_packed(
 
 
 def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> None:
-    found = recipe.load_recipe(recipe.find_recipe("minatar-breakout-v0"))
-    assert abs(sum(found.record.policies.values()) - 1) < 1e-9
-    assert found.train.model.patch == 2 and found.presentation.observation_scale == 4
+    result = recipe.load_recipe(recipe.find_recipe("minatar-breakout-v0"))
+    assert abs(sum(result.record.policies.values()) - 1) < 1e-9
+    assert result.train.model.patch == 2 and result.presentation.observation_scale == 4
     with pytest.raises(ConfigError, match=r"allowed are .*minatar-breakout-v0"):
         recipe.find_recipe("nothing-v0")
     good = '[record]\nenv = "a/B-v0"\nframes = 10\npolicies = {random = 1.0}\n'
