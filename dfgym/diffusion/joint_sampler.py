@@ -92,21 +92,19 @@ def sample_jointly(  # noqa: PLR0913 - the mathematics needs them all
         estimate = torch.empty_like(x)
         for read in reads[done[moves]].unique().tolist():
             wanted = moves & (reads[done.clamp(max=len(reads) - 1)] == read)
-            read = wanted | (visible[wanted].any(0) & (tau > 0))
-            frames = read.nonzero()[:, 0]
+            inputs_mask = wanted | (visible[wanted].any(0) & (tau > 0))
+            frames = inputs_mask.nonzero()[:, 0]
             applied, conditioned = plan.levels[read]
             finished, inputs = tau[frames] == 1, x[:, frames]
             if plan.kept:
-                conditioned, inputs[:, finished] = (
-                    latest_tau[frames],
-                    latest[:, frames][:, finished],
-                )
+                conditioned = latest_tau[frames]
+                inputs[:, finished] = latest[:, frames][:, finished]
             if applied < 1:
                 signal = torch.ones_like(tau[frames]).masked_fill(finished, applied).to(x)
                 signal = signal.expand(inputs.shape[:2])
                 inputs = interpolate(inputs, context_eps[:, frames], signal)
-            read_tau = torch.where(finished, conditioned, tau[frames])
-            view = Pass(row, frames, read_tau, wanted[frames], visible[frames][:, frames])
+            input_tau = torch.where(finished, conditioned, tau[frames])
+            view = Pass(row, frames, input_tau, wanted[frames], visible[frames][:, frames])
             estimate[:, wanted] = denoise(inputs, view)[:, wanted[frames]]
         old, now = x[:, moves], estimate[:, moves]
         last = None if first_order else previous[:, moves]

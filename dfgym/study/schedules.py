@@ -29,9 +29,8 @@ def measure_reaction(runner: StudyRunner, games: Sequence[str]) -> Finding:
     for game in games:
         num_context = half_window(runner, game)
         window = runner.config(game).model.window
-        new = 1 << (
-            (window + 1 - num_context).bit_length() - 1
-        )  # a power of two, for the key frames
+        rest = window + 1 - num_context
+        new = 1 << (rest.bit_length() - 1)  # a power of two, for the key frames
         full, ours = runner.model(game, chunked(num_context)), runner.model(game, OURS)
         reactions = {
             "hierarchical": react(

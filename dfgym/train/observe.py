@@ -126,18 +126,18 @@ class Observer:
 def _lines_before(path: Path, start: int) -> bytes:
     """Return the log's whole lines of the steps before `start`; later steps are logged again."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    lines = []
+    earlier = []
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             continue
         try:
             if json.loads(line)["step"] < start:
-                lines.append(line)
+                earlier.append(line)
         except (ValueError, KeyError, TypeError) as reason:
             raise DataError(
                 f"{path}, line {number} is not a step's: {line[:80]!r}; delete that line to go on"
             ) from reason
-    return b"".join(lines)
+    return b"".join(earlier)
 
 
 def _open_board(folder: Path) -> Any:
