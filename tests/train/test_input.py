@@ -147,7 +147,7 @@ def test_an_out_that_is_a_file_is_named(walks: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lacks", ["network.blocks", "average.module", "optimizer.0.0.exp_avg", "optimizer.1.0."]
+    "missing", ["network.blocks", "average.module", "optimizer.0.0.exp_avg", "optimizer.1.0."]
 )
 def test_a_checkpoint_that_lacks_a_tensor_is_named(
     walks: Path, tmp_path: Path, missing: str
