@@ -27,6 +27,7 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "speed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", str(tutorial)]

@@ -54,6 +54,7 @@ REPORT = {
 }
 
 
+@pytest.mark.slow
 def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("minatar")
     calls: list[Path] = []

@@ -75,6 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ppo.train(config)
 
 
+@pytest.mark.slow
 def test_ppo_learns_what_only_two_frames_tell(trained: Path) -> None:
     score = evaluate.evaluate(f"sb3:ppo:{trained}", CHANGED, 20, greedy=True, progress=False)
     assert score.mean > 7.5  # by chance, and by any rule of one frame, 4; at best 8

@@ -1,6 +1,8 @@
 """Recording refuses what cannot be recorded, by name, before anything is written."""
 
 import builtins
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -57,7 +59,9 @@ BOX, MANY = gym.spaces.Box(-1, 1, (2,)), gym.spaces.MultiDiscrete([2, 2])
         (BREAKOUT, {"policies": {f"sb3:ppo:{__file__}": 1}}, "wasn't a zip-file"),
     ],
 )
-def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, message):
+def test_bad_input_is_named_and_nothing_is_written(
+    tmp_path: Path, env: str, arguments: dict[str, Any], message: str
+) -> None:
     if env == BREAKOUT:
         pytest.importorskip("minatar")
     with pytest.raises(ConfigError, match=message):
@@ -65,7 +69,7 @@ def test_bad_input_is_named_and_nothing_is_written(tmp_path, env, arguments, mes
     assert not (tmp_path / "data").exists()
 
 
-def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path):
+def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data"
     record("DFTest/Counter-v0", path, 20)
     lines = path / "episodes.jsonl"
@@ -76,7 +80,7 @@ def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path):
     assert lines.read_bytes() == before
 
 
-def test_missing_packages(tmp_path, monkeypatch):
+def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gym.register("DFTest/Missing-v0", "no_such_package.game:Game")
     try:
         with pytest.raises(MissingPackageError, match=r"needs a package .* .no_such_package"):
@@ -85,7 +89,7 @@ def test_missing_packages(tmp_path, monkeypatch):
         del gym.registry["DFTest/Missing-v0"]
     real = builtins.__import__
 
-    def no_cv2(name, *arguments, **keywords):
+    def no_cv2(name: str, *arguments: Any, **keywords: Any) -> Any:
         if name == "cv2":
             raise ImportError("libGL.so.1: cannot open shared object file")
         return real(name, *arguments, **keywords)

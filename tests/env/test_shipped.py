@@ -49,6 +49,7 @@ def test_checkers_find_nothing_in_any_world_on_the_shelf(id: str) -> None:
     check_env_sb3(gym.make(id))
 
 
+@pytest.mark.slow
 def test_equal_seeds_replay_bitwise_across_processes(random_world: Path) -> None:
     script = """
 import sys

@@ -133,6 +133,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "forkserver", "spawn"])
 def test_workers_step_after_the_parent_used_torch(
     random_world: Path, tmp_path: Path, context: str

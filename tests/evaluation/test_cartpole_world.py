@@ -177,6 +177,7 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
         motion.compare(replaying(short, pace), cartpole.GAME, short, window=2)
 
 
+@pytest.mark.slow
 def test_a_cartpole_world_is_measured_from_end_to_end(
     tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,11 +36,11 @@ def play(env: gym.Env, seed: int, steps: int = 300) -> list[tuple]:
 
 
 @pytest.mark.parametrize("game", GAMES)
-def test_every_game_passes_gymnasiums_checker(game):
+def test_every_game_passes_gymnasiums_checker(game: str) -> None:
     check_env(MinAtarEnv(game), skip_render_check=True)
 
 
-def test_the_registered_id_makes_it():
+def test_the_registered_id_makes_it() -> None:
     env = gym.make("DFSource/MinAtar-Breakout-v0", render_mode="rgb_array")
     check_env(env.unwrapped)
     assert isinstance(env.unwrapped, MinAtarEnv)
@@ -47,14 +48,14 @@ def test_the_registered_id_makes_it():
     assert env.unwrapped.action_meanings == ["noop", "left", "right"]
 
 
-def test_palette_is_seaborns_cubehelix():
+def test_palette_is_seaborns_cubehelix() -> None:
     # Read off seaborn 0.13.2 with matplotlib 3.11.2: color_palette("cubehelix", 4) * 255, rounded.
     expected = [[0, 0, 0], [22, 61, 78], [84, 121, 47], [208, 126, 147], [193, 202, 243]]
     assert palette(4).tolist() == expected
     assert palette(4).dtype == np.uint8
 
 
-def test_frame_shows_the_last_of_the_channels_that_overlap():
+def test_frame_shows_the_last_of_the_channels_that_overlap() -> None:
     env = MinAtarEnv()
     frame, _ = env.reset(seed=0)
     assert (frame[1:4] == BRICK).all()  # the ball is served under the bricks
@@ -69,26 +70,26 @@ def test_frame_shows_the_last_of_the_channels_that_overlap():
     assert state.dtype == bool  # MinAtar's own state is left as it was
 
 
-def test_same_seed_same_game_and_other_seed_another():
+def test_same_seed_same_game_and_other_seed_another() -> None:
     assert play(MinAtarEnv(), 3) == play(MinAtarEnv(), 3)
     assert play(MinAtarEnv(), 3) != play(MinAtarEnv(), 4)
 
 
-def test_an_episode_is_a_function_of_its_seed_whatever_was_played_before():
+def test_an_episode_is_a_function_of_its_seed_whatever_was_played_before() -> None:
     fresh, used = MinAtarEnv(sticky_action_prob=0.5), MinAtarEnv(sticky_action_prob=0.5)
     play(used, 8)
     used.step(2)  # MinAtar itself would let this action stick into the next episode
     assert play(fresh, 5, 8) == play(used, 5, 8)
 
 
-def test_the_global_generators_are_left_alone():
+def test_the_global_generators_are_left_alone() -> None:
     np.random.seed(0)
     before = np.random.get_state(legacy=False)["state"]["key"].copy()
     play(MinAtarEnv(), 0, 20)
     assert (np.random.get_state(legacy=False)["state"]["key"] == before).all()
 
 
-def test_rules_are_minatars_without_sticky_actions():
+def test_rules_are_minatars_without_sticky_actions() -> None:
     env, game = MinAtarEnv(sticky_action_prob=0.0), Breakout()
     env.reset(seed=1)
     game.random = np.random.RandomState()
@@ -105,7 +106,7 @@ def test_rules_are_minatars_without_sticky_actions():
             break
 
 
-def test_share_of_sticky_actions_is_the_asked_one():
+def test_share_of_sticky_actions_is_the_asked_one() -> None:
     env, chance, stuck, steps = MinAtarEnv(sticky_action_prob=0.1), np.random.default_rng(0), 0, 0
     env.reset(seed=0)
     for _ in range(6000):
@@ -122,7 +123,7 @@ def test_share_of_sticky_actions_is_the_asked_one():
 
 
 @pytest.mark.parametrize("action", [3, -1, 1.0, np.nan, "left", np.array([1])])
-def test_an_invalid_action_is_refused_before_the_game_moves(action):
+def test_an_invalid_action_is_refused_before_the_game_moves(action: Any) -> None:
     env = MinAtarEnv()
     env.reset(seed=0)
     before, chance = env.game.state(), env.game.random.get_state()[2]
@@ -142,19 +143,19 @@ def test_an_invalid_action_is_refused_before_the_game_moves(action):
         ({"render_mode": "human"}, "`render_mode` is 'human'; allowed are 'rgb_array' and None"),
     ],
 )
-def test_bad_keywords_are_named(keywords, message):
+def test_bad_keywords_are_named(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MinAtarEnv(**keywords)
 
 
-def test_missing_package_names_the_extra(monkeypatch):
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "minatar.environments.breakout", None)
     with pytest.raises(MissingPackageError, match=r'pip install "dfgym\[minatar\]"') as caught:
         MinAtarEnv()
     assert isinstance(caught.value, DfgymError)
 
 
-def test_import_says_nothing_and_leaves_logging_as_it_was():
+def test_import_says_nothing_and_leaves_logging_as_it_was() -> None:
     code = (
         "import logging; from dfgym.games.minatar import MinAtarEnv; MinAtarEnv();"
         "root = logging.getLogger(); assert not root.handlers and not root.filters"

@@ -1,6 +1,7 @@
 """Plans: the scripted policies' actions for frames that have not been drawn yet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def balance(source: Source, policy: cartpole.CartPolePolicy, block: int, seed: i
 
 
 @pytest.mark.parametrize("block", [4, 6])
-def test_planned_breakout_never_loses_the_ball_unless_actions_stick(block: int):
+def test_planned_breakout_never_loses_the_ball_unless_actions_stick(block: int) -> None:
     policy = BreakoutPolicy(seed=1)
     assert all(breakout(policy, block, 0.0, seed) == 600 for seed in range(10))
     sticky = [breakout(policy, block, 0.1, seed) for seed in range(20)]
@@ -69,12 +70,12 @@ def test_planned_breakout_never_loses_the_ball_unless_actions_stick(block: int):
 
 
 @pytest.mark.parametrize("block", [4, 8])
-def test_planned_cartpole_balances(real: Source, block: int):
+def test_planned_cartpole_balances(real: Source, block: int) -> None:
     policy = cartpole.CartPolePolicy(seed=1)
     assert balance(real, policy, block, seed=block) == 500
 
 
-def test_a_plan_needs_the_action_that_it_made():
+def test_a_plan_needs_the_action_that_it_made() -> None:
     """Frames that do not follow from the plan are not read as if they did."""
     policy = cartpole.CartPolePolicy()
     blank = np.zeros((3, 64, 64, 3), np.uint8)
@@ -84,7 +85,7 @@ def test_a_plan_needs_the_action_that_it_made():
 
 
 @pytest.mark.parametrize(("epsilon", "dawdle"), [(0.0, 0.0), (0.2, 0.5)])
-def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float):
+def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float) -> None:
     env = MinAtarEnv()
     pairs = [(BreakoutPolicy, env.reset, env.step, lambda frame: frame)]
     pairs.append((cartpole.CartPolePolicy, real.env.reset, real.env.step, real.frame))  # type: ignore[arg-type]
@@ -100,7 +101,7 @@ def test_a_plan_of_one_is_a_call(real: Source, epsilon: float, dawdle: float):
             frame = draw(observation)
 
 
-def test_a_plan_does_not_move_the_remembered_ball():
+def test_a_plan_does_not_move_the_remembered_ball() -> None:
     env, policy = MinAtarEnv(sticky_action_prob=0.0), BreakoutPolicy(seed=2)
     frame, _ = env.reset(seed=5)
     for _ in range(60):
@@ -109,7 +110,7 @@ def test_a_plan_does_not_move_the_remembered_ball():
         frame, *_ = env.step(action)
 
 
-def test_epsilon_and_seed_hold_for_every_planned_action():
+def test_epsilon_and_seed_hold_for_every_planned_action() -> None:
     blank = np.zeros((1, 10, 10, 3), np.uint8)
     for make in (BreakoutPolicy, cartpole.CartPolePolicy):
         one, again, other = (make(1.0, seed).plan(blank, 400) for seed in (1, 1, 2))
@@ -120,7 +121,7 @@ def test_epsilon_and_seed_hold_for_every_planned_action():
 
 
 @pytest.mark.parametrize("make", [BreakoutPolicy, cartpole.CartPolePolicy])
-def test_an_empty_plan_is_refused(make):
+def test_an_empty_plan_is_refused(make: Callable[[], Any]) -> None:
     frames = np.zeros((1, 10, 10, 3), np.uint8)
     for some, count in ((frames[:0], 1), (frames, 0)):
         with pytest.raises(ValueError, match="expected 1 or more of each"):
@@ -132,7 +133,7 @@ def test_an_empty_plan_is_refused(make):
     state=st.tuples(*(st.floats(-limit, limit) for limit in (2.0, 3.0, 0.2, 3.0))),
     action=st.sampled_from([cartpole.LEFT, cartpole.RIGHT]),
 )
-def test_the_player_knows_the_equations_of_motion(real: Source, state, action: int):
+def test_the_player_knows_the_equations_of_motion(real: Source, state: Any, action: int) -> None:
     real.env.reset(seed=0)
     game = real.env.unwrapped
     game.state = np.array(state)  # type: ignore[attr-defined]

@@ -129,6 +129,7 @@ def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarra
     return (ends == heads).all(-1), np.stack([step.uncertainty for step in transitions])
 
 
+@pytest.mark.slow
 def test_a_coin_is_tossed_once_for_all_cells() -> None:
     world = train_on_coins(OUTCOMES, 300)
     for denoising_steps in (1, 2, 4):

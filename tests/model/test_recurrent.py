@@ -253,6 +253,7 @@ def test_a_batch_replays_and_follows_its_actions(world: Path) -> None:
     assert not np.array_equal(first, twin.step(np.ones(3, np.int64))[0])
 
 
+@pytest.mark.slow
 def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
     config = TrainConfig(
         data=(toy_walk.record(tmp_path / "walk"),),

@@ -27,6 +27,8 @@ from dfgym.study.write import SUBJECTS, compare, format_doubling, subject_of
 from dfgym.world import shelf
 from dfgym.world.bundle import World
 
+pytestmark = pytest.mark.slow  # one quick run of the whole study serves all of them
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -224,7 +226,9 @@ def test_json_has_no_nan() -> None:
     }
 
 
-def test_what_survives_of_an_error(done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+def test_what_survives_of_an_error(
+    done: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A game that repeats its last frame keeps all of an error, one that is drawn anew none."""
     world = StudyRunner(done[1] / "quick", QUICK).model("cartpole", "diffusion forcing").world
 

@@ -41,6 +41,7 @@ def trained(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tiny(walks, run, steps=300, image_steps=20, batch=32, strip_every=320))
 
 
+@pytest.mark.slow
 def test_it_learns_the_toy_and_the_world_obeys(trained: Path, tmp_path: Path) -> None:
     log = [json.loads(line) for line in (trained / LOG_FILE).read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(320))

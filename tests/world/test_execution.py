@@ -39,6 +39,7 @@ def play(world: Path, steps: int = 12, rows: int = 2, **settings: Any) -> tuple[
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_compiled_dream_is_the_same_dream(
