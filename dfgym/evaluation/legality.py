@@ -178,9 +178,9 @@ def section(result: dict[str, Any]) -> Section:
         "chance repeats the last action, under that one. The scripted player with 20 % random "
         "actions plays episodes of 500 frames at most.",
         [
-            Figure(f"{dream['illegal_per_1000']:.2g}", "of 1,000 dreamed transitions are illegal"),
+            Figure(f"{dream['illegal_per_1000']:.2f}", "of 1,000 dreamed transitions are illegal"),
             Figure(
-                f"{dream['wrong_per_1000']:.2g}", "of 1,000 legal ones have a wrong reward or end"
+                f"{dream['wrong_per_1000']:.2f}", "of 1,000 legal ones have a wrong reward or end"
             ),
         ],
         plots,

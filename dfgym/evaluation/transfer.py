@@ -10,6 +10,7 @@ stopped, continued, and shared between processes (`--sides dream --seeds 1`).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from msgspec import Meta
 
 from dfgym import checks
+from dfgym.command import run_command
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Section, Table, percent
@@ -166,9 +168,11 @@ def measure(subject: Subject) -> dict[str, Any]:
     """
     result = summary(subject.folder / NAME)
     if result is None:
+        name, shelved = subject.card.name, subject.card.name in shelf.names()
+        place = "" if shelved else f"{shelf.VARIABLE}={subject.world.path.resolve().parent} "
         raise NotMeasuredError(
-            "agents are not trained here, since that takes hours; run python -m "
-            f"dfgym.evaluation.transfer --world {subject.card.name} --out {subject.folder / NAME}, "
+            f"agents are not trained here, since that takes hours; run {place}python -m "
+            f"dfgym.evaluation.transfer --world {name} --out {subject.folder / NAME}, "
             "then evaluate again"
         )
     return result
@@ -353,7 +357,15 @@ def _is_done(path: Path, settings: dict[str, Any]) -> bool:
     return True
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run the module as a command; returns the exit code."""
     import tyro
 
-    print(json.dumps(transfer(tyro.cli(Config, description=__doc__)), indent=2))
+    def command() -> None:
+        print(json.dumps(transfer(tyro.cli(Config, description=__doc__)), indent=2))
+
+    return run_command("dfgym", command, resumes=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from dfgym.checks import shorten
+from dfgym.device import pick_device
 from dfgym.errors import ConfigError
 from dfgym.study import (
     backbones,
@@ -71,7 +72,7 @@ class Config:
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
     """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps or endurance; or
-    one row of the deck, D3 to D14."""
+    one row of the deck, D3 to D14, steps or long."""
     all: bool = False
     """Every subject, in this order."""
     quick: bool = False
@@ -93,9 +94,11 @@ def study(config: Config) -> None:
         ConfigError: there is no such subject, both or neither of a subject and all are given, or
             nothing of it is tried on the games.
         DataError: a model on disk was trained by another version.
+        DeviceError: the device is missing.
         MissingPackageError: a game's package is missing.
     """
     claims = choose_claims(config)
+    pick_device(config.device)  # refused before hours of recording
     scale = QUICK if config.quick else WHOLE
     folder = config.runs / ("quick" if config.quick else "whole")
     runner = StudyRunner(folder, scale, config.device)
