@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -41,7 +40,6 @@ class WindowSampler:
         batch: windows in a batch, on each rank.
         seed: of the draws.
         held_out: the last share of every data set's episodes, in (0, 1), kept from training.
-        split: which side to draw from.
 
     Raises:
         DataError: the data sets do not fit together, or no episode is as long as a window.
@@ -54,7 +52,6 @@ class WindowSampler:
         batch: int,
         seed: int,
         held_out: float = 0.05,
-        split: Literal["train", "held_out"] = "train",
     ) -> None:
         if length < 2 or batch < 1:
             raise ConfigError(
@@ -69,14 +66,13 @@ class WindowSampler:
         self._arrivals = [_Arrivals(store) for store in self.stores]
         firsts, counts, longest = [], [], 0  # of each data set: first window, number of windows
         for store in self.stores:
-            border, offsets = first_held_out(store, held_out), store.offsets
-            offsets = offsets[: border + 1] if split == "train" else offsets[border:]
+            offsets = store.offsets[: first_held_out(store, held_out) + 1]
             longest = max(longest, int(np.diff(offsets).max()))
             firsts.append(int(offsets[0]))
             counts.append(max(int(offsets[-1] - offsets[0]) - length + 1, 0))
         if longest < length:
             raise DataError(
-                f"no episode in {', '.join(str(store.path) for store in self.stores)} ({split}) is "
+                f"no episode in {', '.join(str(store.path) for store in self.stores)} is "
                 f"as long as the model's window: the longest has {longest} frames, the window "
                 f"{length}; record longer episodes or choose a shorter window"
             )

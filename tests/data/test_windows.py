@@ -78,8 +78,6 @@ def test_every_window_of_the_training_part_is_drawn_and_no_held_out_frame(
     numbers = train.batch(0)["frames"][..., 0, 0, 0]
     assert set(numbers[:, 0].tolist()) == set(range(24)) and train.num_windows == 24
     assert numbers.max() == 26
-    held = WindowSampler(store, 4, 500, seed=1, held_out=0.3, split="held_out")
-    assert set(held.batch(0)["frames"][:, 0, 0, 0, 0].tolist()) == set(range(27, 34))
 
 
 def test_windows_are_drawn_evenly(store: EpisodeStore) -> None:
