@@ -212,3 +212,16 @@ def check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"`{name}` is {share!r}; expected a number in [0, 1]")
+
+
+def check_plan(observations: np.ndarray, count: int) -> None:
+    """Refuse a plan from no frame, or of no action.
+
+    Raises:
+        ValueError: It names both numbers.
+    """
+    if len(observations) < 1 or count < 1:
+        raise ValueError(
+            f"`observations` and `count` are {len(observations)} and {count}; expected 1 or more "
+            "of each"
+        )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfgym.games import Game, Seed, Verdicts, check_shares, rules
+from dfgym.games import Game, Seed, Verdicts, check_plan, check_shares, rules
 from dfgym.games.minatar import SIZE, MinAtarEnv, env_id, palette, red_table
 from dfgym.games.rules import Outcome
 
@@ -86,11 +86,7 @@ class BreakoutPolicy:
         Raises:
             ValueError: There is no frame, or `count` is less than 1.
         """
-        if len(observations) < 1 or count < 1:
-            raise ValueError(
-                f"`observations` and `count` are {len(observations)} and {count}; expected 1 or "
-                "more of each"
-            )
+        check_plan(observations, count)
         for observation in observations:
             paddle = self._observe(observation)
         actions = [self._choose(paddle)]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dfgym.errors import ConfigError
-from dfgym.games import Drawings, Game, Reading, Seed, check_shares
+from dfgym.games import Drawings, Game, Reading, Seed, check_plan, check_shares
 from dfgym.games.source import Source, open_source
 
 ENV = "CartPole-v1"
@@ -145,11 +145,7 @@ class CartPolePolicy:
         Raises:
             ValueError: There is no frame, or `count` is less than 1.
         """
-        if len(observations) < 1 or count < 1:
-            raise ValueError(
-                f"`observations` and `count` are {len(observations)} and {count}; expected 1 or "
-                "more of each"
-            )
+        check_plan(observations, count)
         follows = len(self.planned) == len(observations)
         actions: Sequence[int | None] = self.planned if follows else [None] * len(observations)
         for observation, action in zip(observations, actions, strict=True):

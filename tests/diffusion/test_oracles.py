@@ -4,7 +4,7 @@ In the network's place stands the exact denoiser, the mean of a Gaussian given a
 whatever levels. All is linear, so that the matrix sampler run on unit vectors gives the rollout as
 a matrix, hence its covariance without any chance: what is left is the solver's error, which must
 fall as the square of the denoising steps. (Production dynamics, with rounding and drawn noise:
-tests/test_context.py.)
+tests/world/test_context.py.)
 
 Two frames, one past frame and a target, have closed forms. Let the past be at level t0 and the
 target at t1, `s^2 = t^2 + (1 - t)^2`, `D = s0^2 s1^2 - (rho t0 t1)^2`. The target's flow is
@@ -213,7 +213,7 @@ def test_wrong_pairings_give_the_closed_forms_wrong_variance(
 
 @pytest.mark.parametrize("tau", [0.5, 0.8, 0.95])
 def test_kept_context_gives_its_closed_form(tau: float) -> None:
-    """Frames whose successors see the state at the last level, see tests/test_context.py.
+    """Frames whose successors see the state at the last level, see tests/world/test_context.py.
 
     States are a chain of the honest variance s^2, `y' = tau a y + q w`. A frame is `a y + b w`, its
     b that of a last step along the tangent, which takes it from the true variance, a^2 s^2 + v.
