@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 import dfgym
-from dfgym.checks import shorten
+from dfgym.checks import shorten, to_plain
 from dfgym.command import fail, run_command
 from dfgym.errors import ConfigError, DfgymError
 from dfgym.play.command import Play, Watch
@@ -43,6 +43,16 @@ class Record:
     """Keywords of `gymnasium.make`, as JSON."""
     resize: tuple[int, int] | None = None
     """Bring frames to this height and width."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Say what recordings hold: sizes, colours, chance, rewards, ends, actions, and warnings."""
+
+    data: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Data set folders of one game, which `dfgym record` wrote."""
+    json: bool = False
+    """Print the facts as JSON."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,23 @@ def _record(parse: Parse) -> None:
         resize=config.resize or (),
     )
     store = record(recording, config.out, make_factory)
-    print(f"{config.out}: {store.num_frames:,} frames in {len(store):,} episodes")
+    from dfgym.data.summary import describe
+    from dfgym.data.survey import look
+
+    print(f"{config.out}:\n{describe(look([store]))}")
+
+
+def _survey(parse: Parse) -> None:
+    config: Survey = parse(LookAtData)
+    from dfgym.data.store import EpisodeStore
+    from dfgym.data.summary import describe, warnings
+    from dfgym.data.survey import look
+
+    facts = look([EpisodeStore.open(path) for path in config.data])
+    if config.json:
+        print(json.dumps({**to_plain(facts), "warnings": warnings(facts)}, indent=2))
+    else:
+        print(describe(facts))
 
 
 def _train(parse: Parse) -> None:
@@ -260,6 +286,7 @@ def _demo(parse: Parse) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
+    "survey": ("say what recordings hold, and what is wrong with them", _survey),
     "train": ("train a model on data sets", _train),
     "pack": ("turn a training's checkpoint into a world", _pack),
     "make-world": ("record, train, pack and evaluate: a world's whole recipe", _make_world),

@@ -19,7 +19,7 @@ def survival(world: World, noise: float, rows: int = 16, seed: int = 0) -> np.nd
     few frames they show that moving things are at other places, no longer the error itself.
 
     Args:
-        world: of a game in more than 16 colours; others are rounded to colours.
+        world: of a game in more than 64 colours; others are rounded to colours.
         noise: root mean square of the error in each pixel of the window, in grey levels above 0.
         rows: blocks.
         seed: of contexts, errors and actions.

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dfgym.data.store import EpisodeStore
+from dfgym.data.survey import PALETTE, reward_buckets
 from dfgym.data.windows import first_held_out
 from dfgym.errors import DataError
 from dfgym.model.config import GameSpec
-
-MAX_COLOURS = 16
-"""Games drawn in at most this many colours are learned as colours, others as RGB."""
-MAX_REWARDS = 32
-"""More different rewards than this are put into buckets at even quantiles."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +40,22 @@ def survey(stores: Sequence[EpisodeStore], held_out: float) -> Survey:
     if not stores:
         raise DataError("no data set is named; give at least one folder of `dfgym record`")
     first = stores[0]
-    rewards: set[float] = set()
+    rewards: list[np.ndarray] = []
     colours: set[int] | None = set()
     for store in stores:
         last = store.offsets[first_held_out(store, held_out)]
-        rewards.update(np.unique(store.rewards[:last]).tolist())
+        rewards.append(store.rewards[:last])
         for start in range(0, last, 4096):
             if colours is None:
                 break
             rgb = store.frames[start : min(start + 4096, last)].reshape(-1, 3).astype(np.int32)
             colours.update(np.unique(rgb @ (65536, 256, 1)).tolist())
-            if len(colours) > MAX_COLOURS:
+            if len(colours) > PALETTE:
                 colours = None
-    if len(rewards) > MAX_REWARDS:
-        quantiles = np.linspace(0, 1, MAX_REWARDS)
-        rewards = set(np.quantile(sorted(rewards), quantiles).tolist())
     palette = tuple((c >> 16, c >> 8 & 255, c & 255) for c in sorted(colours or ()))
     return Survey(
         first.frame_shape,
         first.num_actions,
         palette if len(palette) > 1 else (),
-        tuple(sorted(rewards)),
+        reward_buckets(np.concatenate(rewards)),
     )
