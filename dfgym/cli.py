@@ -173,7 +173,7 @@ def _record(parse: Parse) -> None:
 
 
 def _survey(parse: Parse) -> None:
-    config: Survey = parse(LookAtData)
+    config: Survey = parse(Survey)
     from dfgym.data.store import EpisodeStore
     from dfgym.data.summary import describe, warnings
     from dfgym.data.survey import look

@@ -57,8 +57,7 @@ def _rows(facts: Facts) -> Iterator[tuple[str, str]]:
     yield (
         "actions",
         ", ".join(
-            f"{name}: {count:,}"
-            for name, count in zip(facts.meanings, facts.actions, strict=True)
+            f"{name}: {count:,}" for name, count in zip(facts.meanings, facts.actions, strict=True)
         ),
     )
 
