@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from dfgym import checks
 from dfgym.env.actions import check_action, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
-from dfgym.env.rows import Rows
+from dfgym.env.rows import Rows, exclusive
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
@@ -66,6 +66,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         self.observation_space, self.action_space = spaces(self._rows)
         self.metadata = {**self.metadata, "render_fps": card.frames.fps}
 
+    @exclusive
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -92,6 +93,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         info = rows.begin(np.array([0]), start, self.np_random, [seed])[0]
         return rows.observe(rows.dynamics.frames()[0]), dict(info)
 
+    @exclusive
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Denoise the next frame.
 
@@ -146,6 +148,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         """Let go of the model; closing twice is fine, any other call then raises StateError."""
         self._rows = None
 
+    @exclusive
     def clone_state(self, include_rng: bool = True) -> bytes:
         """Return all that the future depends on, as bytes that are equal for equal states.
 
@@ -158,6 +161,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         """
         return self._running().clone(include_rng)
 
+    @exclusive
     def restore_state(self, state: bytes) -> np.ndarray:
         """Continue from a state of the same world, in any process; returns the observation there.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import safetensors
@@ -16,6 +17,7 @@ from dfgym.env.starts import Start, choose
 from dfgym.errors import StateError
 from dfgym.frames import upscale
 from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.exclusive import Exclusive
 from dfgym.world.format1 import STATE_NAMES
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import load
@@ -30,6 +32,9 @@ class Rows:
     Row i's start and noise are a function of (its seed, its episode's number) alone. Pickles and
     deep copies carry the world's name and hash and the rows' state, never the weights.
 
+    An interrupt, as by Ctrl-C, leaves a step taken whole or not at all. One in the middle of
+    `begin` or `restore` leaves the rows ended.
+
     Attributes:
         world: the world.
         dynamics: the batched state machine.
@@ -38,6 +43,7 @@ class Rows:
         episodes: int64 `(n,)`, episodes begun since that seed was given, less one; -1 before any.
         elapsed: int64 `(n,)`, steps since the episode began.
         ended: bool `(n,)`, whether the episode terminated or was truncated.
+        exclusive: the context in which one thread at a time uses the rows; see `exclusive`.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Rows:
         self.episodes = np.full(num_rows, -1)
         self.elapsed = np.zeros(num_rows, np.int64)
         self.ended = np.zeros(num_rows, bool)
+        self.exclusive = Exclusive("this environment")
 
     @property
     def begun(self) -> bool:
@@ -77,22 +84,27 @@ class Rows:
         A row that is given a seed counts its episodes from there; one that never had any draws it
         from `np_random`.
         """
-        new = self._next_seeds(rows, np_random, seeds or [None] * len(rows))
+        new, new_seeds, episodes = self._next_seeds(rows, np_random, seeds or [None] * len(rows))
         starts = [choose(self.world, int(seed), start) for seed in new]
+        elapsed, ended = self.elapsed.copy(), self.ended.copy()
+        elapsed[rows], ended[rows] = 0, False
+        self._abandon(rows)
         self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in starts])
-        self.elapsed[rows] = 0
-        self.ended[rows] = False
+        # In one statement, as in `step`.
+        self.seeds, self.episodes, self.elapsed, self.ended = new_seeds, episodes, elapsed, ended
         return [info for _, _, info in starts]
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every row by a checked action; returns the transition, and truncated `(n,)`."""
-        transition = self.dynamics.step(actions)
-        self.elapsed += 1
+        transition, present = self.dynamics.propose(actions)
+        elapsed = self.elapsed + 1
         if self.max_steps is None:
             truncated = np.zeros(len(self.ended), bool)
         else:
-            truncated = self.elapsed >= self.max_steps
-        self.ended = transition.terminated | truncated
+            truncated = elapsed >= self.max_steps
+        ended = transition.terminated | truncated
+        # Python raises an interrupt at calls and jumps, of which this statement has none.
+        self.dynamics.present, self.elapsed, self.ended = present, elapsed, ended
         return transition, truncated
 
     def observe(self, frames: np.ndarray) -> np.ndarray:
@@ -147,14 +159,22 @@ class Rows:
                     f"number of rows, context_mode and denoising_steps, and the same dfgym"
                 )
         rows = np.arange(len(self.ended))
-        if "row.seed" in tensors:
-            self.seeds, self.episodes = tensors["row.seed"], tensors["row.episode"]
-        else:
-            tensors["dynamics.seed"] = self._next_seeds(rows, np_random, [None] * len(rows))
-        self.elapsed, self.ended = tensors["row.elapsed"], tensors["row.ended"]
+        seeds, episodes = tensors.get("row.seed"), tensors.get("row.episode")
+        if seeds is None or episodes is None:
+            new, seeds, episodes = self._next_seeds(rows, np_random, [None] * len(rows))
+            tensors["dynamics.seed"] = new
         prefix = "dynamics."
         inner = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        elapsed, ended = tensors["row.elapsed"], tensors["row.ended"]
+        self._abandon(rows)
         self.dynamics.set_state(rows, inner)
+        self.seeds, self.episodes, self.elapsed, self.ended = seeds, episodes, elapsed, ended
+
+    def _abandon(self, rows: np.ndarray) -> None:
+        """End the rows' episodes, whose past is about to be overwritten."""
+        ended = self.ended.copy()
+        ended[rows] = True
+        self.ended = ended
 
     @property
     def _tag(self) -> bytes:
@@ -172,25 +192,32 @@ class Rows:
 
     def _next_seeds(
         self, rows: np.ndarray, np_random: np.random.Generator, seeds: Sequence[int | None]
-    ) -> np.ndarray:
-        """Advance the rows' episode numbers; returns the seeds, int64, of what they begin now."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Advance the rows' episode numbers, and change nothing yet.
+
+        Returns:
+            The seeds, int64, of what they begin now; and all rows' `seeds` and `episodes` then.
+        """
+        all_seeds, episodes = self.seeds.copy(), self.episodes.copy()
         for row, seed in zip(rows, seeds, strict=True):
             if seed is not None:
-                self.seeds[row], self.episodes[row] = seed % 2**64, -1  # all of it that `mix` uses
-            elif self.episodes[row] < 0:
-                self.seeds[row] = np_random.integers(2**63)
-        self.episodes[rows] += 1
-        mixed = [mix(int(self.seeds[row]), int(self.episodes[row])) for row in rows]
-        return np.array(mixed, dtype=np.int64)
+                all_seeds[row], episodes[row] = seed % 2**64, -1  # all of it that `mix` uses
+            elif episodes[row] < 0:
+                all_seeds[row] = np_random.integers(2**63)
+        episodes[rows] += 1
+        mixed = [mix(int(all_seeds[row]), int(episodes[row])) for row in rows]
+        return np.array(mixed, dtype=np.int64), all_seeds, episodes
 
     def __getstate__(self) -> dict[str, Any]:
+        with self.exclusive:
+            state = self.clone()
         return {
             "world": self._where,
             "hash": self.world.hash,
             "num_rows": len(self.ended),
             "max_steps": self.max_steps,
             "settings": self._settings,
-            "state": self.clone(),
+            "state": state,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -206,3 +233,20 @@ class Rows:
 
 def _form(tensor: np.ndarray | None) -> str:
     return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+
+
+Call = ParamSpec("Call")
+Result = TypeVar("Result")
+
+
+def exclusive(
+    method: Callable[Concatenate[Any, Call], Result],
+) -> Callable[Concatenate[Any, Call], Result]:
+    """Refuse a call of an environment's method while another thread is inside one of them."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Call.args, **keywords: Call.kwargs) -> Result:
+        with self._open().exclusive:
+            return method(self, *args, **keywords)
+
+    return call

@@ -14,7 +14,7 @@ from dfgym import checks
 from dfgym.env.actions import check_actions, is_whole
 from dfgym.env.env import registered_limit, spaces
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
-from dfgym.env.rows import Rows
+from dfgym.env.rows import Rows, exclusive
 from dfgym.env.starts import parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
@@ -89,6 +89,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             "autoreset_mode": self.autoreset_mode,
         }
 
+    @exclusive
     def reset(
         self,
         *,
@@ -118,6 +119,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos = self._begin(rows, mask, start, [seeds[row] for row in np.flatnonzero(mask)])
         return rows.observe(rows.dynamics.frames()), infos
 
+    @exclusive
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -181,10 +183,12 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Let go of the model; closing twice is fine, any other call then raises StateError."""
         self._rows = None
 
+    @exclusive
     def clone_state(self, include_rng: bool = True) -> bytes:
         """Return all rows' state; as `DreamEnv.clone_state`."""
         return self._running().clone(include_rng)
 
+    @exclusive
     def restore_state(self, state: bytes) -> np.ndarray:
         """Continue all rows from a state of the same world and as many; returns observations.
 

@@ -30,6 +30,7 @@ from dfgym.frames import Codec
 from dfgym.model.network import Network, build_empty
 from dfgym.world.bundle import World
 from dfgym.world.cache import Cache, copy_rows, write_rows
+from dfgym.world.exclusive import Exclusive
 from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
@@ -67,6 +68,19 @@ class Transition(NamedTuple):
     uncertainty: np.ndarray
 
 
+class Present(NamedTuple):
+    """The moment that the rows have come to.
+
+    Attributes:
+        frames: uint8 `(b, h, w, 3)`, the current frames.
+        time: int64 `(b,)`, how many frames each row has had. What the caches hold from there on is
+            out of sight, and the next step overwrites it.
+    """
+
+    frames: np.ndarray
+    time: Tensor
+
+
 @functools.lru_cache(maxsize=8)
 def _network(world: World, device: torch.device) -> Network:
     """The world's network on a device, shared by all who use the world: nobody writes to it."""
@@ -84,12 +98,16 @@ class Dynamics:
     A row's noise is a function of its seed and its own frame count, and its cache of its own past,
     so at a fixed `num_rows` a row's bits depend on no other row.
 
+    One thread at a time may use it: another gets a StateError. A step that is interrupted, as by
+    Ctrl-C, has not happened.
+
     Args:
         world: the loaded world.
         num_rows: b, at least 1.
         settings: how it is run.
 
     Attributes:
+        present: the moment that the rows have come to.
         section: the context that every part of a step runs in, which receives the part's name, such
             as `dfgym::denoise`. By default it does nothing. `torch.profiler.record_function` shows
             the parts in a profile; `dfgym.bench` puts a clock here.
@@ -114,9 +132,9 @@ class Dynamics:
         self._step = prepare(self._network.step, self.device, settings)
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
-        self._frames = np.zeros(shape, np.uint8)
-        self._time = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
+        self.present = Present(np.zeros(shape, np.uint8), torch.zeros_like(self._seeds))
+        self._exclusive = Exclusive("this world's dynamics")
         with torch.inference_mode():
             self._caches = self._empty_caches(num_rows)
             levels = {*self._levels, *(level.stated for level in self._plan.levels)}
@@ -128,8 +146,9 @@ class Dynamics:
     def _warm_up(self) -> None:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
-        frames = self._codec.encode(torch.from_numpy(self._frames).to(self.device))
-        actions, position = torch.zeros_like(self._time), self._network.cache_position(self._time)
+        frames = self._codec.encode(torch.from_numpy(self.present.frames).to(self.device))
+        time = self.present.time
+        actions, position = torch.zeros_like(time), self._network.cache_position(time)
         pin(self._caches, self.device)
         for cache in self._caches:
             for conditioning in self._conditioning.values():
@@ -141,7 +160,7 @@ class Dynamics:
 
     def frames(self) -> np.ndarray:
         """Return the current frames of every row, uint8 `(b, h, w, 3)`, freshly allocated."""
-        return self._frames.copy()
+        return self.present.frames.copy()
 
     @torch.inference_mode()
     def reset(
@@ -159,7 +178,7 @@ class Dynamics:
                 `(t - 1,)` between them; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
-        with self.section("dfgym::reset"):
+        with self._exclusive, self.section("dfgym::reset"):
             for first in range(0, len(rows), size):
                 group = slice(first, first + size)
                 self._reset_group(rows[group], seeds[group], list(contexts[group]), size)
@@ -196,9 +215,9 @@ class Dynamics:
             )
         index = torch.from_numpy(rows).to(self.device)
         write_rows(self._caches, index, caches)
-        self._time[index] = lengths[:count]
+        self.present.time[index] = lengths[:count]
         self._seeds[index] = group_seeds[:count]
-        self._frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
+        self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
     def _commit(
         self,
@@ -223,32 +242,42 @@ class Dynamics:
 
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; `actions` is int64 `(b,)`, already checked."""
-        with torch.inference_mode(), self.section("dfgym::step"):
+        with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
+            transition, self.present = self._next(actions)
+        return transition
+
+    def propose(self, actions: np.ndarray) -> tuple[Transition, Present]:
+        """Compute a step without taking it: to take it, put what is returned in `present`.
+
+        Whoever keeps a state of the rows beside this one can so change both in one statement,
+        between whose parts Python lets no interrupt in.
+        """
+        with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
             return self._next(actions)
 
-    def _next(self, actions: np.ndarray) -> Transition:
+    def _next(self, actions: np.ndarray) -> tuple[Transition, Present]:
         """Generate the next frame, commit it, and sample reward and termination."""
         action = torch.from_numpy(actions).to(self.device)
+        time = self.present.time
         # In mode `kept` the last pass's cache entry becomes context, so no outcome may be sampled
         # after it.
         draws = (len(self._levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
-        uniforms = noise.uniform(self._seeds, self._time, noise.HEADS, 2 + draws).double()
+        uniforms = noise.uniform(self._seeds, time, noise.HEADS, 2 + draws).double()
         generated, mean, tokens = self._denoise(action, uniforms[:, 2:])
         frames, clean = self._codec.round(generated)
         if not self._plan.kept:
-            tokens = self._commit(clean, action, self._time, self._seeds, self._caches, self._step)
+            tokens = self._commit(clean, action, time, self._seeds, self._caches, self._step)
         with self.section("dfgym::predict_transition"):
             reward, termination = self._network.predict_transition(tokens)
-        self._time = self._time + 1
         ends = termination.double().sigmoid()
         below = reward.double().softmax(-1).cumsum(-1)
         bucket = (below < uniforms[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
         numbers = (bucket.double(), ends, (uniforms[:, 1] < ends).double(), spread.double())
         bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy()
-        self._frames = frames.cpu().numpy()
+        present = Present(frames.cpu().numpy(), time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        return Transition(self._frames.copy(), rewards, ended > 0, ends, spread)
+        return Transition(present.frames.copy(), rewards, ended > 0, ends, spread), present
 
     def _denoise(self, action: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Generate every row's next frame from noise.
@@ -263,9 +292,9 @@ class Dynamics:
         """
         network, game = self._network, self.world.card.game_spec
         shape = (self.num_rows, game.height, game.width, game.channels)
-        start = noise.normal(self._seeds, self._time, noise.FRAME, math.prod(shape[1:]))
+        start = noise.normal(self._seeds, self.present.time, noise.FRAME, math.prod(shape[1:]))
         with self.section("dfgym::cache_position"):
-            position = network.cache_position(self._time)
+            position = network.cache_position(self.present.time)
         means, tokens = [], []
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
@@ -287,13 +316,14 @@ class Dynamics:
 
         Equal situations give equal bytes, however they were reached.
         """
-        index = torch.from_numpy(rows).to(self.device)
-        return {
-            "frame": self._frames[rows],
-            "cache": copy_rows(self._caches, index, self._time[index]).cpu().numpy(),
-            "seed": self._seeds[index].cpu().numpy(),
-            "time": self._time[index].cpu().numpy(),
-        }
+        with self._exclusive:
+            index, time = torch.from_numpy(rows).to(self.device), self.present.time
+            return {
+                "frame": self.present.frames[rows],
+                "cache": copy_rows(self._caches, index, time[index]).cpu().numpy(),
+                "seed": self._seeds[index].cpu().numpy(),
+                "time": time[index].cpu().numpy(),
+            }
 
     @torch.inference_mode()
     def set_state(self, rows: np.ndarray, state: dict[str, np.ndarray]) -> None:
@@ -301,6 +331,7 @@ class Dynamics:
 
         Raises:
             ConfigError: the state was made with another context mode or number of its levels.
+            StateError: another thread is in the middle of a call.
         """
         index = torch.from_numpy(rows).to(self.device)
         saved = torch.from_numpy(state["cache"]).to(self.device).movedim(0, 3)
@@ -310,7 +341,8 @@ class Dynamics:
                 f"{len(self._caches)}; restore it with the context_mode and denoising_steps it "
                 "was cloned with"
             )
-        write_rows(self._caches, index, saved)
-        self._frames[rows] = state["frame"]
-        self._seeds[index] = torch.from_numpy(state["seed"]).to(self.device)
-        self._time[index] = torch.from_numpy(state["time"]).to(self.device)
+        with self._exclusive:
+            write_rows(self._caches, index, saved)
+            self.present.frames[rows] = state["frame"]
+            self._seeds[index] = torch.from_numpy(state["seed"]).to(self.device)
+            self.present.time[index] = torch.from_numpy(state["time"]).to(self.device)

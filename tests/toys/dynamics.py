@@ -35,8 +35,8 @@ class ToyDynamics:
     def __init__(self, world: World, num_rows: int, settings: Settings) -> None:
         self.world, self.settings = world, settings
         self.seed = np.zeros(num_rows, np.int64)
-        self.time = np.zeros(num_rows, np.int64)
-        self.frame = np.zeros((num_rows, H, W, 3), np.uint8)
+        time, frame = np.zeros(num_rows, np.int64), np.zeros((num_rows, H, W, 3), np.uint8)
+        self.present = frame, time
 
     def reset(
         self,
@@ -44,40 +44,40 @@ class ToyDynamics:
         seeds: np.ndarray,
         contexts: list[tuple[np.ndarray, np.ndarray]],
     ) -> None:
-        self.seed[rows], self.time[rows] = seeds, 0
+        frame, time = self.present
+        self.seed[rows], time[rows] = seeds, 0
         for row, (frames, actions) in zip(rows, contexts, strict=True):
             assert len(frames) == len(actions) + 1
-            self.frame[row] = frames[-1]
+            frame[row] = frames[-1]
 
     def frames(self) -> np.ndarray:
-        return self.frame.copy()
+        return self.present[0].copy()
 
-    def step(self, actions: np.ndarray) -> Transition:
+    def propose(self, actions: np.ndarray) -> tuple[Transition, tuple[np.ndarray, np.ndarray]]:
         assert actions.dtype == np.int64 and actions.shape == self.seed.shape
-        self.time += 1
-        draws = np.array([mix(int(s), int(t)) for s, t in zip(self.seed, self.time, strict=True)])
+        frame, time = self.present[0], self.present[1] + 1
+        draws = np.array([mix(int(s), int(t)) for s, t in zip(self.seed, time, strict=True)])
         moves = draws % 5 + 7 * actions
-        self.frame = np.stack(
-            [np.roll(f + np.uint8(m), m, 1) for f, m in zip(self.frame, moves, strict=True)]
+        frame = np.stack(
+            [np.roll(f + np.uint8(m), m, 1) for f, m in zip(frame, moves, strict=True)]
         )
         terminated = draws % self.END == 0
-        return Transition(
-            frames=self.frame.copy(),
+        transition = Transition(
+            frames=frame.copy(),
             rewards=(draws % 3 - 1).astype(np.float64),
             terminated=terminated,
             termination_probability=np.where(terminated, 0.9, 0.01),
             uncertainty=(draws % 100) / 100,
         )
+        return transition, (frame, time)
 
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {"seed": self.seed[rows], "time": self.time[rows], "frame": self.frame[rows]}
+        frame, time = self.present
+        return {"seed": self.seed[rows], "time": time[rows], "frame": frame[rows]}
 
     def set_state(self, rows: np.ndarray, state: dict[str, np.ndarray]) -> None:
-        self.seed[rows], self.time[rows], self.frame[rows] = (
-            state["seed"],
-            state["time"],
-            state["frame"],
-        )
+        frame, time = self.present
+        self.seed[rows], time[rows], frame[rows] = state["seed"], state["time"], state["frame"]
 
 
 def toy_world(name: str = NAME) -> World:
