@@ -65,6 +65,15 @@ class ModelConfig:
                 f"mixture is {self.mixture}; expected 1 where frames have no palette of colours"
             )
 
+    def cache_size(self, game: GameSpec) -> int:
+        """Return how many numbers a network of these dials keeps of one row's past."""
+        tokens = game.height * game.width // self.patch**2
+        match self.kind:
+            case "transformer":  # keys and values
+                return 2 * self.depth * (self.window + 1) * tokens * self.dim
+            case "recurrent":  # the latent before the frame and after it
+                return 2 * tokens * self.dim
+
 
 @dataclass(frozen=True)
 class GameSpec:

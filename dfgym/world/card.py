@@ -29,6 +29,7 @@ FORMAT: Literal[2] = 2
 CARD_FILE = "world.toml"
 MAX_CARD_BYTES = 64 * 1024
 MAX_LINE = 1024  # tomllib takes quadratic time in a dotted key's parts: 64 kB of "a.a.a" is minutes
+MAX_CACHE_BYTES = 2**31  # of one row: few bytes of weights can ask for any number of them
 MAX_SIDE = 2048  # pixels of an observation
 MAX_DEPTH = 8  # tables and lists within a free table
 MAX_TEXT = 1024
@@ -234,6 +235,12 @@ class Card:
             self.model.check_game(self.game_spec)
         except ConfigError as reason:
             raise WorldError(f"model.{reason}") from None
+        cache = 4 * self.model.cache_size(self.game_spec)
+        if cache > MAX_CACHE_BYTES:
+            raise WorldError(
+                f"model keeps {cache} bytes of each environment's past; expected at most "
+                f"{MAX_CACHE_BYTES}: a larger patch, or a smaller window, depth or dim"
+            )
         for key in ("data", "training", "measured"):
             _check_plain(key, getattr(self, key))
 

@@ -125,8 +125,7 @@ class Dynamics:
         self.section: Section = nullcontext
         self.device = pick_device(settings.device)
         self._levels, self._plan = resolve_sampling(world.card, settings)
-        if num_rows > 1:
-            check_memory(world.card, num_rows, len(self._plan.levels), self.device)
+        check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self._codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
         self._step = prepare(self._network.step, self.device, settings)

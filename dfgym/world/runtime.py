@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dfgym.errors import ConfigError, DeviceError
-from dfgym.model.network import build_empty, weight_shapes
+from dfgym.model.network import weight_shapes
 from dfgym.world.cache import Cache
 from dfgym.world.card import Card
 from dfgym.world.settings import Settings
@@ -108,11 +108,7 @@ def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
         frames: passed through the network together; more than one need no cache.
     """
     model = card.model
-    cache = sum(
-        tensor.numel() * tensor.element_size()
-        for layer in build_empty(model, card.game_spec).empty_cache(1, torch.device("meta"))
-        for tensor in layer
-    )
+    cache = 4 * model.cache_size(card.game_spec)
     cells = card.frames.height * card.frames.width
     channels = (len(card.frames.palette) or 3) * (frames + model.mixture - 1)  # of the last alone
     tokens = cells // model.patch**2 * model.dim
@@ -146,7 +142,7 @@ def check_memory(
     if batch > largest:
         fix = f"the largest batch that would fit is {largest}"
         if largest == 0:
-            fix = "not even a batch of 1 would fit: make dim, depth or window smaller"
+            fix = "not even a batch of 1 would fit: take a world of smaller dim, depth or window"
         raise ConfigError(
             f"a batch of {batch} needs about {(weights + batch * row) / 2**30:.3g} GiB and "
             f"{device} has {free / 2**30:.3g} GiB free; {fix}"

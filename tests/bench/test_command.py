@@ -142,7 +142,10 @@ def test_a_network_without_a_window_is_not_compared(tmp_path: Path) -> None:
         (["--batch", "1,"], "batch is '1,'"),
         (["--batch", "-3"], "batch is '-3'"),
         (["--batch", "1,999999999"], "the largest batch that would fit is"),
-        (["--frame", "512x512x3", "--patch", "1", "--dim", "2048"], "not even a batch of 1"),
+        (
+            ["--frame", "512x512x3", "--patch", "1", "--dim", "2048"],
+            "bytes of each environment's past",
+        ),
         (["--seconds", "0"], "seconds is 0.0; give a number above 0"),
         (["--seconds", "nan"], "seconds is nan"),
         (["--seconds", "inf"], "seconds is inf"),

@@ -159,3 +159,11 @@ def test_slowest_card_is_read_in_seconds() -> None:
 def test_any_bytes_are_no_card(data: bytes) -> None:
     with pytest.raises(WorldError, match="card"):
         Card.from_toml(data, "card")
+
+
+def test_few_weights_that_ask_for_much_memory_are_refused() -> None:
+    """512 x 512 tokens of two numbers, 64 blocks, 1,024 frames: 2 MB of weights, 260 GiB a row."""
+    frames = dataclasses.replace(toy_card().frames, height=512, width=512, observation_scale=1)
+    model = dataclasses.replace(toy_card().model, patch=1, dim=2, heads=1, depth=64, window=1024)
+    with pytest.raises(WorldError, match=r"model keeps \d+ bytes .* at most 2147483648: a larger"):
+        toy_card(frames=frames, model=model)

@@ -16,7 +16,10 @@ from dfgym.bench import operations, shape
 from dfgym.bench import window as cached
 from dfgym.bench.shape import Shape
 from dfgym.errors import ConfigError
+from dfgym.model.config import ModelConfig
+from dfgym.model.network import build_empty
 from dfgym.world import runtime
+from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys.world import toy_card, world_in_memory
 
@@ -70,6 +73,25 @@ def test_what_fits_is_said_to_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "available_bytes", lambda device: weights)
     with pytest.raises(ConfigError, match="not even a batch of 1"):
         runtime.check_memory(card, 1, 1, device)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_rows_that_do_not_fit_are_refused_before_anything_is_allocated(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    world = world_in_memory(toy_card())
+    monkeypatch.setattr(runtime, "available_bytes", lambda device: 1000)
+    monkeypatch.setattr(Dynamics, "_empty_caches", lambda *_: pytest.fail("allocated"))
+    with pytest.raises(ConfigError, match="not even a batch of 1 would fit: take a world"):
+        Dynamics(world, rows, Settings("cpu"))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "recurrent"])
+def test_the_size_of_a_cache_is_what_the_network_keeps(kind: Any) -> None:
+    config = ModelConfig(dim=8, depth=3, heads=1, patch=2, window=5, kind=kind)
+    game = toy_card().game_spec
+    cache = build_empty(config, game).empty_cache(1, "meta")
+    assert config.cache_size(game) == sum(tensor.numel() for layer in cache for tensor in layer)
 
 
 def test_rings_count_for_every_context_level() -> None:
