@@ -202,6 +202,7 @@ def _pack(parse: Parse) -> None:
         out: Annotated[Path, tyro.conf.Positional],
         name: str,
         presentation: Presentation,
+        data: tuple[Path, ...] = (),
     ) -> None:
         """Turn a training's checkpoint into a world.
 
@@ -210,8 +211,9 @@ def _pack(parse: Parse) -> None:
             out: the world's folder, which must not exist yet.
             name: the world's name, like minatar-breakout-v0.
             presentation: how the world is presented to its users.
+            data: the folders of its data sets, if they have moved since.
         """
-        print(f"wrote {pack(run, out, name, presentation)}")
+        print(f"wrote {pack(run, out, name, presentation, data)}")
 
     parse(command)
 

@@ -5,18 +5,23 @@ Data, levels and noise are functions of the seed and the step, so the step numbe
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from dfgym.checks import convert, shorten
 from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
@@ -25,18 +30,26 @@ from dfgym.files import write_atomic
 FILE = "checkpoint.safetensors"
 
 
-class Origin(NamedTuple):
-    """What a run learns from, which stays the same from its first step to its last.
-
-    Attributes:
-        settings: the fixed settings of its configuration, see `config.fixed_settings`.
-        data: the identities of its data sets, see `data.layout.identity`.
-        objective: the name of its objective.
-    """
+@dataclass(frozen=True)
+class Origin:
+    """What a run learns from, which stays the same from its first step to its last."""
 
     settings: dict[str, Any]
-    data: list[str]
+    """The fixed settings of its configuration, see `config.fixed_settings`."""
+    data: Annotated[list[str], Meta(min_length=1)]
+    """The identities of its data sets, see `data.layout.identity`."""
     objective: str
+    """The name of its objective."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a checkpoint holds beside its tensors."""
+
+    step: Annotated[int, Meta(ge=0)]
+    """Steps taken."""
+    origin: Origin
+    """What the run learns from."""
 
 
 class Checkpoint(NamedTuple):
@@ -62,12 +75,22 @@ def save_checkpoint(
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in state.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_atomic(folder / FILE, save(tensors, metadata(step, origin)))
+    write_atomic(folder / FILE, save(tensors, metadata(step, origin, tensors)))
 
 
-def metadata(step: int, origin: Origin) -> dict[str, str]:
+def metadata(step: int, origin: Origin, tensors: dict[str, Tensor]) -> dict[str, str]:
     """Return what a checkpoint holds beside its tensors, as safetensors keeps it."""
-    return {"step": str(step), "origin": json.dumps(origin._asdict())}
+    head = json.dumps(dataclasses.asdict(Head(step, origin)))
+    return {"head": head, "sha256": _digest(head, tensors)}
+
+
+def _digest(head: str, tensors: dict[str, Tensor]) -> str:
+    """Hash a checkpoint: its head, and each tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(head.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -84,11 +107,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
         saved = json.loads(data[8 : 8 + size])["__metadata__"]
-        return Checkpoint(tensors, int(saved["step"]), Origin(**json.loads(saved["origin"])))
-    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as reason:
+        if saved["sha256"] != _digest(saved["head"], tensors):
+            raise DataError("it has changed since it was written")
+        head = convert(Head, json.loads(saved["head"]), DataError)
+    except (
+        *(SafetensorError, DataError, KeyError, TypeError, ValueError),
+        *(OverflowError, RecursionError),
+    ) as reason:
         raise DataError(
-            f"{path} is not a whole checkpoint of this version of dfgym: {reason}"
+            f"{path} is not a whole checkpoint of this version of dfgym: {reason}; bring back a "
+            "whole one, or train anew with another --out"
         ) from reason
+    return Checkpoint(tensors, head.step, head.origin)
 
 
 def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> None:
@@ -102,6 +132,11 @@ def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> Non
     Raises:
         DataError: names the data set that is another one.
     """
+    if len(stores) != len(origin.data):
+        raise DataError(
+            f"{run} was trained on {len(origin.data)} data sets, now there are {len(stores)}; name "
+            "as many, in the same order, or train anew with another --out"
+        )
     for store, then in zip(stores, origin.data, strict=True):
         if (now := identity(store.episodes)) != then:
             raise DataError(
@@ -127,16 +162,34 @@ def load_checkpoint(
     except RuntimeError as reason:
         raise DataError(f"{FILE} does not fit its network: {reason}") from reason
     for number, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _without_prefix(tensors, f"optimizer.{number}").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        groups = optimizer.state_dict()["param_groups"]
-        names = {name for tensor in state.values() for name in tensor}
-        for index in (index for group in groups for index in group["params"]):
-            if missing := names - state.get(index, {}).keys():
-                raise DataError(f"{FILE} lacks optimizer.{number}.{index}.{min(missing)}")
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _load_optimizer(f"optimizer.{number}", tensors, optimizer)
+
+
+def _load_optimizer(prefix: str, tensors: dict[str, Tensor], optimizer: Optimizer) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _without_prefix(tensors, prefix).items():
+        index, _, name = key.partition(".")
+        if not index.isdecimal():
+            raise DataError(f"{FILE} holds an unknown tensor {shorten(f'{prefix}.{key}')}")
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    names = {name for tensor in state.values() for name in tensor}
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    indices = [index for group in groups for index in group["params"]]
+    for index, shape in zip(indices, shapes, strict=True):
+        entry = state.pop(index, {})
+        if missing := names - entry.keys():
+            raise DataError(f"{FILE} lacks {prefix}.{index}.{min(missing)}")
+        for name, value in entry.items():
+            if value.shape not in ((), shape):  # a count of steps, or one number for each weight
+                raise DataError(
+                    f"{FILE}: {prefix}.{index}.{name} has shape {list(value.shape)}; its weights "
+                    f"have {list(shape)}"
+                )
+        state[index] = entry
+    if unknown := state.keys() - set(indices):
+        raise DataError(f"{FILE} holds an unknown tensor {prefix}.{min(unknown)}")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def averaged_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
 from dfgym.device import pick_device
-from dfgym.errors import ConfigError, DeviceError
+from dfgym.errors import ConfigError, DataError, DeviceError
 from dfgym.files import lock_folder
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.network import build
@@ -88,12 +88,14 @@ def _resume(
         for settings, name in ((before, saved.objective), (origin.settings, origin.objective))
     )
     for name, value in now.items():
-        if before[name] != value:
+        if before[name] != value and name != "data":  # which may lie elsewhere: see check_data
             raise ConfigError(
                 f"{config.out} was trained with {name} = {before[name]!r}, now {value!r}; "
                 "use the same settings to go on, or another --out"
             )
     check_data(config.out, saved, stores)
+    if step > (total := config.image_steps + config.steps):
+        raise DataError(f"{config.out / FILE} is of step {step}, and a run has {total} of them")
     load_checkpoint(tensors, learner.network, learner.average, learner.optimizers)
     return step
 
@@ -272,4 +274,5 @@ def _train(
             if config.strip_every and done % config.strip_every == 0:
                 observer.strips.draw(done, average.module)
             if saves:
+                observer.sync()
                 save_checkpoint(config.out, done, origin, network, average, optimizers)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +27,8 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 LOG_FILE = "log.jsonl"
+
+logger = logging.getLogger("dfgym")
 
 
 class Strips:
@@ -84,7 +88,10 @@ class Observer:
         self.strips = Strips(config, game, stores, device)
         self._board = _open_board(config.out) if config.tensorboard else None
         path = config.out / LOG_FILE
-        write_atomic(path, _lines_before(path, start))
+        lines = _lines_before(path, start)
+        if start and not lines:
+            logger.warning("%s is gone; the log begins again at step %d", path, start)
+        write_atomic(path, lines)
         self._log = path.open("a", buffering=1)
         self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
         self._began = time.perf_counter()
@@ -122,22 +129,49 @@ class Observer:
             if self._board:
                 self._board.add_scalar(name, value, step)
 
+    def sync(self) -> None:
+        """Bring the log to the disk, so that no checkpoint is past what a power cut leaves."""
+        self._log.flush()
+        os.fsync(self._log.fileno())
+
 
 def _lines_before(path: Path, start: int) -> bytes:
-    """Return the log's whole lines of the steps before `start`; later steps are logged again."""
+    """Return the log's whole lines of the steps before `start`; later steps are logged again.
+
+    Raises:
+        DataError: a line is not a step's, or steps are missing before `start`.
+    """
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    earlier = []
+    earlier: list[bytes] = []
+    before: int | None = None
     for number, line in enumerate(lines, 1):
         if not line.endswith(b"\n"):
             continue
         try:
-            if json.loads(line)["step"] < start:
-                earlier.append(line)
-        except (ValueError, KeyError, TypeError) as reason:
+            step = json.loads(line)["step"]
+            if type(step) is not int:
+                raise TypeError(f"its step is {step!r}")
+        except (ValueError, KeyError, TypeError, RecursionError) as reason:
             raise DataError(
                 f"{path}, line {number} is not a step's: {line[:80]!r}; delete that line to go on"
             ) from reason
+        if step >= start:
+            continue
+        _check_next(path, before, step)
+        before = step
+        earlier.append(line)
+    if before is not None:
+        _check_next(path, before, start)
     return b"".join(earlier)
+
+
+def _check_next(path: Path, before: int | None, step: int) -> None:
+    """Refuse a step that does not follow the one before it."""
+    if before is not None and step != before + 1:
+        raise DataError(
+            f"{path} goes from step {before} to step {step}, so lines have been lost; bring it "
+            "back whole, or delete it to go on with a log that begins here"
+        )
 
 
 def _open_board(folder: Path) -> Any:

@@ -145,8 +145,21 @@ def draft_card(
     )
 
 
-def pack(run: Path, out: Path, name: str, presentation: Presentation | None = None) -> Path:
+def pack(
+    run: Path,
+    out: Path,
+    name: str,
+    presentation: Presentation | None = None,
+    data: Sequence[Path] = (),
+) -> Path:
     """Write a run's averaged weights, its card and held-out starts as a world; return `out`.
+
+    Args:
+        run: the folder that `dfgym train` wrote.
+        out: the world's folder, which must not exist yet.
+        name: the world's name, like minatar-breakout-v0.
+        presentation: how the world is presented to its users.
+        data: where the run's data sets lie now; where they lay when it was trained, if left out.
 
     Raises:
         DataError: the run holds no whole checkpoint, or its data are gone, damaged or others.
@@ -161,7 +174,7 @@ def pack(run: Path, out: Path, name: str, presentation: Presentation | None = No
             f"{diffusion_forcing.name!r}, the one that worlds are made with"
         )
     config = from_table(origin.settings, run)
-    stores = [EpisodeStore.open(path) for path in config.data]
+    stores = [EpisodeStore.open(path) for path in data or config.data]
     check_data(run, origin, stores)
     for store in stores:
         store.verify()

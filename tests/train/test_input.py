@@ -34,7 +34,7 @@ def walks(tmp_path: Path) -> Path:
 
 
 def rewrite(run: Path, saved: Checkpoint) -> None:
-    (run / FILE).write_bytes(save(saved.tensors, metadata(saved.step, saved.origin)))
+    (run / FILE).write_bytes(save(saved.tensors, metadata(saved.step, saved.origin, saved.tensors)))
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(
