@@ -12,6 +12,7 @@ import numpy as np
 from dfgym.study.blocks import RolloutSpec
 from dfgym.study.figures import over_horizon
 from dfgym.study.runner import OURS, StudyRunner
+from dfgym.study.verdict import Condition
 from dfgym.study.write import Finding, compare, format_error, summarize, table
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
@@ -20,13 +21,14 @@ from dfgym.world.settings import Settings
 GAMES = ("breakout",)
 BATCHES = (1, 16)
 REPEATS = 21
+CONDITIONS = (Condition("a recurrent network remembers what has left a transformer's window"),)
 KEPT = RolloutSpec(mode="kept", steps=6)  # fewer would read the end from too noisy a frame
 
 
 def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Measure quality, milliseconds a step and memory of both, through the same dynamics."""
     numbers: dict[str, Any] = {}
-    curves, rows, verdicts = {}, [], []
+    curves, rows, comparisons = {}, [], []
     for game in games:
         ways = {"transformer": (OURS, RolloutSpec()), "recurrent": ("recurrent", RolloutSpec())}
         ways["recurrent, latent kept"] = ("recurrent", KEPT)
@@ -47,14 +49,14 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             kib, size = f"{n['bytes_a_row'] / 1024:.0f}", f"{n['parameters']:,}"
             rows.append([game, name, format_error(curves[game][name]), milliseconds, kib, size])
         difference = compare(curves[game]["recurrent"], curves[game]["transformer"])
-        verdicts.append(f"{game}: recurrent, {difference}")
+        comparisons.append(f"{game}: recurrent, {difference}")
     batches = " and ".join(map(str, BATCHES))
     header = ["game", "backbone", "error", f"ms a step at batch {batches}", "KiB a row"]
     return Finding(
         "Transformer and recurrent",
         "Oasis is a transformer with a sliding window and cannot remember further; diffusion "
         "forcing's original is recurrent.",
-        "; ".join(verdicts) + ". Memory beyond the window is not tested.",
+        "; ".join(comparisons) + ". Memory beyond the window is not tested.",
         numbers,
         "Both step through the same dynamics. `kept`: the latent of the last denoising step "
         f"stays, and no commit pass is made; it takes {KEPT.steps} denoising steps, the others "

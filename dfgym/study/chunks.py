@@ -18,6 +18,7 @@ from dfgym.study.figures import over_horizon
 from dfgym.study.methods.delays import action_delays, count_cost
 from dfgym.study.objectives import full_sequence_spec
 from dfgym.study.runner import OURS, StudyRunner, chunked
+from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, compare, format_error, summarize, table
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -32,11 +33,51 @@ HEADER = (
 )
 
 
+def _extremes(numbers: Numbers) -> tuple[Numbers, Numbers]:
+    """The numbers of the smallest and the largest k."""
+    chunk = {int(name.removeprefix("k=")): n for name, n in numbers.items() if name != "ours"}
+    return chunk[min(chunk)], chunk[max(chunk)]
+
+
+def _reacts_late(numbers: Numbers) -> bool:
+    small, large = (n["frames_before_one_obeys"]["mean"] for n in _extremes(numbers))
+    return bool(small > large)
+
+
+def _jumps(numbers: Numbers) -> bool:
+    small, _ = _extremes(numbers)
+    return bool(small["border"] > small["inside"])
+
+
+def _wastes(numbers: Numbers) -> bool:
+    small, large = (n["frames_computed_a_frame"] for n in _extremes(numbers))
+    return bool(large > small)
+
+
+def _accumulates(numbers: Numbers) -> bool | None:
+    extremes = _extremes(numbers)
+    if any(n["last"] is None for n in extremes):  # no dream lasted so long
+        return None
+    return all(n["last"] > n["begins"] for n in extremes)
+
+
+CONDITIONS = (
+    Condition("the smallest k obeys an action later than the largest", _reacts_late),
+    Condition("a small k forgets"),
+    Condition("the smallest k errs more at the borders of its blocks than inside", _jumps),
+    Condition("the largest k computes more frames for each new one", _wastes),
+    Condition(
+        "the smallest and the largest k err more at the end of the horizon than at its beginning",
+        _accumulates,
+    ),
+)
+
+
 def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Measure error, delay, cost and jumps of chunks that know k frames, beside ours."""
     numbers: dict[str, Any] = {}
     curves: dict[str, dict[str, Curve]] = {}
-    rows, verdicts = [], []
+    rows, comparisons = [], []
     for game in games:
         f = runner.config(game).model.window + 1
         numbers[game], curves[game] = {}, {}
@@ -68,7 +109,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             "border": None,
             "inside": None,
         }
-        verdicts += [f"{game}: {name}, {compare(c, curve)}" for name, c in curves[game].items()]
+        comparisons += [f"{game}: {name}, {compare(c, curve)}" for name, c in curves[game].items()]
         curves[game]["ours"] = curve
         rows.append(_row(game, "diffusion forcing", curve, numbers[game]["ours"]))
     sizes = " and ".join(f"{runner.config(g).model.window + 1} in {g}" for g in games)
@@ -76,7 +117,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "Chunks of full-sequence diffusion",
         "of a block of f frames the last k are known: small k reacts late, forgets and jumps at "
         "the borders; large k wastes compute; errors accumulate in both.",
-        "; ".join(verdicts) + " (against ours).",
+        "; ".join(comparisons) + " (against ours).",
         numbers,
         "Each k has a model of its own, trained for it. The player plans a block's actions before "
         "it is made, so the error holds what late reaction costs the picture, not what it costs "

@@ -25,7 +25,8 @@ from dfgym.study import (
 )
 from dfgym.study.games import QUICK, WHOLE, GameName
 from dfgym.study.runner import StudyRunner
-from dfgym.study.write import PAGE, SUBJECTS, Finding, subject_of, write_finding
+from dfgym.study.verdict import Condition
+from dfgym.study.write import PAGE, SUBJECTS, Finding, subject_of, write_finding, write_page
 
 
 class Claim(NamedTuple):
@@ -36,30 +37,74 @@ class Claim(NamedTuple):
         row: the row of the deck that makes it, or another short name.
         games: the games that it is tried on.
         measure: tries it.
+        conditions: what must hold if it is true.
     """
 
     name: str
     row: str
     games: tuple[str, ...]
     measure: Callable[[StudyRunner, Sequence[str]], Finding]
+    conditions: tuple[Condition, ...]
 
 
 BOTH = ("breakout", "cartpole")
 CLAIMS = (
-    Claim("backbones", "D3", backbones.GAMES, backbones.measure),
-    Claim("objectives-teacher-forcing", "D4", BOTH, objectives.measure_teacher_forcing),
-    Claim("objectives-full-sequence", "D5", BOTH, objectives.measure_full_sequence),
-    Claim("objectives-diffusion-forcing", "D8", BOTH, objectives.measure_diffusion_forcing),
-    Claim("objectives-comparison", "D14", BOTH, objectives.measure_all),
-    Claim("pretraining", "D9", pretraining.GAMES, pretraining.measure),
-    Claim("chunks", "D6", chunks.GAMES, chunks.measure),
-    Claim("schedules-reaction", "D7", schedules.REACTION_GAMES, schedules.measure_reaction),
-    Claim("schedules-matrices", "D10", schedules.MATRIX_GAMES, schedules.measure_matrices),
-    Claim("contexts-told-noisy", "D11", BOTH, contexts.measure_told_noisy),
-    Claim("contexts-noised", "D12", BOTH, contexts.measure_noised),
-    Claim("contexts-comparison", "D13", BOTH, contexts.measure_all),
-    Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure),
-    Claim("endurance", "long", endurance.GAMES, endurance.measure),
+    Claim("backbones", "D3", backbones.GAMES, backbones.measure, backbones.CONDITIONS),
+    Claim(
+        "objectives-teacher-forcing",
+        "D4",
+        BOTH,
+        objectives.measure_teacher_forcing,
+        objectives.TEACHER_FORCING_CONDITIONS,
+    ),
+    Claim(
+        "objectives-full-sequence",
+        "D5",
+        BOTH,
+        objectives.measure_full_sequence,
+        objectives.FULL_SEQUENCE_CONDITIONS,
+    ),
+    Claim(
+        "objectives-diffusion-forcing",
+        "D8",
+        BOTH,
+        objectives.measure_diffusion_forcing,
+        objectives.DIFFUSION_FORCING_CONDITIONS,
+    ),
+    Claim(
+        "objectives-comparison",
+        "D14",
+        BOTH,
+        objectives.measure_all,
+        objectives.COMPARISON_CONDITIONS,
+    ),
+    Claim("pretraining", "D9", pretraining.GAMES, pretraining.measure, pretraining.CONDITIONS),
+    Claim("chunks", "D6", chunks.GAMES, chunks.measure, chunks.CONDITIONS),
+    Claim(
+        "schedules-reaction",
+        "D7",
+        schedules.REACTION_GAMES,
+        schedules.measure_reaction,
+        schedules.REACTION_CONDITIONS,
+    ),
+    Claim(
+        "schedules-matrices",
+        "D10",
+        schedules.MATRIX_GAMES,
+        schedules.measure_matrices,
+        schedules.MATRIX_CONDITIONS,
+    ),
+    Claim(
+        "contexts-told-noisy",
+        "D11",
+        BOTH,
+        contexts.measure_told_noisy,
+        contexts.TOLD_NOISY_CONDITIONS,
+    ),
+    Claim("contexts-noised", "D12", BOTH, contexts.measure_noised, contexts.NOISED_CONDITIONS),
+    Claim("contexts-comparison", "D13", BOTH, contexts.measure_all, contexts.COMPARISON_CONDITIONS),
+    Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure, few_steps.CONDITIONS),
+    Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
 )
 
 
@@ -75,6 +120,8 @@ class Config:
     one row of the deck, D3 to D14, steps or long."""
     all: bool = False
     """Every subject, in this order."""
+    page: bool = False
+    """Measure nothing: only write the page anew from the numbers in `out`."""
     quick: bool = False
     """A few training steps and a few frames: shows that everything runs, and nothing else."""
     games: tuple[GameName, ...] = ()
@@ -91,21 +138,28 @@ def study(config: Config) -> None:
     """Try the claims that are chosen.
 
     Raises:
-        ConfigError: there is no such subject, both or neither of a subject and all are given, or
-            nothing of it is tried on the games.
+        ConfigError: there is no such subject, both or neither of a subject and all are given,
+            nothing of it is tried on the games, or a page alone is to be written of a part.
         DataError: a model on disk was trained by another version.
         DeviceError: the device is missing.
         MissingPackageError: a game's package is missing.
     """
+    scale = QUICK if config.quick else WHOLE
+    conditions = {claim.name: claim.conditions for claim in CLAIMS}
+    if config.page:
+        _check_page_alone(config)
+        write_page(config.out, scale, conditions)
+        print(f"wrote {config.out / PAGE}")
+        return
     claims = choose_claims(config)
     pick_device(config.device)  # refused before hours of recording
-    scale = QUICK if config.quick else WHOLE
     folder = config.runs / ("quick" if config.quick else "whole")
     runner = StudyRunner(folder, scale, config.device)
     for claim, games in claims:
         began = time.monotonic()
         finding = claim.measure(runner, games)
         write_finding(finding, claim.name, claim.row, scale, _command(claim, config), config.out)
+        write_page(config.out, scale, conditions)
         spent = time.monotonic() - began
         print(f"{claim.name}: wrote {config.out / claim.name}.json and {PAGE} ({spent:.0f} s)")
 
@@ -136,6 +190,13 @@ def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
             f"games are {', '.join(config.games)}; {config.subject} is tried on {possible}"
         )
     return [(claim, games) for claim, games in claims if games]
+
+
+def _check_page_alone(config: Config) -> None:
+    if config.all or config.subject is not None or config.games:
+        raise ConfigError(
+            "--page is of everything in `out`; leave out the subject, --all and --games"
+        )
 
 
 def _command(claim: Claim, config: Config) -> str:

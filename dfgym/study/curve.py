@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.statistics import Interval, bootstrap_interval
+
 BEGINNING, LASTING = 16, 64
 """Steps whose mean error is that of a beginning, and that must err twice as much to count."""
 
@@ -54,15 +56,12 @@ class Curve:
     @property
     def mean(self) -> float:
         """The mean error of all that was judged."""
-        return float(self.rows[:, 0].sum() / max(self.rows[:, 1].sum(), 1))
+        return float(_ratio(self.rows))
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> Interval:
         """The 95 % bootstrap interval of `mean`, over rows."""
-        resampled = np.random.default_rng(0).integers(len(self.rows), size=(2000, len(self.rows)))
-        sums = self.rows[resampled].sum(1)
-        low, high = np.percentile(sums[:, 0] / np.maximum(sums[:, 1], 1), [2.5, 97.5])
-        return float(low), float(high)
+        return bootstrap_interval(self.rows, _ratio, resamples=2_000)
 
     def at(self, step: int, width: int = 8) -> float:
         """Return the mean error of the `width` steps that end with this one."""
@@ -103,3 +102,9 @@ class Curve:
         """Return whether the intervals of two mean errors leave a gap."""
         low, high = sorted((self, other), key=lambda curve: curve.mean)
         return low.interval[1] < high.interval[0]
+
+
+def _ratio(rows: np.ndarray) -> np.ndarray:
+    """The mean error, of rows `(..., n, 2)` as `Curve` has them."""
+    sums = rows.sum(-2)
+    return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))

@@ -16,6 +16,7 @@ from dfgym.files import write_json
 from dfgym.study.figures import lines
 from dfgym.study.games import RECIPES
 from dfgym.study.runner import FORMAT, StudyRunner
+from dfgym.study.verdict import Condition
 from dfgym.study.write import Finding, table
 from dfgym.world import shelf
 from dfgym.world.bundle import World
@@ -32,6 +33,15 @@ JUDGED = {
     "breakout": ("illegal_per_1000", "illegal in 1,000"),
     "cartpole": ("drawn_error", "picture error"),
 }
+CONDITIONS = (
+    Condition(
+        "at the end, every action still does what it should", lambda game: game["obeyed"] == 1
+    ),
+    Condition(
+        "brightness, detail and change of every block are within the real game's band",
+        lambda game: all(share == 1 for share in game["inside"].values()),
+    ),
+)
 HEADER = ("game", "measure", "real game", "dream", "its last block", "blocks inside the real band")
 
 
@@ -39,7 +49,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Let the scripted player play on and on, then look whether actions still matter."""
     numbers: dict[str, dict[str, Any]] = {}
     groups: dict[str, tuple[list[float], dict[str, list[float]]]] = {}
-    sentences, rows, verdicts = [], [], []
+    sentences, rows, comparisons = [], [], []
     for game in games:
         world = shelf.load(RECIPES[game])
         report = measure_drift(runner, game, world)
@@ -60,11 +70,11 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             f"same state and noise, {effect} in {obeyed:.0%} of the cases, {ROWS} dreams."
         )
         shares = ", ".join(f"{name} {share:.0%}" for name, share in within.items())
-        verdicts.append(f"{game}: actions matter in {obeyed:.0%}; blocks in band: {shares}")
+        comparisons.append(f"{game}: actions matter in {obeyed:.0%}; blocks in band: {shares}")
     return Finding(
         f"{runner.scale.long:,} frames",
         "a video model becomes a simulator when its generation is long.",
-        "; ".join(verdicts) + ".",
+        "; ".join(comparisons) + ".",
         numbers,
         f"{ROWS} dreams are played on without a limit by the scripted player; a game that ends "
         "begins anew. Each run is cut into blocks, of which brightness, fine detail and the share "

@@ -18,6 +18,7 @@ from dfgym.study.methods.delays import count_cost
 from dfgym.study.methods.objectives import Method, corrupt_batch
 from dfgym.study.runner import OURS, TEACHER, StudyRunner, chunked, model_recipe
 from dfgym.study.survival import survival
+from dfgym.study.verdict import Condition, more_errors
 from dfgym.study.write import (
     Finding,
     capitalize,
@@ -38,6 +39,51 @@ MASKED = RolloutSpec(mode="noised", noise=0.3)
 HEADER = (
     *("game", "trained by", "error at the beginning", "error", "doubled", "ends in 1,000"),
     *("frames computed a frame", "share of the frames passed in training that is learned"),
+)
+TEACHER_FORCING_CONDITIONS = (
+    Condition(
+        "teacher forcing dreams to the end of a horizon that is longer than what it trained on",
+        lambda game: game[TEACHER]["last"] is not None,
+    ),
+    Condition(
+        "teacher forcing makes more errors than diffusion forcing",
+        lambda game: more_errors(game[TEACHER], game[OURS]),
+    ),
+)
+FULL_SEQUENCE_CONDITIONS = (
+    Condition(
+        "in a dream longer than its fixed number of frames, full-sequence diffusion makes more "
+        "errors than diffusion forcing",
+        lambda game: more_errors(game[FULL], game[OURS]),
+    ),
+)
+DIFFUSION_FORCING_CONDITIONS = (
+    Condition(
+        "with a past that noise masks partly, it makes fewer errors than teacher forcing",
+        lambda game: more_errors(game[f"{TEACHER}, masked"], game[f"{OURS}, masked"]),
+    ),
+    Condition(
+        "with a clean past, it makes no more errors than teacher forcing",
+        lambda game: not more_errors(game[OURS], game[TEACHER]),
+    ),
+)
+COMPARISON_CONDITIONS = (
+    Condition(
+        "the error of diffusion forcing does not double within the horizon",
+        lambda game: game[OURS]["doubles_after"] is None,
+    ),
+    Condition(
+        "it makes fewer errors than teacher forcing",
+        lambda game: more_errors(game[TEACHER], game[OURS]),
+    ),
+    Condition(
+        "it makes fewer errors than full-sequence diffusion",
+        lambda game: more_errors(game[FULL], game[OURS]),
+    ),
+    Condition(
+        "of the frames passed in training, it learns a larger share than full-sequence diffusion",
+        lambda game: game[OURS]["learned"] > game[FULL]["learned"],
+    ),
 )
 Curves = dict[str, dict[str, Curve]]
 
@@ -81,7 +127,7 @@ def describe(curves: Curves) -> str:
     return " ".join(sentences)
 
 
-def verdict(curves: Curves, rival: str) -> str:
+def compare_with_ours(curves: Curves, rival: str) -> str:
     """Return whether a rival errs more than diffusion forcing, in words."""
     results = {game: compare(named[rival], named[OURS]) for game, named in curves.items()}
     return "; ".join(f"{game}: {rival}, {result}" for game, result in results.items())
@@ -103,11 +149,11 @@ def measure_teacher_forcing(runner: StudyRunner, games: Sequence[str]) -> Findin
         "Teacher forcing",
         "next-frame prediction from a true history has a flexible horizon and is unstable on "
         "continuous data.",
-        f"{verdict(curves, TEACHER)}.",
+        f"{compare_with_ours(curves, TEACHER)}.",
         numbers,
         "Both are stepped a frame at a time with a clean context, and a frame is rounded to the "
         f"game's colours or grey levels before it is seen again. {describe(curves)} "
-        f"{capitalize(verdict(curves, TEACHER))}.{explanation}",
+        f"{capitalize(compare_with_ours(curves, TEACHER))}.{explanation}",
         over_horizon(curves, "teacher forcing"),
     )
 
@@ -137,10 +183,10 @@ def measure_full_sequence(runner: StudyRunner, games: Sequence[str]) -> Finding:
     return Finding(
         "Full-sequence diffusion",
         "it denoises a fixed number of frames at one shared level; it is not causal.",
-        f"{verdict(curves, FULL)}.",
+        f"{compare_with_ours(curves, FULL)}.",
         summarize_all(curves),
         f"A longer dream is a chain of blocks ({sizes}); the player plans each block's actions "
-        f"before it is made. {describe(curves)} {capitalize(verdict(curves, FULL))}.",
+        f"before it is made. {describe(curves)} {capitalize(compare_with_ours(curves, FULL))}.",
         over_horizon(curves, "full sequence"),
     )
 
@@ -205,7 +251,7 @@ def measure_all(runner: StudyRunner, games: Sequence[str]) -> Finding:
                 ]
             )
     errors = {game: {name: c.mean for name, c in named.items()} for game, named in curves.items()}
-    results = f"{verdict(curves, TEACHER)}; {verdict(curves, FULL)}."
+    results = f"{compare_with_ours(curves, TEACHER)}; {compare_with_ours(curves, FULL)}."
     return Finding(
         "All objectives at equal network, data and compute",
         "diffusion forcing is temporally consistent, degrades less than its rivals, and is cheaper "

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from dfgym.study.figures import over_horizon
 from dfgym.study.objectives import describe
 from dfgym.study.runner import OURS, StudyRunner, model_recipe
+from dfgym.study.verdict import Condition, Numbers, more_errors
 from dfgym.study.write import Finding, compare, summarize_all
 
 GAMES = ("breakout",)
 NAMES = {"images first": OURS, "video only": "video only", "mixture": "mixture"}
+
+
+def _images_first_beat(numbers: Numbers, rival: str) -> bool:
+    return more_errors(numbers[rival], numbers["images first"])
+
+
+CONDITIONS = tuple(
+    Condition(
+        f"images first make fewer errors than {rival}",
+        partial(_images_first_beat, rival=rival),
+    )
+    for rival in ("video only", "mixture")
+)
 
 
 def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
@@ -23,7 +38,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"{config.image_steps} of {config.image_steps + config.steps} steps in {game}"
         for game, config in configs.items()
     )
-    verdicts = [
+    comparisons = [
         f"{game}: {name}, {compare(named[name], named['images first'])}"
         for game, named in curves.items()
         for name in ("video only", "mixture")
@@ -31,7 +46,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     return Finding(
         "Pictures first",
         "only time is new in video: pre-train on images, then train on video.",
-        "; ".join(verdicts) + " (against images first).",
+        "; ".join(comparisons) + " (against images first).",
         summarize_all(curves),
         f"The image stage is {stages}; every step sees as many frames. The mixture has no stage, "
         f"but {picture_share(runner, games[0]):.0%} of its sequences are single pictures. "

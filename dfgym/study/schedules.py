@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from dfgym.study import blocks
@@ -13,6 +14,7 @@ from dfgym.study.methods.delays import action_delays, count_cost
 from dfgym.study.objectives import half_window
 from dfgym.study.reaction import react
 from dfgym.study.runner import OURS, StudyRunner, chunked
+from dfgym.study.verdict import Condition, Numbers, more_errors
 from dfgym.study.write import Finding, compare, format_error, summarize, table
 
 REACTION_GAMES = ("breakout", "cartpole")
@@ -20,6 +22,32 @@ MATRIX_GAMES = ("breakout",)
 HEADER = (
     *("game", "schedule", "error", "ends in 1,000", "passes a frame", "frames computed a frame"),
     *("frames before one can obey", "a frame after a change in mid-block differs"),
+)
+REACTION_CONDITIONS = (
+    Condition(
+        "no block of key frames first obeys an action that changes in its middle",
+        lambda game: game["hierarchical"]["effect"] == 0,
+    ),
+    Condition(
+        "every block that is made frame by frame obeys it",
+        lambda game: game["ours"]["effect"] == 1,
+    ),
+)
+
+
+def _is_cheaper_and_as_good(numbers: Numbers, schedule: str) -> bool:
+    frame_by_frame = numbers["autoregressive"]
+    other = next(n for name, n in numbers.items() if name.startswith(schedule))
+    fewer = other["passes_a_frame"] < frame_by_frame["passes_a_frame"]
+    return bool(fewer and not more_errors(other, frame_by_frame))
+
+
+MATRIX_CONDITIONS = tuple(
+    Condition(
+        f"{words} takes fewer passes than frame by frame, without more errors",
+        partial(_is_cheaper_and_as_good, schedule=schedule),
+    )
+    for words, schedule in (("a pyramid", "pyramid"), ("chunk by chunk", "full_sequence"))
 )
 
 
@@ -63,7 +91,7 @@ def measure_matrices(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Dream with one diffusion-forcing model along several scheduling matrices."""
     numbers: dict[str, Any] = {}
     curves: dict[str, dict[str, Curve]] = {}
-    rows, sizes, verdicts = [], [], []
+    rows, sizes, comparisons = [], [], []
     for game in games:
         config = runner.config(game)
         window, steps = config.model.window, config.sampler.denoising_steps
@@ -94,12 +122,12 @@ def measure_matrices(runner: StudyRunner, games: Sequence[str]) -> Finding:
                 ]
             )
         first, *others = curves[game].items()
-        verdicts += [f"{game}: {name}, {compare(curve, first[1])}" for name, curve in others]
+        comparisons += [f"{game}: {name}, {compare(curve, first[1])}" for name, curve in others]
     return Finding(
         "Schedules",
         "frames are denoised along a schedule that the purpose chooses: chunk by chunk, or like a "
         "pyramid.",
-        "; ".join(verdicts) + " (against autoregressive).",
+        "; ".join(comparisons) + " (against autoregressive).",
         numbers,
         f"One model, blocks of {' and '.join(sizes)} new frames whose actions are planned; the "
         "autoregressive one is played as an environment plays it. So fifo's queue is filled anew "

@@ -17,6 +17,7 @@ from dfgym.files import plain, write_atomic, write_json
 from dfgym.study.curve import BEGINNING, LASTING, Curve
 from dfgym.study.figures import span_at
 from dfgym.study.games import Scale
+from dfgym.study.verdict import Condition, explain, judge
 
 PAGE = "README.md"
 SUBJECTS = {
@@ -39,7 +40,7 @@ class Finding:
     Attributes:
         title: a few words.
         claim: what is claimed.
-        verdict: one line of what was found of it.
+        result: one line of what was measured of it.
         numbers: all that was measured, plain values.
         text: a paragraph, made from the numbers.
         figure: the picture.
@@ -48,7 +49,7 @@ class Finding:
 
     title: str
     claim: str
-    verdict: str
+    result: str
     numbers: dict[str, Any]
     text: str
     figure: Figure
@@ -58,7 +59,7 @@ class Finding:
 def write_finding(
     finding: Finding, name: str, row: str, scale: Scale, command: str, folder: Path
 ) -> None:
-    """Write the JSON and the PNG of a finding, and the page anew.
+    """Write the JSON and the PNG of a finding.
 
     Args:
         finding: the finding.
@@ -70,15 +71,20 @@ def write_finding(
     """
     FigureCanvasAgg(finding.figure).print_png(drawing := io.BytesIO())
     write_atomic(folder / f"{name}.png", drawing.getvalue())
-    table = {field: getattr(finding, field) for field in ("title", "source", "claim", "verdict")}
+    table = {field: getattr(finding, field) for field in ("title", "source", "claim", "result")}
     table |= {"name": name, "subject": subject_of(name), "row": row, "command": command}
     table |= {"scale": _plain_scale(scale), "text": finding.text, "numbers": plain(finding.numbers)}
     write_json(folder / f"{name}.json", table)
-    write_page(folder, scale)
 
 
-def write_page(folder: Path, scale: Scale) -> None:
-    """Write the page of all findings of one scale that a folder holds."""
+def write_page(folder: Path, scale: Scale, conditions: Mapping[str, Sequence[Condition]]) -> None:
+    """Write the page of all findings of one scale that a folder holds.
+
+    Args:
+        folder: holds the JSON of the findings, and gets the page.
+        scale: that of the findings that are wanted.
+        conditions: for the name of each claim, what must hold.
+    """
     findings = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     findings = [finding for finding in findings if finding["scale"] == _plain_scale(scale)]
     by_subject = {
@@ -86,12 +92,13 @@ def write_page(folder: Path, scale: Scale) -> None:
         for subject in SUBJECTS
     }
     ordered = [finding for findings in by_subject.values() for finding in findings]
-    header = ("claim", "by", "what was found", "row")
+    header = ("claim", "by", "verdict", "what was measured", "row")
     rows = [
         (
             f"[{finding['title']}](#{_anchor(finding['title'])}): {finding['claim']}",
             finding["source"],
-            finding["verdict"],
+            judge(conditions[finding["name"]], finding["numbers"]),
+            finding["result"],
             finding["row"],
         )
         for finding in ordered
@@ -99,7 +106,8 @@ def write_page(folder: Path, scale: Scale) -> None:
     sections = [_head(scale), table(header, rows), _glossary(scale)]
     for subject, group in by_subject.items():
         if group:
-            sections += [f"## {SUBJECTS[subject]}", *map(_section, group)]
+            sections += [f"## {SUBJECTS[subject]}"]
+            sections += [_section(finding, conditions[finding["name"]]) for finding in group]
     write_atomic(folder / PAGE, ("\n\n".join(sections) + "\n").encode())
 
 
@@ -184,11 +192,13 @@ def _anchor(title: str) -> str:
     return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c == "-")
 
 
-def _section(finding: dict[str, Any]) -> str:
-    title, name = finding["title"], finding["name"]
+def _section(finding: dict[str, Any], conditions: Sequence[Condition]) -> str:
+    title, name, numbers = finding["title"], finding["name"], finding["numbers"]
     return (
         f"### {title}\n\n*{finding['source']}:* {finding['claim']}\n\n"
-        f"*Found:* {finding['verdict']}\n\n{finding['text']}\n\n![{title}]({name}.png)\n\n"
+        f"*Verdict:* {judge(conditions, numbers)}, by these conditions:\n\n"
+        f"{explain(conditions, numbers)}\n\n"
+        f"*Measured:* {finding['result']}\n\n{finding['text']}\n\n![{title}]({name}.png)\n\n"
         f"`{finding['command']}` ([numbers]({name}.json))"
     )
 
@@ -203,7 +213,12 @@ data and for as many steps unless a section says otherwise, and measures {dreams
 {scale.horizon} frames long (the *horizon*). A scripted player plays them, and a dream that ends
 begins anew from real frames. Each method was trained once: the brackets are 95 % intervals by
 bootstrap over dreams, so they do not hold what another training would change. "No significant
-difference" means that two such intervals overlap."""
+difference" means that two such intervals overlap.
+
+Each section says which conditions must hold if its claim is true, and the measured numbers answer
+them. A claim is *supported* if all of them were tried and hold in every game where they can be
+asked, *not supported* if none holds anywhere, *not tested* if none was tried, and else *partly*
+supported. `dfgym study --page` writes this page anew from the numbers."""
 
 
 def _glossary(scale: Scale) -> str:

@@ -56,7 +56,7 @@ def test_every_claim_gets_numbers_a_figure_and_a_section(done: tuple[Path, Path]
         assert finding["command"] == f"dfgym study {name} --quick"
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"### {finding['title']}\n" in page and finding["text"] in page
-        assert f"| {finding['verdict']} | {row} |" in page, "the table at the top"
+        assert f"| {finding['result']} | {row} |" in page, "the table at the top"
     assert page.index("## Objectives") < page.index("### Teacher forcing") < page.index("## Chunks")
 
 
@@ -98,9 +98,19 @@ def test_only_the_game_that_is_asked_for(done: tuple[Path, Path], tmp_path: Path
     assert list(finding["numbers"]) == ["cartpole"] and "--games cartpole" in finding["command"]
 
 
+def test_the_committed_page_is_made_from_the_committed_numbers(tmp_path: Path) -> None:
+    committed = Path(__file__).parents[2] / "docs" / "study"
+    for path in committed.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    study(Config(page=True, out=tmp_path))
+    page = (committed / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text() == page, "run `dfgym study --page`"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"page": True, "subject": "D4"}, "--page is of everything in `out`; leave out"),
         ({"subject": "D2"}, "the subject is 'D2'; allowed are backbones, .*, D3, D4"),
         ({}, "give either one subject"),
         ({"subject": "D4", "all": True}, "give either one subject"),
