@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from dfgym import checks
-from dfgym.env.actions import check_action, key_codes
+from dfgym.env.actions import check_action, is_whole, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
-from dfgym.env.starts import parse
+from dfgym.env.starts import check_frames, parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import DEFAULT
+
+
+class EnvOutcomes(NamedTuple):
+    """What a step may lead to: k outcomes, in a batch of n environments n times as many.
+
+    Attributes:
+        observations: uint8 `(k, h, w, 3)`, in a batch `(n, k, h, w, 3)`; some may be equal.
+        probabilities: float64 `(k,)` or `(n, k)`, which sum to 1.
+        rewards: float64 `(k,)` or `(n, k)`, expected.
+        termination_probability: float64 `(k,)` or `(n, k)`.
+        exact: whether these are all outcomes, which `step` draws by these probabilities; otherwise
+            they are equally likely samples, since the world tells no outcomes apart.
+        states: `restore_state` of one environment continues from each; in a batch a list for each.
+    """
+
+    observations: np.ndarray
+    probabilities: np.ndarray
+    rewards: np.ndarray
+    termination_probability: np.ndarray
+    exact: bool
+    states: list[Any]
 
 
 class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
@@ -91,7 +112,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         super().reset(seed=seed)
         rows.max_steps = self._own_limit()
         info = rows.begin(np.array([0]), start, self.np_random, [seed])[0]
-        return rows.observe(rows.dynamics.frames()[0]), dict(info)
+        return rows.draw(rows.dynamics.frames()[0]), dict(info)
 
     @exclusive
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -109,9 +130,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             ActionError: the action is not an int in range; nothing has changed.
             StateError: before the first reset, after the episode's end, or after close.
         """
-        rows = self._running()
-        if rows.ended[0]:
-            raise StateError("the episode has ended: call reset() before step()")
+        rows = self._playing("step()")
         index = check_action(action, rows.world.card.actions.n)
         transition, truncated = rows.step(np.array([index]))
         info = {
@@ -119,11 +138,65 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             "uncertainty": float(transition.uncertainty[0]),
         }
         return (
-            rows.observe(transition.frames[0]),
+            rows.draw(transition.frames[0]),
             float(transition.rewards[0]),
             bool(transition.terminated[0]),
             bool(truncated[0]),
             info,
+        )
+
+    @exclusive
+    def observe(
+        self, action: Any, frame: np.ndarray
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Follow a game that is played elsewhere: commit its next frame instead of a dreamt one.
+
+        The dream then stands where the game does, as if `reset` had begun with all frames and
+        actions so far, and can be stepped, cloned and asked for its outcomes from there.
+
+        Args:
+            action: as for `step`.
+            frame: uint8 `(h, w, 3)` at observation or model size, that the action led to.
+
+        Returns:
+            As `step`, but the reward is the expected one, `terminated` is False, since the game
+            elsewhere knows it, and info has `termination_probability` alone.
+
+        Raises:
+            ActionError, ConfigError: the action or the frame is not allowed; nothing has changed.
+            StateError: as for `step`.
+        """
+        rows = self._playing("observe()")
+        index = check_action(action, rows.world.card.actions.n)
+        batch = frame[None] if isinstance(frame, np.ndarray) else frame
+        frames = check_frames(rows.world, batch, "frame", 1)
+        transition, truncated = rows.observe(np.array([index]), frames)
+        info = {"termination_probability": float(transition.termination_probability[0])}
+        reward = float(transition.rewards[0])
+        return rows.draw(transition.frames[0]), reward, False, bool(truncated[0]), info
+
+    @exclusive
+    def outcomes(self, action: Any, samples: int = 8) -> EnvOutcomes:
+        """Work out what a step may lead to; nothing moves.
+
+        Args:
+            action: as for `step`.
+            samples: how many samples to take in a world that tells no outcomes apart.
+
+        Raises:
+            ActionError, ConfigError: an argument is not allowed.
+            StateError: as for `step`.
+        """
+        rows = self._playing("outcomes()")
+        index = check_action(action, rows.world.card.actions.n)
+        batch, states = rows.outcomes(np.array([index]), check_samples(samples))
+        return EnvOutcomes(
+            rows.draw(batch.frames[0]),
+            batch.probabilities[0],
+            batch.rewards[0],
+            batch.termination_probability[0],
+            batch.exact,
+            states[0],
         )
 
     def render(self) -> np.ndarray:
@@ -175,7 +248,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         rows = self._open()
         rows.max_steps = self._own_limit()
         rows.restore(state, self.np_random)
-        return rows.observe(rows.dynamics.frames()[0])
+        return rows.draw(rows.dynamics.frames()[0])
 
     def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
@@ -192,6 +265,12 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             raise StateError("no episode has begun: call reset() first")
         return rows
 
+    def _playing(self, call: str) -> Rows:
+        rows = self._running()
+        if rows.ended[0]:
+            raise StateError(f"the episode has ended: call reset() before {call}")
+        return rows
+
     def _own_limit(self) -> int | None:
         """The steps after which to truncate; None: Gymnasium's wrapper does it, or nobody shall."""
         card = self._open().world.card
@@ -205,6 +284,17 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
                 f"otherwise: give gym.make max_episode_steps={limit}"
             )
         return None
+
+
+def check_samples(samples: Any) -> int:
+    """Check how many samples to take.
+
+    Raises:
+        ConfigError: it is no int of at least 1.
+    """
+    if not is_whole(samples) or samples < 1:
+        raise ConfigError(f"samples = {samples!r} must be an int of at least 1")
+    return int(samples)
 
 
 def registered_limit(spec: EnvSpec | None) -> tuple[int | None, bool]:

@@ -16,9 +16,10 @@ from dfgym.diffusion.noise import mix
 from dfgym.env.starts import Start, choose
 from dfgym.errors import StateError
 from dfgym.frames import upscale
-from dfgym.world.dynamics import Dynamics, Transition
+from dfgym.world.dynamics import Dynamics, Present, Transition
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.format1 import STATE_NAMES
+from dfgym.world.outcomes import Outcomes
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import load
 
@@ -97,6 +98,10 @@ class Rows:
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every row by a checked action; returns the transition, and truncated `(n,)`."""
         transition, present = self.dynamics.propose(actions)
+        return transition, self._advance(transition, present)
+
+    def _advance(self, transition: Transition, present: Present) -> np.ndarray:
+        """Take a step that has been computed; returns truncated, bool `(n,)`."""
         elapsed = self.elapsed + 1
         if self.max_steps is None:
             truncated = np.zeros(len(self.ended), bool)
@@ -105,9 +110,40 @@ class Rows:
         ended = transition.terminated | truncated
         # Python raises an interrupt at calls and jumps, of which this statement has none.
         self.dynamics.present, self.elapsed, self.ended = present, elapsed, ended
-        return transition, truncated
+        return truncated
 
-    def observe(self, frames: np.ndarray) -> np.ndarray:
+    def observe(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, np.ndarray]:
+        """Commit given frames, checked and at model size, instead of dreamt ones; as `step`."""
+        transition, present = self.dynamics.follow(actions, frames)
+        return transition, self._advance(transition, present)
+
+    def outcomes(self, actions: np.ndarray, samples: int) -> tuple[Outcomes, list[list[bytes]]]:
+        """Work out what a step by checked actions may lead to; no row moves.
+
+        Returns:
+            The outcomes, and the state behind each as `clone` writes it of a row by itself.
+        """
+        outcomes = self.dynamics.outcomes(actions, samples)
+        elapsed = self.elapsed + 1
+        ended = np.zeros(len(elapsed), bool)
+        if self.max_steps is not None:
+            ended = elapsed >= self.max_steps
+        states = []
+        for row in range(len(elapsed)):
+            own = {
+                "row.seed": self.seeds[[row]],
+                "row.episode": self.episodes[[row]],
+                "row.elapsed": elapsed[[row]],
+                "row.ended": ended[[row]],
+            }
+            inner = [
+                {name: value[row, [i]] for name, value in outcomes.state.items()}
+                for i in range(outcomes.frames.shape[1])
+            ]
+            states.append([self._write(own | _prefixed(state)) for state in inner])
+        return outcomes, states
+
+    def draw(self, frames: np.ndarray) -> np.ndarray:
         """Draw frames at observation size, freshly allocated."""
         return upscale(frames, self.world.card.frames.observation_scale)
 
@@ -117,10 +153,13 @@ class Rows:
         Returns:
             safetensors, after the sha256 of them: a changed state is told from a whole one.
         """
-        tensors = {**self._state(), "world": np.frombuffer(self._tag, np.uint8)}
+        tensors = self._state()
         if not include_rng:
             tensors = {name: tensor for name, tensor in tensors.items() if name not in _SEEDS}
-        data = safetensors.numpy.save(tensors)
+        return self._write(tensors)
+
+    def _write(self, tensors: dict[str, np.ndarray]) -> bytes:
+        data = safetensors.numpy.save({**tensors, "world": np.frombuffer(self._tag, np.uint8)})
         return hashlib.sha256(data).digest() + data
 
     def restore(self, state: bytes, np_random: np.random.Generator) -> None:
@@ -187,7 +226,7 @@ class Rows:
             "row.episode": self.episodes,
             "row.elapsed": self.elapsed,
             "row.ended": self.ended,
-            **{f"dynamics.{name}": np.ascontiguousarray(tensor) for name, tensor in inner.items()},
+            **_prefixed(inner),
         }
 
     def _next_seeds(
@@ -229,6 +268,11 @@ class Rows:
                 f"hash is {self.world.hash}, it was {state['hash']}; put that world back"
             )
         self.restore(state["state"], np.random.default_rng())
+
+
+def _prefixed(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Name the tensors of a dynamics's state as those of rows have them."""
+    return {f"dynamics.{name}": np.ascontiguousarray(value) for name, value in state.items()}
 
 
 def _form(tensor: np.ndarray | None) -> str:

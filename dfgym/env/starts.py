@@ -93,24 +93,46 @@ def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarra
 
 def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check the caller's own start and bring it to model size."""
+    small = check_frames(world, frames, "option frames")
+    if len(small) == 0:
+        raise ConfigError(f"option frames has shape {frames.shape}: give at least one frame")
+    return small, check_actions(actions, world.card.actions.n, len(small) - 1)
+
+
+def check_frames(world: World, frames: Any, name: str, count: int | None = None) -> np.ndarray:
+    """Check frames of the caller's and bring them to model size, freshly allocated.
+
+    Args:
+        world: the world, whose sizes they must have.
+        frames: uint8 `(t, h, w, 3)` at model or observation size.
+        name: what to call them in an error.
+        count: t, if it matters.
+
+    Raises:
+        ConfigError: they are of another type or shape.
+    """
     card = world.card
     size, scale = (card.frames.height, card.frames.width, 3), card.frames.observation_scale
     observation_size = (size[0] * scale, size[1] * scale, 3)
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
-        raise ConfigError(f"option frames is of type {kind}: give a uint8 array (t, h, w, 3)")
-    if frames.ndim != 4 or len(frames) == 0 or frames.shape[1:] not in (size, observation_size):
+        raise ConfigError(f"{name} is of type {kind}: give a uint8 array (t, h, w, 3)")
+    if (
+        frames.ndim != 4
+        or frames.shape[1:] not in (size, observation_size)
+        or count not in (None, len(frames))
+    ):
         raise ConfigError(
-            f"option frames has shape {frames.shape}: give (t, h, w, c) with t at least 1 and "
+            f"{name} has shape {frames.shape}: give (t, h, w, c) with "
+            f"t {'at least 1' if count is None else count} and "
             f"(h, w, c) = {size}, or {observation_size} as observations are"
         )
     if frames.shape[1:] == size:
-        small = frames.copy()
-    else:
-        small = downscale(frames, scale)
-        if not np.array_equal(upscale(small, scale), frames):
-            raise ConfigError(
-                f"option frames is not drawn in cells of {scale}x{scale} equal pixels as this "
-                f"world's observations are: give frames at model size, {size}"
-            )
-    return small, check_actions(actions, card.actions.n, len(frames) - 1)
+        return frames.copy()
+    small = downscale(frames, scale)
+    if not np.array_equal(upscale(small, scale), frames):
+        raise ConfigError(
+            f"{name} is not drawn in cells of {scale}x{scale} equal pixels as this "
+            f"world's observations are: give frames at model size, {size}"
+        )
+    return small

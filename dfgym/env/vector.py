@@ -12,10 +12,10 @@ from gymnasium.vector.utils import batch_space
 
 from dfgym import checks
 from dfgym.env.actions import check_actions, is_whole
-from dfgym.env.env import registered_limit, spaces
+from dfgym.env.env import EnvOutcomes, check_samples, registered_limit, spaces
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
-from dfgym.env.starts import parse
+from dfgym.env.starts import check_frames, parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -117,7 +117,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._follow_card()
         super().reset(seed=int(seed) if is_whole(seed) else None)
         infos = self._begin(rows, mask, start, [seeds[row] for row in np.flatnonzero(mask)])
-        return rows.observe(rows.dynamics.frames()), infos
+        return rows.draw(rows.dynamics.frames()), infos
 
     @exclusive
     def step(
@@ -135,14 +135,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rows = self._running()
         actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
         resting = rows.ended  # rows.step makes a new array
-        if self.autoreset_mode is not AutoresetMode.NEXT_STEP and resting.any():
-            raise StateError(
-                f"rows {np.flatnonzero(resting).tolist()} have ended: reset them with "
-                f"options={{'reset_mask': mask}} before step()"
-            )
+        if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            self._playing("step()")
         transition, truncated = rows.step(actions)
         rewards, terminated = transition.rewards, transition.terminated
-        observations = rows.observe(transition.frames)
+        observations = rows.draw(transition.frames)
         steps = {
             "termination_probability": transition.termination_probability,
             "uncertainty": transition.uncertainty,
@@ -163,8 +160,44 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                     final[row] = observations[row].copy()
                 infos |= _masked({"final_obs": final, "final_info": _masked(steps, again)}, again)
             infos |= self._begin(rows, again, parse(rows.world, None))
-            observations[again] = rows.observe(rows.dynamics.frames()[again])
+            observations[again] = rows.draw(rows.dynamics.frames()[again])
         return observations, rewards, terminated, truncated, infos
+
+    @exclusive
+    def observe(
+        self, actions: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Follow games that are played elsewhere; row by row as `DreamEnv.observe`.
+
+        Args:
+            actions: int `(n,)`.
+            frames: uint8 `(n, h, w, 3)` at observation or model size, that the actions led to.
+
+        Raises:
+            ActionError, ConfigError: an argument is not allowed; nothing has changed.
+            StateError: before the first reset, after close, or a row has ended.
+        """
+        rows = self._playing("observe()")
+        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        small = check_frames(rows.world, frames, "frames", self.num_envs)
+        transition, truncated = rows.observe(actions, small)
+        infos = {"termination_probability": transition.termination_probability}
+        observations = rows.draw(transition.frames)
+        masked = _masked(infos, np.ones(self.num_envs, bool))
+        return observations, transition.rewards, transition.terminated, truncated, masked
+
+    @exclusive
+    def outcomes(self, actions: np.ndarray, samples: int = 8) -> EnvOutcomes:
+        """Work out what a step of every row may lead to; row by row as `DreamEnv.outcomes`.
+
+        Raises:
+            ActionError, ConfigError, StateError: as for `observe`.
+        """
+        rows = self._playing("outcomes()")
+        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        batch, states = rows.outcomes(actions, check_samples(samples))
+        observations = rows.draw(batch.frames)
+        return EnvOutcomes(observations, *batch[1:5], states)
 
     def render(self) -> tuple[np.ndarray, ...]:
         """Draw every row's current frame, as `DreamEnv.render` does."""
@@ -198,7 +231,16 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rows = self._open()
         self._follow_card()
         rows.restore(state, self.np_random)
-        return rows.observe(rows.dynamics.frames())
+        return rows.draw(rows.dynamics.frames())
+
+    def _playing(self, call: str) -> Rows:
+        rows = self._running()
+        if rows.ended.any():
+            raise StateError(
+                f"rows {np.flatnonzero(rows.ended).tolist()} have ended: reset them with "
+                f"options={{'reset_mask': mask}} before {call}"
+            )
+        return rows
 
     def _follow_card(self) -> None:
         """Put the card's limit for one that came with the id, which knew another world."""

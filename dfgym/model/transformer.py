@@ -50,6 +50,11 @@ class FramePrediction(NamedTuple):
         share = self.log_weights.exp()[..., None, None, None]
         return (self.scores.softmax(-1) * share).sum(-4) * 2 - 1
 
+    @property
+    def outcomes(self) -> Tensor:
+        """Each outcome's own expected frame `(..., m, h, w, c)`, in [-1, 1]."""
+        return self.scores.softmax(-1) * 2 - 1 if self.categorical else self.scores
+
     def sample(self, uniforms: Tensor) -> Tensor:
         """Sample an outcome and return its own expected frame, `(n, h, w, c)`.
 

@@ -8,11 +8,38 @@ the context mode `dynamic` alone, where the past is shown at more than one level
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Cache = Sequence[tuple[Tensor, ...]]
+
+
+class Batch(NamedTuple):
+    """Rows that pass the network together: all that their next frames are a function of.
+
+    Attributes:
+        caches: the cache of each context level, written by every pass.
+        time: int64 `(b,)`, how many frames each row has had.
+        seeds: int64 `(b,)`, of each row's noise.
+    """
+
+    caches: Sequence[Cache]
+    time: Tensor
+    seeds: Tensor
+
+    def select(self, rows: Tensor) -> Batch:
+        """Copy some rows, int64 `(n,)`, each as often as it is named."""
+        caches = [
+            [tuple(tensor[rows] for tensor in layer) for layer in cache] for cache in self.caches
+        ]
+        return Batch(caches, self.time[rows], self.seeds[rows])
+
+    def repeat(self, copies: int) -> Batch:
+        """Copy every row so many times, copies of a row side by side."""
+        rows = torch.arange(len(self.time), device=self.time.device)
+        return self.select(rows.repeat_interleave(copies))
 
 
 def copy_rows(caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:

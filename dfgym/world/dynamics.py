@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
 from dfgym.model.network import Network, build_empty
+from dfgym.model.transformer import FramePrediction
 from dfgym.world.bundle import World
-from dfgym.world.cache import Cache, copy_rows, write_rows
+from dfgym.world.cache import Batch, Cache, write_rows
 from dfgym.world.exclusive import Exclusive
+from dfgym.world.outcomes import Outcomes, collect, read_state, sample_seeds
 from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
@@ -126,9 +129,11 @@ class Dynamics:
         self.device = pick_device(settings.device)
         self._levels, self._plan = resolve_sampling(world.card, settings)
         check_memory(world.card, num_rows, len(self._plan.levels), self.device)
-        self._codec = Codec(world.card.frames.palette)
+        self.codec = Codec(world.card.frames.palette)
         self._network = _network(world, self.device)
         self._step = prepare(self._network.step, self.device, settings)
+        # Of batches of any size, which a compiled step does not take.
+        self._eager = prepare(self._network.step, self.device, replace(settings, compile=False))
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
@@ -145,7 +150,7 @@ class Dynamics:
     def _warm_up(self) -> None:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
-        frames = self._codec.encode(torch.from_numpy(self.present.frames).to(self.device))
+        frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
         time = self.present.time
         actions, position = torch.zeros_like(time), self._network.cache_position(time)
         pin(self._caches, self.device)
@@ -194,7 +199,7 @@ class Dynamics:
         contexts += contexts[:1] * (size - count)
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
-        caches = self._empty_caches(size)
+        batch = Batch(self._empty_caches(size), torch.zeros_like(lengths), group_seeds)
         no_action = self.world.card.actions.n
         for t in range(int(lengths.max())):
             # A row whose context is over repeats its last frame, which changes nothing.
@@ -204,35 +209,26 @@ class Dynamics:
                 no_action if i == 0 else int(actions[len(actions) - len(frames) + i])
                 for (frames, actions), i in zip(contexts, last, strict=True)
             ]
-            self._commit(
-                self._codec.encode(torch.from_numpy(frames).to(self.device)),
+            self.commit(
+                self.codec.encode(torch.from_numpy(frames).to(self.device)),
                 torch.tensor(last_actions, device=self.device),
-                torch.tensor(last, device=self.device),
-                group_seeds,
-                caches,
+                batch._replace(time=torch.tensor(last, device=self.device)),
                 self._network.step,
             )
         index = torch.from_numpy(rows).to(self.device)
-        write_rows(self._caches, index, caches)
+        write_rows(self._caches, index, batch.caches)
         self.present.time[index] = lengths[:count]
         self._seeds[index] = group_seeds[:count]
         self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
-    def _commit(
-        self,
-        clean: Tensor,
-        actions: Tensor,
-        time: Tensor,
-        seeds: Tensor,
-        caches: Sequence[Cache],
-        step: Step,
-    ) -> Tensor:
+    def commit(self, clean: Tensor, actions: Tensor, batch: Batch, step: Step) -> Tensor:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
-        position, tokens = self._network.cache_position(time), None
-        for level, cache in zip(self._plan.levels, caches, strict=True):
+        position, tokens = self._network.cache_position(batch.time), None
+        for level, cache in zip(self._plan.levels, batch.caches, strict=True):
             frames, conditioning = clean, self._conditioning[level.stated]
             if level.applied < 1:
-                eps = noise.normal(seeds, time, noise.CONTEXT, clean[0].numel()).view_as(clean)
+                eps = noise.normal(batch.seeds, batch.time, noise.CONTEXT, clean[0].numel())
+                eps = eps.view_as(clean)
                 frames = interpolate(clean, eps, clean.new_tensor(level.applied))
             with self.section("dfgym::commit"):
                 tokens = step(frames, conditioning, actions, position, cache)
@@ -254,18 +250,102 @@ class Dynamics:
         with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
             return self._next(actions)
 
+    def observe(self, actions: np.ndarray, frames: np.ndarray) -> Transition:
+        """Follow a game that is played elsewhere: commit its next frames instead of dreamt ones.
+
+        Every row then stands where `reset` with the same frames and actions would have put it, bit
+        for bit as long as its window covers them all.
+
+        Args:
+            actions: int64 `(b,)`, already checked.
+            frames: uint8 `(b, h, w, 3)` at model size, that the actions led to.
+
+        Returns:
+            The frames; the reward that is expected on arrival there; `terminated` False, since the
+            game elsewhere knows it; the probability of an end; and an uncertainty of 0.
+        """
+        transition, self.present = self.follow(actions, frames)
+        return transition
+
+    @torch.inference_mode()
+    def follow(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, Present]:
+        """Compute what `observe` does without doing it, as `propose` does of `step`."""
+        size, tokens = min(RESET_GROUP, self.num_rows), []
+        action = torch.from_numpy(actions).to(self.device)
+        clean = self.codec.encode(torch.from_numpy(frames).to(self.device))
+        with self._exclusive, self.section("dfgym::observe"):
+            for first in range(0, self.num_rows, size):
+                rows = torch.arange(first, first + size, device=self.device)
+                filled = rows.clamp(max=self.num_rows - 1)  # all groups are of one size
+                batch, rows = self.batch.select(filled), rows[: self.num_rows - first]
+                group = self.commit(clean[filled], action[filled], batch, self._network.step)
+                write_rows(self._caches, rows, batch.caches)
+                tokens.append(group[: len(rows)])
+            rewards, ends = self.expect(torch.cat(tokens))
+            present = Present(frames.copy(), self.present.time + 1)
+        nothing = np.zeros(self.num_rows)
+        return Transition(frames.copy(), rewards, nothing > 0, ends, nothing), present
+
+    @property
+    def exact(self) -> bool:
+        """Whether `outcomes` are all that may happen, instead of samples of it.
+
+        They are where the network tells outcomes apart and a frame takes one denoising step.
+        """
+        return self.world.card.model.mixture > 1 and len(self._levels) == 1
+
+    @torch.inference_mode()
+    def outcomes(self, actions: np.ndarray, samples: int = 8) -> Outcomes:
+        """Work out what a step of every row may lead to; no row moves.
+
+        Where `exact` holds, `step` draws one of these outcomes with these probabilities (up to
+        rounding, since more rows than one pass the network together here).
+
+        Args:
+            actions: int64 `(b,)`, already checked.
+            samples: k where outcomes are samples.
+        """
+        action, rows = torch.from_numpy(actions).to(self.device), self.num_rows
+        with self._exclusive, self.section("dfgym::outcomes"):
+            if self.exact:
+                prediction = self.predict(action, self.batch)
+                weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
+                frames, clean = self.codec.round(prediction.outcomes.flatten(0, 1))
+                action = action.repeat_interleave(weights.shape[1])
+                batch = self.batch.repeat(weights.shape[1])
+            else:
+                weights = np.full((rows, samples), 1 / samples)
+                action, batch = action.repeat_interleave(samples), self.batch.repeat(samples)
+                batch = batch._replace(seeds=sample_seeds(self._seeds, samples))
+                uniforms = self._uniforms(batch)[:, 2:]
+                generated, _, tokens = self._denoise(action, uniforms, batch, self._eager)
+                frames, clean = self.codec.round(generated)
+            if not self._plan.kept:
+                tokens = self.commit(clean, action, batch, self._eager)
+            rewards, ends = self.expect(tokens)
+            return collect(frames, (weights, rewards, ends), self.exact, batch)
+
+    def predict(self, action: Tensor, batch: Batch) -> FramePrediction:
+        """Predict rows' next frames from noise, where that takes one denoising step."""
+        position, conditioning = self._network.cache_position(batch.time), self._conditioning[0.0]
+        cache = batch.caches[self._plan.reads[0]]
+        x = self._eager(self._start(batch), conditioning, action, position, cache)
+        return self._network.predict_frame(x)
+
+    def expect(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Read the expected reward and the probability of an end, float64 `(b,)`, off tokens."""
+        reward, termination = self._network.predict_transition(tokens)
+        expected = reward.double().softmax(-1).cpu().numpy() @ self._rewards
+        return expected, termination.double().sigmoid().cpu().numpy()
+
     def _next(self, actions: np.ndarray) -> tuple[Transition, Present]:
         """Generate the next frame, commit it, and sample reward and termination."""
-        action = torch.from_numpy(actions).to(self.device)
-        time = self.present.time
-        # In mode `kept` the last pass's cache entry becomes context, so no outcome may be sampled
-        # after it.
-        draws = (len(self._levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
-        uniforms = noise.uniform(self._seeds, time, noise.HEADS, 2 + draws).double()
-        generated, mean, tokens = self._denoise(action, uniforms[:, 2:])
-        frames, clean = self._codec.round(generated)
+        action, batch = torch.from_numpy(actions).to(self.device), self.batch
+        uniforms = self._uniforms(batch)
+        generated, mean, tokens = self._denoise(action, uniforms[:, 2:], batch, self._step)
+        frames, clean = self.codec.round(generated)
         if not self._plan.kept:
-            tokens = self._commit(clean, action, time, self._seeds, self._caches, self._step)
+            tokens = self.commit(clean, action, batch, self._step)
         with self.section("dfgym::predict_transition"):
             reward, termination = self._network.predict_transition(tokens)
         ends = termination.double().sigmoid()
@@ -274,40 +354,61 @@ class Dynamics:
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
         numbers = (bucket.double(), ends, (uniforms[:, 1] < ends).double(), spread.double())
         bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy()
-        present = Present(frames.cpu().numpy(), time + 1)
+        present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
         return Transition(present.frames.copy(), rewards, ended > 0, ends, spread), present
 
-    def _denoise(self, action: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def batch(self) -> Batch:
+        """All rows as they stand now."""
+        return Batch(self._caches, self.present.time, self._seeds)
+
+    def _uniforms(self, batch: Batch) -> Tensor:
+        """Draw what decides rows' next reward, end, and outcome in each denoising step."""
+        # In mode `kept` the last pass's cache entry becomes context, so no outcome may be sampled
+        # after it.
+        draws = (len(self._levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
+        return noise.uniform(batch.seeds, batch.time, noise.HEADS, 2 + draws).double()
+
+    def _denoise(
+        self, action: Tensor, uniforms: Tensor, batch: Batch, step: Step
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Generate every row's next frame from noise.
 
         Args:
             action: int64 `(b,)`.
             uniforms: `(b, draws)`, with which the first `draws` denoising steps sample an outcome;
                 the others take the mean.
+            batch: the rows.
+            step: the network's, or a function that does the same.
 
         Returns:
             The frames and the mean of the first prediction, `(b, h, w, c)`, and the last tokens.
         """
-        network, game = self._network, self.world.card.game_spec
-        shape = (self.num_rows, game.height, game.width, game.channels)
-        start = noise.normal(self._seeds, self.present.time, noise.FRAME, math.prod(shape[1:]))
+        network, start = self._network, self._start(batch)
         with self.section("dfgym::cache_position"):
-            position = network.cache_position(self.present.time)
+            position = network.cache_position(batch.time)
         means, tokens = [], []
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            cache, conditioning = self._caches[self._plan.reads[i]], self._conditioning[tau]
+            cache, conditioning = batch.caches[self._plan.reads[i]], self._conditioning[tau]
             with self.section("dfgym::denoise"):
-                tokens.append(self._step(x, conditioning, action, position, cache))
+                tokens.append(step(x, conditioning, action, position, cache))
             with self.section("dfgym::predict_frame"):
                 prediction = network.predict_frame(tokens[-1])
             means.append(prediction.mean)
             return prediction.sample(uniforms[:, i]) if i < uniforms.shape[1] else means[-1]
 
         first_order = uniforms.shape[1] > 0
-        frames = sample(denoise, start.view(shape), self._levels, first_order=first_order)
+        frames = sample(denoise, start, self._levels, first_order=first_order)
         return frames, means[0], tokens[-1]
+
+    def _start(self, batch: Batch) -> Tensor:
+        """Draw the noise that rows' next frames begin from, `(b, h, w, c)`."""
+        game = self.world.card.game_spec
+        shape = (game.height, game.width, game.channels)
+        start = noise.normal(batch.seeds, batch.time, noise.FRAME, math.prod(shape))
+        return start.view(-1, *shape)
 
     @torch.inference_mode()
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -316,13 +417,8 @@ class Dynamics:
         Equal situations give equal bytes, however they were reached.
         """
         with self._exclusive:
-            index, time = torch.from_numpy(rows).to(self.device), self.present.time
-            return {
-                "frame": self.present.frames[rows],
-                "cache": copy_rows(self._caches, index, time[index]).cpu().numpy(),
-                "seed": self._seeds[index].cpu().numpy(),
-                "time": time[index].cpu().numpy(),
-            }
+            index = torch.from_numpy(rows).to(self.device)
+            return read_state(self.present.frames[rows], self.batch, index)
 
     @torch.inference_mode()
     def set_state(self, rows: np.ndarray, state: dict[str, np.ndarray]) -> None:

@@ -87,7 +87,7 @@ def begin(run: Dynamics, begun: dict[int, int], turn: int) -> dict[int, Past]:
         frames, actions = starts.episode((row + turn) % len(starts))
         contexts.append((frames[:given_frames], actions[: given_frames - 1]))
         past = pasts[row] = empty_past(100 * turn + row, run)
-        encoded = run._codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
+        encoded = run.codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
         before = [
             run.world.card.actions.n,
             *actions[: given_frames - 1][1 - len(encoded) :].tolist(),
@@ -166,7 +166,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
         for (frames, tokens), tau, level in zip(passes, run._levels, run._plan.reads, strict=False):
             predicted = recompute(run, past, level, frames[row], tau, action)
             close(run._network.predict_frame(tokens).mean[row], predicted.prediction.mean)
-        clean = run._codec.encode(torch.from_numpy(transition.frames))
+        clean = run.codec.encode(torch.from_numpy(transition.frames))
         if not run._plan.kept:  # the last commit pass predicts reward and end
             assert len(passes) == STEPS + len(run._plan.levels)
             added = empty_past(past.seed, run)

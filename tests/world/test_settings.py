@@ -86,7 +86,7 @@ def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None
     transitions = film(run, steps)
     assert len(frames_passed) == steps * len(levels)
     frames, start_actions = toy.starts.episode(0)
-    encoded = run._codec.encode(torch.from_numpy(frames[:2]))[None]
+    encoded = run.codec.encode(torch.from_numpy(frames[:2]))[None]
     last_passes = torch.stack(frames_passed[len(levels) - 1 :: len(levels)], 1)
     states = torch.cat((encoded, last_passes), 1)
     tau = torch.tensor([[1.0, 1.0] + [levels[-1]] * steps])
