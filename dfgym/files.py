@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import math
 import os
-import tempfile
+import secrets
+import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,24 +20,58 @@ from dfgym.errors import DataError, DfgymError, MissingPackageError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+DRAFT_BYTES = 4
+"""Of chance, in the name of a file or folder that is being made."""
+DRAFT_AGE = 3600.0
+"""Seconds after which a draft that no lock guards counts as left behind."""
 LOCK_FILES = ("lock", "lock-holder")
 """The files by which `lock_folder` locks a folder, and names the process that holds the lock."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: neither a reader nor a crash meets one half of it."""
+    """Write a whole file or nothing: neither a reader nor a crash meets one half of it.
+
+    The file's mode is what the umask leaves, as of any file that a program opens.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = draft_path(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes 0600, which locks other users out
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.replace(path)
+    except BaseException as reason:
+        draft.unlink(missing_ok=True)
+        if isinstance(reason, OSError) and reason.filename in (None, str(draft)):
+            reason.filename = str(path)  # "No space left on device": where?
         raise
+
+
+def draft_path(path: Path) -> Path:
+    """Return the place beside `path` at which it can be made, to be renamed when it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(DRAFT_BYTES)}")
+
+
+def remove_drafts(folder: Path, *names: str, age: float = 0) -> None:
+    """Remove what writers of these files or folders left half made when they were killed.
+
+    Args:
+        folder: the folder that they are in.
+        names: the names of the files.
+        age: seconds since the last change; 0 only for the one who holds the folder's lock, since
+            another's draft may be in the making.
+    """
+    suffix = 2 * DRAFT_BYTES * "[0-9a-f]"
+    for name in names:
+        for draft in folder.glob(f".{glob.escape(name)}.{suffix}"):
+            with contextlib.suppress(OSError):  # another removed it
+                if time.time() - draft.stat().st_mtime < age:
+                    continue
+                if draft.is_dir():
+                    shutil.rmtree(draft)
+                else:
+                    draft.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

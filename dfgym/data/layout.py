@@ -3,7 +3,9 @@
 `frames.bin actions.bin rewards.bin terminated.bin truncated.bin` hold one row a frame, episode
 after episode. Row t holds frame t, the action that leads from it to frame t + 1, and that
 transition's reward and ends; the last frame of an episode has no transition, so the rest of its row
-is zero. `episodes.jsonl` has a line an episode. `meta.json` says what was recorded.
+is zero. `episodes.jsonl` has a line an episode. `meta.json` says what was recorded. `index.json`
+is written whenever a recorder closes: how many lines there were, and the hashes of those and of
+`meta.json`. A recorder that is killed leaves the one before, which says less and still holds.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.checks import shorten
 from dfgym.errors import DataError
-from dfgym.files import read_capped
+from dfgym.files import read_capped, write_json
 
 FORMAT = 1
 META_CAP = 1 << 20  # bytes
+MAX_SIDE = 1 << 15  # of a frame, pixels
+MAX_NUMBER = 1 << 62  # of a frame or a seed: whatever counts them fits into 64 bits
+INDEX = "index.json"
 COLUMNS: dict[str, np.dtype[Any]] = {
     "frames": np.dtype(np.uint8),
     "actions": np.dtype(np.int64),
@@ -84,10 +90,14 @@ def check_meta(meta: Any, where: str) -> dict[str, Any]:
     if (
         not isinstance(shape, list | tuple)
         or len(shape) != 3
-        or not all(type(size) is int and size > 0 for size in shape)
+        or not all(type(size) is int and 0 < size <= MAX_SIDE for size in shape)
         or shape[2] != 3
     ):
-        raise DataError(f"{where}: frame_shape is {shape!r}; it must be [height, width, 3]")
+        text = repr(shape) if len(repr(shape)) < 60 else shorten(shape)
+        raise DataError(
+            f"{where}: frame_shape is {text}; it must be [height, width, 3], with sides of at most "
+            f"{MAX_SIDE}"
+        )
     actions = meta.get("actions")
     if type(actions) is not int or actions < 1:
         raise DataError(
@@ -153,7 +163,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     file = folder / "meta.json"
     try:
         meta = json.loads(read_capped(file, META_CAP, DataError))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as reason:
+    except (ValueError, RecursionError) as reason:  # ValueError: also a number of 5,000 digits
         raise DataError(f"{file} is not JSON: {reason}") from reason
     return check_meta(meta, str(file))
 
@@ -169,7 +179,9 @@ def read_episodes(folder: Path) -> list[Episode]:
         raise DataError(f"{folder} is a data set without episodes: {file.name} is missing")
     episodes: list[Episode] = []
     start = 0
-    for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
+    lines = file.read_bytes().split(b"\n")[:-1]
+    _check_index(folder, lines)
+    for number, line in enumerate(lines, 1):
         try:
             episode = Episode(**json.loads(line))
             kinds = [type(value).__name__ for value in vars(episode).values()]
@@ -177,6 +189,8 @@ def read_episodes(folder: Path) -> list[Episode]:
             raise DataError(f"{file}, line {number} is not an episode: {reason}") from reason
         if kinds != ["int", "int", "int", "str", "str"]:
             raise DataError(f"{file}, line {number} is not an episode: its values are {kinds}")
+        if not max(episode.frames, abs(episode.seed), start) < MAX_NUMBER:
+            raise DataError(f"{file}, line {number} has a number that is too large")
         if episode.start != start or episode.frames < 2:
             raise DataError(
                 f"{file}, line {number}: start {episode.start!r} and frames {episode.frames!r}; "
@@ -185,3 +199,43 @@ def read_episodes(folder: Path) -> list[Episode]:
         episodes.append(episode)
         start += episode.frames
     return episodes
+
+
+def write_index(folder: Path, count: int) -> None:
+    """Write how many episodes are finished, and what tells them from others."""
+    lines = (folder / "episodes.jsonl").read_bytes().split(b"\n")[:count]
+    write_json(folder / INDEX, {"episodes": count, **_hashes(folder, lines)})
+
+
+def _hashes(folder: Path, lines: Sequence[bytes]) -> dict[str, str]:
+    meta = read_capped(folder / "meta.json", META_CAP, DataError)
+    contents = {"meta": meta, "lines": b"".join(line + b"\n" for line in lines)}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def _check_index(folder: Path, lines: Sequence[bytes]) -> None:
+    """Refuse lines and meta data other than those that a recorder closed with.
+
+    Raises:
+        DataError: lines are missing or others, or `meta.json` is another.
+    """
+    file = folder / INDEX
+    if not file.exists():
+        return  # a recording that has not been closed yet
+    try:
+        index = json.loads(read_capped(file, META_CAP, DataError))
+        count, before = index["episodes"], {name: index[name] for name in ("meta", "lines")}
+        if type(count) is not int or count < 0:
+            raise TypeError("episodes is no count")
+    except (ValueError, KeyError, TypeError, RecursionError) as reason:
+        raise DataError(f"{file} is no index of a data set: {shorten(str(reason))}") from reason
+    fix = f"bring it back, or remove {INDEX} to take the data set as it is"
+    if len(lines) < count:
+        raise DataError(
+            f"{folder}/episodes.jsonl has {len(lines)} episodes, and there were {count}: it was "
+            f"cut short; {fix}"
+        )
+    now = _hashes(folder, lines[:count])
+    for name, file_name in (("meta", "meta.json"), ("lines", "episodes.jsonl")):
+        if now[name] != before[name]:
+            raise DataError(f"{folder}/{file_name} has changed since it was recorded; {fix}")

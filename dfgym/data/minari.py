@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, MissingPackageError
+from dfgym.files import DRAFT_AGE, draft_path, remove_drafts
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -103,9 +103,9 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
     if path.exists():
         raise DataError(f"{path} exists; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    remove_drafts(path.parent, path.name, age=DRAFT_AGE)
+    draft = draft_path(path)
     try:
-        draft.chmod(0o755)  # mkdtemp makes 0700, which locks other users out
         with EpisodeStore.create(draft, meta) as store:
             details = dataset.storage.get_episode_metadata(dataset.episode_indices)
             for episode, detail in zip(dataset, details, strict=True):

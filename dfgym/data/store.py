@@ -8,6 +8,7 @@ time writes. What the files hold stands in `dfgym.data.layout`.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +20,17 @@ import numpy as np
 from dfgym.data.layout import (
     COLUMNS,
     FORMAT,
+    INDEX,
     Episode,
     check_episode,
     check_meta,
     hash_episode,
     read_episodes,
     read_meta,
+    write_index,
 )
 from dfgym.errors import DataError
-from dfgym.files import LOCK_FILES, lock_folder, write_json
+from dfgym.files import LOCK_FILES, lock_folder, remove_drafts, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -219,6 +222,7 @@ class EpisodeStore:
         if self._lock is not None:
             return
         self._lock = lock_folder(self.path, "written", "record into another folder")
+        remove_drafts(self.path, "meta.json", INDEX)
         for name in COLUMNS:
             self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
         self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
@@ -229,6 +233,8 @@ class EpisodeStore:
         for file in self._files.values():
             os.fsync(file)
             os.close(file)
+        if self._files:
+            write_index(self.path, len(self))
         self._files.clear()
         if self._lock is not None:
             self._lock.release()
@@ -260,7 +266,7 @@ class EpisodeStore:
         return self.frame_shape if name == "frames" else ()
 
     def _row_bytes(self, name: str) -> int:
-        return int(np.prod(self._row_shape(name), dtype=np.int64)) * COLUMNS[name].itemsize
+        return math.prod(self._row_shape(name)) * COLUMNS[name].itemsize
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:

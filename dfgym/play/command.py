@@ -160,9 +160,13 @@ async def _serve(
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set an event of the running loop at SIGINT or SIGTERM."""
+    """Set an event of the running loop at SIGINT, SIGTERM, or when its terminal closes."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as nohup sets it
+        numbers.append(hangup)
+    for number in numbers:
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # on Windows

@@ -25,7 +25,7 @@ from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DataError, DeviceError
-from dfgym.files import lock_folder
+from dfgym.files import lock_folder, remove_drafts
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.network import build
 from dfgym.train.batches import Batch, Batches, Process, step_generator
@@ -39,7 +39,7 @@ from dfgym.train.checkpoint import (
 )
 from dfgym.train.config import TrainConfig, fixed_settings, from_table
 from dfgym.train.loss import Losses, Objective, diffusion_forcing
-from dfgym.train.observe import Observer
+from dfgym.train.observe import LOG_FILE, Observer
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.survey import Survey, survey
 from dfgym.world.dynamics import Section
@@ -161,7 +161,9 @@ def _lock(out: Path) -> Callable[[], None]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise ConfigError(f"out {out} cannot be made ({reason}); name another folder") from reason
-    return lock_folder(out, "trained in", "train with another --out").release
+    lock = lock_folder(out, "trained in", "train with another --out")
+    remove_drafts(out, FILE, LOG_FILE)
+    return lock.release
 
 
 class Learner(NamedTuple):

@@ -16,7 +16,6 @@ import hashlib
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 
 from dfgym.checks import shorten
 from dfgym.errors import WorldError
-from dfgym.files import read_capped, write_atomic
+from dfgym.files import DRAFT_AGE, draft_path, read_capped, remove_drafts, write_atomic
 from dfgym.model.network import weight_shapes
 from dfgym.world import card as cards
 from dfgym.world import format1
@@ -114,9 +113,10 @@ def write(path: Path, card: Card, weights: dict[str, torch.Tensor], starts: Star
     files = Files(*(hashlib.sha256(data).hexdigest() for data in (weight_bytes, start_bytes)))
     toml = dataclasses.replace(card, files=files).to_toml().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    remove_drafts(path.parent, path.name, age=DRAFT_AGE)
+    draft = draft_path(path)
     try:
-        draft.chmod(0o755)  # mkdtemp makes 0700, which locks other users out
+        draft.mkdir()
         write_atomic(draft / WEIGHTS_FILE, weight_bytes)
         write_atomic(draft / STARTS_FILE, start_bytes)
         write_atomic(draft / cards.CARD_FILE, toml)

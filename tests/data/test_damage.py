@@ -35,6 +35,7 @@ def test_verify_names_the_episode_that_changed(path: Path, name: str) -> None:
 
 def test_verify_names_the_episode_whose_actions_the_game_lacks(path: Path) -> None:
     damage(path, "meta.json", edit(actions=1))
+    damage(path, "index.json", None)
     with pytest.raises(DataError, match=r"episode \d .*actions run from .* to \d; .*\[0, 1\)"):
         EpisodeStore.open(path).verify()
 
@@ -63,16 +64,6 @@ def edit(**changes: Any) -> Callable[[bytes], bytes]:
         ("rewards.bin", None, "without rewards"),
         ("frames.bin", lambda data: data[:-1], "has 779 bytes .* need 780: it was cut short"),
         ("episodes.jsonl", None, "without episodes"),
-        ("episodes.jsonl", lambda data: b"[]\n" + data, "line 1 is not an episode"),
-        ("episodes.jsonl", lambda data: b"\xff\n" + data, "line 1 is not an episode"),
-        ("episodes.jsonl", lambda data: b'{"start": 0}\n' + data, "line 1 is not an episode"),
-        ("episodes.jsonl", lambda data: data.split(b"\n", 1)[1], "line 1: start 2 .* start at 0"),
-        ("episodes.jsonl", lambda data: data.replace(b'es": 2', b'es": 1'), "at least 2 frames"),
-        (
-            "episodes.jsonl",
-            lambda data: data.replace(b'es": 4', b'es": "4"'),
-            "line 3 .*'int', 'str'",
-        ),
         ("meta.json", None, "meta.json is missing"),
         ("meta.json", lambda data: data[:-5], "is not JSON"),
         ("meta.json", lambda data: b"\xff", "is not JSON"),
@@ -82,7 +73,21 @@ def edit(**changes: Any) -> Callable[[bytes], bytes]:
         ("meta.json", edit(frame_shape=[4, 5]), r"frame_shape is \[4, 5\]"),
         ("meta.json", edit(frame_shape=[4, 5, 1]), "must be .height, width, 3."),
         ("meta.json", edit(frame_shape=[4, -5, 3]), "must be .height, width, 3."),
-        ("meta.json", edit(frame_shape=[400, 500, 3]), "it was cut short"),
+        ("meta.json", edit(frame_shape=[2**31, 2**31, 3]), "with sides of at most 32768"),
+        ("meta.json", edit(frame_shape=[10**30, 1, 3]), "with sides of at most 32768"),
+        ("meta.json", lambda data: b"[" + b"9" * 5000 + b"]", "is not JSON"),
+        ("meta.json", edit(fps=99), "meta.json has changed since it was recorded; bring it back"),
+        ("episodes.jsonl", lambda data: data.replace(b"random", b"script"), "jsonl has changed"),
+        ("episodes.jsonl", lambda data: data.replace(b'eed": 1', b'eed": 7'), "jsonl has changed"),
+        ("episodes.jsonl", lambda data: b"", "has 0 episodes, and there were 3: it was cut short"),
+        (
+            "episodes.jsonl",
+            lambda data: data[: data.rindex(b'{"start')],
+            "has 2 episodes, and there were 3: it was cut short; bring it back, or remove index",
+        ),
+        ("index.json", lambda data: b"[]", "is no index"),
+        ("index.json", lambda data: b'{"episodes": -1, "meta": "", "lines": ""}', "is no index"),
+        ("index.json", lambda data: b"[" * 100_000, "is no index"),
         ("meta.json", lambda data: b" " * (2 << 20), "larger than the allowed"),
         ("meta.json", edit(fps="x"), "fps is 'x'; it must be a number from 1 to 1000"),
         ("meta.json", lambda data: data[:-2] + b', "fps": 1e400}', "fps is inf"),
@@ -100,6 +105,43 @@ def test_a_damaged_data_set_is_refused_with_the_reason(
     damage(path, file, change)
     with pytest.raises(DataError, match=message):
         EpisodeStore.open(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("meta.json", edit(frame_shape=[400, 500, 3]), "it was cut short"),
+        ("meta.json", edit(frame_shape=[32768, 32768, 3]), "it was cut short"),
+        ("episodes.jsonl", lambda data: b"[]\n" + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: b"\xff\n" + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: b'{"start": 0}\n' + data, "line 1 is not an episode"),
+        ("episodes.jsonl", lambda data: data.split(b"\n", 1)[1], "line 1: start 2 .* start at 0"),
+        ("episodes.jsonl", lambda data: data.replace(b'es": 2', b'es": 1'), "at least 2 frames"),
+        ("episodes.jsonl", lambda data: data.replace(b'es": 4', b'es": "4"'), "line 3 .*'int'"),
+        (
+            "episodes.jsonl",
+            lambda data: data.replace(b'es": 4', b'es": 4' + 80 * b"0"),
+            "too large",
+        ),
+        ("episodes.jsonl", lambda data: data.replace(b'eed": 1', b'eed": 1' + 30 * b"0"), "large"),
+    ],
+)
+def test_a_damaged_recording_that_was_never_closed_is_refused(
+    path: Path, file: str, change: Callable[[bytes], bytes] | None, message: str
+) -> None:
+    damage(path, "index.json", None)
+    damage(path, file, change)
+    with pytest.raises(DataError, match=message):
+        EpisodeStore.open(path)
+
+
+def test_the_next_recorder_cuts_nothing_off_a_data_set_whose_list_was_cut(path: Path) -> None:
+    store = EpisodeStore.open(path)
+    before = {file.name: file.stat().st_size for file in path.glob("*.bin")}
+    damage(path, "episodes.jsonl", lambda data: data[: data.rindex(b'{"start')])
+    with pytest.raises(DataError, match="it was cut short"):
+        store.lock()
+    assert before == {file.name: file.stat().st_size for file in path.glob("*.bin")}
 
 
 def test_no_folder(tmp_path: Path) -> None:

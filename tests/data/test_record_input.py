@@ -74,6 +74,7 @@ def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path: Path) -> N
     record("DFTest/Counter-v0", path, 20)
     lines = path / "episodes.jsonl"
     lines.write_text(lines.read_text().replace("random", "stranger", 1))
+    (path / "index.json").unlink()  # which would tell
     before = lines.read_bytes()
     with pytest.raises(DataError, match=r"episode 0 was played by 'stranger', .* names random"):
         record("DFTest/Counter-v0", path, 60)

@@ -62,6 +62,7 @@ def test_cut_anywhere_in_the_last_line_costs_that_episode_alone(
 ) -> None:
     path = tmp_path_factory.mktemp("store") / "data"
     fill(path)
+    (path / "index.json").unlink()  # a recorder that was killed did not come to it
     index = path / "episodes.jsonl"
     text = index.read_bytes()
     last = text.rstrip(b"\n").rfind(b"\n") + 1
@@ -170,6 +171,7 @@ def test_a_folder_in_use_is_not_taken(path: Path) -> None:
 
 
 def test_what_a_killed_create_left_is_taken_up(path: Path) -> None:
+    (path / "index.json").unlink()
     for file in path.iterdir():
         file.write_bytes(b"")
     (path / "meta.json").rename(path / ".meta.json.abcd")
