@@ -21,6 +21,7 @@ pytest_plugins = [
     "toys.game",
     "toys.page",
     "toys.breakout",
+    "toys.things",
 ]
 
 

@@ -12,11 +12,34 @@ import numpy as np
 PSNR_CAP = 100.0
 """dB, for frames without any error (which would be infinity)."""
 BINS = 10
+FLICKER = 16
+"""Grey levels by which a pixel of an RGB world may be off and still count as equal: a sixteenth of
+the range. A world of few colours has no such flicker."""
 
 
-def exact(frames: np.ndarray, truth: np.ndarray) -> float:
-    """Return the share of frames with no wrong pixel, in [0, 1]."""
-    return float((frames == truth).all((-3, -2, -1)).mean())
+def tolerance(has_palette: bool) -> int:
+    """Return by how many grey levels equal pixels may differ: 0 in a world of few colours."""
+    return 0 if has_palette else FLICKER
+
+
+def differ(frames: np.ndarray, others: np.ndarray, tolerance: int = 0) -> np.ndarray:
+    """Return which pixels differ by more than the tolerance in some colour, bool `(..., h, w)`."""
+    if not tolerance:
+        return (frames != others).any(-1)
+    gap = np.maximum(frames, others) - np.minimum(frames, others)  # uint8 does not overflow so
+    return (gap > tolerance).any(-1)
+
+
+def colours(frames: np.ndarray) -> np.ndarray:
+    """Count the colours of each frame, int `(n,)`; those of one sixteenth of a channel are one."""
+    codes = (frames >> 4).astype(np.int32) @ (256, 16, 1)
+    flat = np.sort(codes.reshape(len(frames), -1), 1)
+    return 1 + (flat[:, 1:] != flat[:, :-1]).sum(1)
+
+
+def exact(frames: np.ndarray, truth: np.ndarray, tolerance: int = 0) -> float:
+    """Return the share of frames with no wrong pixel, in [0, 1]; see `differ`."""
+    return float((~differ(frames, truth, tolerance).any((-2, -1))).mean())
 
 
 def psnr(frames: np.ndarray, truth: np.ndarray) -> float:
@@ -58,9 +81,11 @@ def detail(frames: np.ndarray) -> float:
     return float(np.mean([np.abs(np.diff(values, axis=axis)).mean() for axis in (-3, -2)]))
 
 
-def change(frames: np.ndarray) -> float:
+def change(frames: np.ndarray, tolerance: int = 0) -> float:
     """Return the share of pixels that differ from the frame before; it falls in a freeze."""
-    return float((frames[1:] != frames[:-1]).any(-1).mean()) if len(frames) > 1 else 0.0
+    if len(frames) < 2:
+        return 0.0
+    return float(differ(frames[1:], frames[:-1], tolerance).mean())
 
 
 def event_scores(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float | None]:

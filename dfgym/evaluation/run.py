@@ -18,6 +18,7 @@ from dfgym.evaluation import (
     legality,
     motion,
     next_frame,
+    rates,
     report,
     speed,
     transfer,
@@ -30,6 +31,7 @@ from dfgym.world import shelf
 from dfgym.world.settings import Settings
 
 QUESTIONS: tuple[Question, ...] = (
+    rates,
     legality,
     transfer,
     horizon,
