@@ -24,13 +24,15 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
 
 from dfgym import checks
+from dfgym.actions import ActionSpace
 from dfgym.agents import players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed, make_venv
 from dfgym.errors import ConfigError
 from dfgym.games import Policy, RandomPolicy
+from dfgym.games.spaces import describe, shift
 from dfgym.statistics import bootstrap_interval, interquartile_mean
 
-BatchPolicy = Callable[[np.ndarray, np.ndarray], np.ndarray]
+BatchPolicy = Callable[[np.ndarray, np.ndarray], Any]
 """From a batch of observations, and which of them begin an episode, to a batch of actions."""
 
 
@@ -182,39 +184,39 @@ def find_policy(
     Raises:
         ConfigError: The name is malformed, or the agent is missing or does not fit the environment.
     """
-    space, rows = venv.action_space, venv.num_envs
-    if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
-        raise ConfigError(f"{env} has actions {space}; they must be Discrete and count from 0")
+    own, rows = venv.action_space, venv.num_envs
+    space = describe(own, env)
     seeds = np.random.SeedSequence(seed).spawn(rows)
     player = players.parse(agent)
     match player.kind:
         case "random":
             generator = np.random.default_rng(seed)
-            return lambda observations, begins: generator.integers(space.n, size=rows), 1
+            return lambda *_: shift(own, space.native(space.sample(generator, rows))), 1
         case "sticky-random":
-            hold = players.HOLD
-            return _by_row([RandomPolicy(int(space.n), item, hold) for item in seeds]), 1
+            held = [RandomPolicy(space, item, players.HOLD) for item in seeds]
+            return _by_row(held, own, space), 1
         case "scripted":
             size = venv.observation_space.shape
             make = players.make_scripted
-            return _by_row([make(player, env, size, item) for item in seeds]), 1
+            return _by_row([make(player, env, size, item) for item in seeds], own, space), 1
         case "sb3":
             saved_agent = saved.load(player.algorithm, player.file, venv.observation_space)
-            if saved_agent.model.action_space != space:
+            if saved_agent.model.action_space != own:
                 raise ConfigError(
                     f"{player.file} learned with actions {saved_agent.model.action_space}, and "
-                    f"{env} has {space}; they must be equal"
+                    f"{env} has {own}; they must be equal"
                 )
             set_random_seed(seed)
             frame_stack = saved_agent.frame_stack
             return lambda observations, _: saved_agent.choose(observations, greedy), frame_stack
 
 
-def _by_row(policies: Sequence[Policy]) -> BatchPolicy:
-    def play(observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
+def _by_row(policies: Sequence[Policy], own: gym.Space[Any], space: ActionSpace) -> BatchPolicy:
+    def play(observations: np.ndarray, begins: np.ndarray) -> Any:
         for row in np.flatnonzero(begins).tolist():
             policies[row].reset()
-        return np.array([p(frame) for p, frame in zip(policies, observations, strict=True)])
+        rows = [p(frame) for p, frame in zip(policies, observations, strict=True)]
+        return shift(own, space.native(space.stack(rows)))
 
     return play
 

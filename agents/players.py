@@ -73,7 +73,7 @@ def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
     Raises:
         ConfigError: The name is malformed, or the player does not fit the environment.
     """
-    player, actions = parse(name), source.num_actions
+    player, actions = parse(name), source.actions
     match player.kind:
         case "random":
             return lambda seed: _of_frames(RandomPolicy(actions, seed))
@@ -128,10 +128,10 @@ def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactor
         agent = saved.load(player.algorithm, player.file, space)
     except (ValueError, OSError) as reason:
         raise ConfigError(f"player {name!r}: {reason}") from reason
-    if agent.num_actions != source.num_actions:
+    if agent.actions.parts != source.actions.parts:
         raise ConfigError(
-            f"player {name!r} has {agent.num_actions} actions, and the environment has "
-            f"{source.num_actions}; use an agent of this game"
+            f"player {name!r} has actions {agent.actions}, and the environment has "
+            f"{source.actions}; use an agent of this game"
         )
 
     def begin(seed: np.random.SeedSequence) -> SourcePolicy:

@@ -18,7 +18,9 @@ import numpy as np
 import stable_baselines3 as sb3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from dfgym.actions import ActionSpace, Row
 from dfgym.errors import ConfigError
+from dfgym.games import spaces
 
 ALGORITHMS = ("a2c", "dqn", "ppo")
 _MARKS = {"exploration_rate": "dqn", "clip_range": "ppo", "gae_lambda": "a2c"}
@@ -42,13 +44,12 @@ class SavedAgent:
         self.model, self.scale, self.frame_stack = model, scale, frame_stack
 
     @property
-    def num_actions(self) -> int:
-        """How many actions it chooses from."""
-        assert isinstance(self.model.action_space, gym.spaces.Discrete)
-        return int(self.model.action_space.n)
+    def actions(self) -> ActionSpace:
+        """The actions that it chooses from; choices count from 0."""
+        return spaces.describe(self.model.action_space, "the agent")
 
     def choose(self, observations: np.ndarray, greedy: bool) -> np.ndarray:
-        """Choose an action, from 0, for each observation of a batch, or for one without a batch.
+        """Choose an action for each observation of a batch, or for one without a batch.
 
         Args:
             observations: `(..., h, w, c * frame_stack)` where they are images, newest frame last.
@@ -58,21 +59,21 @@ class SavedAgent:
             observations = observations.repeat(self.scale, axis=-3).repeat(self.scale, axis=-2)
         return self.model.predict(observations, deterministic=greedy)[0]
 
-    def begin(self) -> Callable[[np.ndarray], int]:
-        """Begin an episode and return the function that plays it greedily, step by step.
+    def begin(self) -> Callable[[np.ndarray], Row]:
+        """Begin an episode and return the function that plays it greedily, in rows, step by step.
 
         An agent of several frames at once remembers them; those before the first are 0, as
         `VecFrameStack` has them.
         """
         if self.frame_stack == 1:
-            return lambda observation: int(self.choose(observation, greedy=True))
+            return lambda observation: self.actions.row(self.choose(observation, greedy=True))
         frames: deque[np.ndarray] = deque(maxlen=self.frame_stack)
 
-        def play(observation: np.ndarray) -> int:
+        def play(observation: np.ndarray) -> Row:
             if not frames:
                 frames.extend([np.zeros_like(observation)] * self.frame_stack)
             frames.append(np.array(observation))
-            return int(self.choose(np.concatenate(frames, axis=-1), greedy=True))
+            return self.actions.row(self.choose(np.concatenate(frames, axis=-1), greedy=True))
 
         return play
 
@@ -104,8 +105,6 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         raise ConfigError(
             f"{path} cannot be loaded as an agent of {algorithm}: {reason}"
         ) from reason
-    if not isinstance(model.action_space, gym.spaces.Discrete):
-        raise ConfigError(f"{path} has actions {model.action_space}; they must be Discrete")
     agent_shape = model.observation_space.shape or ()
     env_shape = observation_space.shape or ()
     if agent_shape == env_shape:

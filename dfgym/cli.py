@@ -113,7 +113,8 @@ def worlds() -> int:
         side = card.frames.observation_scale
         size = f"{card.frames.height * side}x{card.frames.width * side}"
         cards.append(card)
-        rows.append((name, card.source.env, size, str(card.actions.n), f"{parameters:,}"))
+        actions = str(card.actions.count if card.actions.is_discrete else card.actions)
+        rows.append((name, card.source.env, size, actions, f"{parameters:,}"))
     code = max([fail("dfgym", problem) for problem in problems], default=0)
     if not cards:
         print(f"no worlds in {', '.join(map(str, shelf.folders()))}")

@@ -20,12 +20,13 @@ SOURCES = sorted([*(ROOT / "dfgym").rglob("*.py"), *(ROOT / "agents").rglob("*.p
 TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").rglob("*.py")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-BASE = {"errors", "checks", "files", "frames", "statistics"}
+BASE = {"errors", "checks", "actions", "files", "frames", "statistics"}
 # Which rooms of dfgym each room may import beside itself. Every room stands below those that
 # import it. First the main path: what a shipped world or a public feature uses.
 MAIN_PATH: dict[str, set[str]] = {
     "errors": set(),
     "checks": {"errors"},
+    "actions": {"errors", "checks"},
     "command": {"errors"},
     "device": {"errors"},
     "files": {"errors"},
@@ -42,7 +43,8 @@ MAIN_PATH: dict[str, set[str]] = {
     "planning": BASE | {"diffusion", "world"},
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
-PLAYERS = {"agents": {"__init__", "errors", "checks", "command", "device", "statistics", "games"}}
+PLAYERS = {"agents": {"__init__", "actions", "errors", "checks", "command"}}
+PLAYERS["agents"] |= {"device", "statistics", "games"}
 # Above the line: optional rooms, which nothing below imports.
 BELOW_THE_LINE = {*MAIN_PATH, *PLAYERS, "worlds"}
 ABOVE_THE_LINE = {
@@ -59,6 +61,7 @@ PACKAGES = {
     "__init__": {"gymnasium", "stable_baselines3"},  # SB3 for types; see test_import_is_light
     "errors": set(),
     "checks": {"msgspec"},
+    "actions": {"msgspec", "numpy"},
     "files": {"numpy", "cv2", "filelock"},
     "frames": {"numpy", "torch"},
     "statistics": {"numpy"},

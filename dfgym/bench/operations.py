@@ -7,6 +7,7 @@ counted, as publications do not count them either.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def begin(world: World, rows: int, settings: Settings = Settings()) -> Dynamics:
 
 def stepper(dynamics: Dynamics) -> Callable[[], Any]:
     """Return a function that steps dynamics under random actions."""
-    actions = random_actions(dynamics.world.card, dynamics.num_rows)
+    actions = itertools.cycle(random_actions(dynamics.world.card, dynamics.num_rows))
     return lambda: dynamics.step(next(actions))
 
 

@@ -130,7 +130,7 @@ def starts(card: Card, seed: int = 0) -> bundle.Starts:
     shape = (EPISODES * LENGTH, card.frames.height, card.frames.width, 3)
     return bundle.Starts(
         frames=rng.integers(256, size=shape, dtype=np.uint8),
-        actions=rng.integers(card.actions.n, size=shape[0]),
+        actions=card.actions.sample(rng, shape[0]),
         offsets=np.arange(0, EPISODES * LENGTH + 1, LENGTH),
         seeds=np.arange(EPISODES),
     )

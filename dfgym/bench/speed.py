@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import gymnasium as gym
@@ -126,14 +126,14 @@ def shells(
     return added
 
 
-def random_actions(card: Card, rows: int) -> Iterator[np.ndarray]:
-    """Return random actions without end, each int64 `(rows,)`.
+def random_actions(card: Card, rows: int) -> np.ndarray:
+    """Draw the actions of `NUM_ACTIONS` steps of so many rows, `(steps, rows, ...)`.
 
     They are drawn beforehand, so that drawing them is not timed.
     """
-    return itertools.cycle(
-        np.random.default_rng(0).integers(card.actions.n, size=(NUM_ACTIONS, rows))
-    )
+    space = card.actions
+    actions = space.sample(np.random.default_rng(0), NUM_ACTIONS * rows)
+    return actions.reshape(NUM_ACTIONS, rows, *space.row_shape)
 
 
 class _Opened(NamedTuple):
@@ -152,7 +152,11 @@ class _Opened(NamedTuple):
 
 def _open(shell: Shell, world: World, rows: int, settings: Settings) -> _Opened:
     keywords = {"world": os.fspath(world), **vars(settings)}
-    actions = random_actions(shelf.card(world), 1 if shell == "env" else rows)
+    card = shelf.card(world)
+    batches = random_actions(card, rows)
+    actions = itertools.cycle(
+        [card.actions.native(batch[0] if shell == "env" else batch) for batch in batches]
+    )
     if shell == "sb3":
         sb3 = dfgym.make_sb3("DFWorld-v0", num_envs=rows, **keywords)
         sb3.seed(0)
@@ -168,7 +172,7 @@ def _open(shell: Shell, world: World, rows: int, settings: Settings) -> _Opened:
     assert isinstance(env.unwrapped, DreamEnv)
 
     def step() -> None:
-        _, _, terminated, truncated, _ = env.step(next(actions)[0])
+        _, _, terminated, truncated, _ = env.step(next(actions))
         if terminated or truncated:
             env.reset()
 

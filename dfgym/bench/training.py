@@ -104,13 +104,13 @@ def draw(folder: Path, card: Card, length: int, seed: int = 0) -> EpisodeStore:
     """Write a data set of nothing but noise in a card's form; equal seeds write equal ones."""
     shape = (2 * length, card.frames.height, card.frames.width)
     palette, rng = np.array(card.frames.palette, np.uint8), np.random.default_rng(seed)
-    meta = {"frame_shape": [*shape[1:], 3], "actions": card.actions.n}
+    meta = {"frame_shape": [*shape[1:], 3], "actions": card.actions.to_plain()}
     with EpisodeStore.create(folder, meta) as store:
         for number in range(EPISODES):
             cells = rng.integers(len(palette) or 256, size=shape if len(palette) else (*shape, 3))
             store.append(
                 palette[cells] if len(palette) else cells.astype(np.uint8),
-                rng.integers(card.actions.n, size=shape[0] - 1),
+                card.actions.sample(rng, shape[0] - 1),
                 rng.choice(card.rewards.values, size=shape[0] - 1),
                 False,
                 True,
@@ -138,7 +138,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="dfgym-") as folder:
         stores = [draw(Path(folder) / "data", card, config.length)]
         size = (card.frames.height, card.frames.width, 3)
-        survey = Survey(size, card.actions.n, card.frames.palette, card.rewards.values)
+        survey = Survey(size, card.actions, card.frames.palette, card.rewards.values)
         batches = Batches(config, survey, stores, Process(0, 1))
         learner = loop.begin(config, survey.game_spec, device)
         kinds = dict.fromkeys((torch.float32, learner.precision))

@@ -125,7 +125,7 @@ def ways(
     frames = np.resize(frames, (window, *frames.shape[1:]))
     past = Codec(card.frames.palette).encode(torch.from_numpy(frames).to(place))
     before = torch.from_numpy(np.resize([*actions, 0], window)).to(place)
-    before = torch.cat((torch.full_like(before[:1], card.actions.n), before))
+    before = torch.cat((torch.full_like(before[:1], card.actions.count), before))
     time = torch.arange(window + 1, device=place).expand(rows, -1)
     start = noise.normal(
         torch.arange(rows, device=place), time[:, -1], noise.FRAME, past[0].numel()

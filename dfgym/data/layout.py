@@ -1,11 +1,12 @@
 """What the files of a data set hold, and reading them with distrust.
 
 `frames.bin actions.bin rewards.bin terminated.bin truncated.bin` hold one row a frame, episode
-after episode. Row t holds frame t, the action that leads from it to frame t + 1, and that
-transition's reward and ends; the last frame of an episode has no transition, so the rest of its row
-is zero. `episodes.jsonl` has a line an episode. `meta.json` says what was recorded. `index.json`
-is written whenever a recorder closes: how many lines there were, and the hashes of those and of
-`meta.json`. A recorder that is killed leaves the one before, which says less and still holds.
+after episode. Row t holds frame t, the action that leads from it to frame t + 1 (an int or, where
+actions have parts, as many floats, see `dfgym.actions`), and that transition's reward and ends; the
+last frame of an episode has no transition, so the rest of its row is zero. `episodes.jsonl` has a
+line an episode. `meta.json` says what was recorded. `index.json` is written whenever a recorder
+closes: how many lines there were, and the hashes of those and of `meta.json`. A recorder that is
+killed leaves the one before, which says less and still holds.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.actions import ActionSpace
 from dfgym.checks import shorten
-from dfgym.errors import DataError
+from dfgym.errors import ActionError, ConfigError, DataError
 from dfgym.files import read_capped, write_json
 
 FORMAT = 1
@@ -28,13 +30,7 @@ META_CAP = 1 << 20  # bytes
 MAX_SIDE = 1 << 15  # of a frame, pixels
 MAX_NUMBER = 1 << 62  # of a frame or a seed: whatever counts them fits into 64 bits
 INDEX = "index.json"
-COLUMNS: dict[str, np.dtype[Any]] = {
-    "frames": np.dtype(np.uint8),
-    "actions": np.dtype(np.int64),
-    "rewards": np.dtype(np.float32),
-    "terminated": np.dtype(np.bool_),
-    "truncated": np.dtype(np.bool_),
-}
+COLUMNS = ("frames", "actions", "rewards", "terminated", "truncated")
 
 OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "env": (lambda env: type(env) is str, "a Gymnasium id"),
@@ -61,6 +57,23 @@ class Episode:
     seed: int
     policy: str
     sha256: str
+
+
+def action_space(meta: Mapping[str, Any]) -> ActionSpace:
+    """Return the action space that checked meta data describe."""
+    return ActionSpace.from_plain(meta["actions"], meta.get("meanings"))
+
+
+def row_formats(meta: Mapping[str, Any]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Return the number format and the shape of one row of each column."""
+    space = action_space(meta)
+    return {
+        "frames": (np.dtype(np.uint8), tuple(meta["frame_shape"])),
+        "actions": (space.dtype_of_rows, space.row_shape),
+        "rewards": (np.dtype(np.float32), ()),
+        "terminated": (np.dtype(np.bool_), ()),
+        "truncated": (np.dtype(np.bool_), ()),
+    }
 
 
 def hash_episode(columns: Mapping[str, np.ndarray]) -> str:
@@ -99,17 +112,22 @@ def check_meta(meta: Any, where: str) -> dict[str, Any]:
             f"{MAX_SIDE}"
         )
     actions = meta.get("actions")
-    if type(actions) is not int or actions < 1:
+    if type(actions) is not dict and (type(actions) is not int or actions < 1):
         raise DataError(
             f"{where} is a data set without actions: actions is {actions!r}; "
-            "it must say how many the game has"
+            "it must say how many the game has, or of which parts they are"
         )
     for key, (fits, allowed) in OPTIONAL.items():
         if meta.get(key) is not None and not fits(meta[key]):
             raise DataError(f"{where}: {key} is {meta[key]!r}; it must be {allowed}")
     meanings = meta.get("meanings")
-    if meanings and len(meanings) != actions:
-        raise DataError(f"{where}: meanings names {len(meanings)} actions; there are {actions}")
+    if meanings and (type(actions) is dict or len(meanings) != actions):
+        count = "of several parts" if type(actions) is dict else actions
+        raise DataError(f"{where}: meanings names {len(meanings)} actions; there are {count}")
+    try:
+        action_space(meta)
+    except ConfigError as reason:
+        raise DataError(f"{where}: {reason}") from None
     return meta
 
 
@@ -118,7 +136,7 @@ def check_episode(
     actions: np.ndarray,
     rewards: np.ndarray,
     frame_shape: tuple[int, int, int],
-    num_actions: int,
+    space: ActionSpace,
 ) -> None:
     """Refuse an episode that does not belong into a data set.
 
@@ -134,17 +152,22 @@ def check_episode(
     if len(frames) < 2:
         raise DataError(f"an episode of {len(frames)} frame(s) has no transition; it needs 2")
     steps = (len(frames) - 1,)
-    if actions.shape != steps or rewards.shape != steps:
+    if actions.shape != steps + space.row_shape or rewards.shape != steps:
         raise DataError(
             f"{len(frames)} frames need {steps[0]} actions and rewards, one a transition; "
             f"there are {actions.shape} actions and {rewards.shape} rewards"
         )
-    if not np.issubdtype(actions.dtype, np.integer):
+    if not space.is_discrete:
+        try:
+            space.check_rows(actions)
+        except ActionError as reason:
+            raise DataError(f"actions do not fit the data set's, {space}: {reason}") from None
+    elif not np.issubdtype(actions.dtype, np.integer):
         raise DataError(f"actions are {actions.dtype}; they must be integers")
-    if actions.min() < 0 or actions.max() >= num_actions:
+    elif actions.min() < 0 or actions.max() >= space.count:
         raise DataError(
             f"actions run from {actions.min()} to {actions.max()}; "
-            f"they must lie in [0, {num_actions})"
+            f"they must lie in [0, {space.count})"
         )
     if not np.isfinite(rewards).all():
         raise DataError("rewards must be finite numbers")

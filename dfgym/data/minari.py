@@ -18,8 +18,9 @@ import gymnasium as gym
 import numpy as np
 
 from dfgym.data.store import EpisodeStore
-from dfgym.errors import ConfigError, DataError, MissingPackageError
+from dfgym.errors import ActionError, ConfigError, DataError, MissingPackageError
 from dfgym.files import DRAFT_AGE, draft_path, remove_drafts
+from dfgym.games import spaces
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -58,7 +59,7 @@ def to_minari(store_path: str | os.PathLike[str], dataset_id: str) -> MinariData
             dataset_id,
             [],
             observation_space=gym.spaces.Box(0, 255, store.frame_shape, np.uint8),
-            action_space=gym.spaces.Discrete(store.num_actions),
+            action_space=spaces.to_gymnasium(store.action_space),
             description=f"Recorded by dfgym from {store.meta.get('env')}",
             jpeg_encoding=False,
             data_format="hdf5",
@@ -76,8 +77,8 @@ def to_minari(store_path: str | os.PathLike[str], dataset_id: str) -> MinariData
 def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
     """Copy a local Minari data set into a new data set.
 
-    Any Minari data set with discrete actions and uint8 `(h, w, 3)` observations will do. Rewards
-    become float32.
+    Any Minari data set with uint8 `(h, w, 3)` observations will do, and actions of any kind that
+    has bounds. Rewards and parts of actions become float32.
 
     Args:
         dataset_id: Minari's form, `(namespace/)name-v0`.
@@ -98,7 +99,8 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
         ) from reason
     except OSError as reason:
         raise _damaged(dataset_id, reason) from reason
-    meta, start = _meta(dataset)
+    space = dataset.action_space
+    meta = _meta(dataset)
     path = Path(out)
     if path.exists():
         raise DataError(f"{path} exists; choose another folder")
@@ -111,7 +113,7 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
             for episode, detail in zip(dataset, details, strict=True):
                 store.append(
                     np.asarray(episode.observations),
-                    np.asarray(episode.actions) - start,
+                    _rows(store, space, episode.actions, len(episode.rewards)),
                     np.asarray(episode.rewards, np.float32),
                     bool(episode.terminations[-1]),
                     bool(episode.truncations[-1]),
@@ -133,31 +135,40 @@ def _buffers(minari: ModuleType, store: EpisodeStore) -> Iterator[EpisodeBuffer]
         yield minari.data_collector.EpisodeBuffer(
             seed=episode.seed,
             observations=store.frames[rows],
-            actions=store.actions[steps],
+            actions=store.action_space.native(store.actions[steps]),
             rewards=store.rewards[steps],
             terminations=store.terminated[steps],
             truncations=store.truncated[steps],
         )
 
 
-def _meta(dataset: MinariDataset) -> tuple[dict[str, Any], int]:
-    """What is recorded, and the number of Minari's first action."""
-    actions, observations = dataset.action_space, dataset.observation_space
-    if not isinstance(actions, gym.spaces.Discrete):
-        raise DataError(f"{dataset.id} has actions {actions}; only Discrete actions can be learned")
+def _rows(store: EpisodeStore, space: gym.Space[Any], actions: Any, count: int) -> np.ndarray:
+    try:
+        return store.action_space.rows(spaces.shift(space, actions, -1), count)
+    except ActionError as reason:
+        raise DataError(f"an episode's actions do not fit its space, {space}: {reason}") from None
+
+
+def _meta(dataset: MinariDataset) -> dict[str, Any]:
+    """What is recorded."""
+    observations = dataset.observation_space
+    try:
+        actions = spaces.describe(dataset.action_space, dataset.id)
+    except ConfigError as reason:
+        raise DataError(str(reason)) from None
     if not isinstance(observations, gym.spaces.Box) or observations.dtype != np.uint8:
         raise DataError(f"{dataset.id} has observations {observations}, not uint8 (h, w, 3) frames")
     shape, own = list(observations.shape), dataset.storage.metadata.get("dfgym")
     if own is not None:
-        return {**own, "frame_shape": shape, "actions": int(actions.n)}, int(actions.start)
+        return {**own, "frame_shape": shape, "actions": actions.to_plain()}
     spec = dataset.env_spec
     return {
         "env": spec.id if spec else dataset.id,
         "minari": dataset.id,
         "frame_shape": shape,
-        "actions": int(actions.n),
-        "meanings": [str(action) for action in range(int(actions.n))],
-    }, int(actions.start)
+        "actions": actions.to_plain(),
+        "meanings": [*map(str, range(actions.count))] if actions.is_discrete else None,
+    }
 
 
 def _damaged(dataset_id: str, reason: Exception) -> DataError:

@@ -28,8 +28,8 @@ class Recording:
     """What is recorded: an environment, and who plays it."""
 
     env: str
-    """Gymnasium id with discrete actions, and uint8 `(h, w, 3)` observations or `rgb_array`
-    rendering."""
+    """Gymnasium id with uint8 `(h, w, 3)` observations or `rgb_array` rendering, and actions of any
+    kind that has bounds."""
     frames: Annotated[int, Meta(ge=2)]
     """Frames to record in all; whole episodes, so there can be more."""
     policies: dict[str, Annotated[float, Meta(gt=0)]] = field(
@@ -122,7 +122,7 @@ def _meta(recording: Recording, source: Source) -> dict[str, Any]:
         "versions": source.versions(),
         "frame_shape": list(_first_frame(source, recording.seed).shape),
         "fps": source.env.metadata.get("render_fps"),
-        "actions": source.num_actions,
+        "actions": source.actions.to_plain(),
         "meanings": source.meanings,
         "policies": recording.shares,
         "players": POLICY_VERSION,  # so that no other player goes on under the same name
@@ -169,7 +169,7 @@ def _play(
         truncated = truncated or (not terminated and len(actions) >= max_steps)
     return (
         np.stack(frames),
-        np.array(actions, np.int64),
+        source.actions.stack(actions),
         np.array(rewards, np.float32),
         bool(terminated),
         bool(truncated),

@@ -22,11 +22,13 @@ from dfgym.data.layout import (
     FORMAT,
     INDEX,
     Episode,
+    action_space,
     check_episode,
     check_meta,
     hash_episode,
     read_episodes,
     read_meta,
+    row_formats,
     write_index,
 )
 from dfgym.errors import DataError
@@ -43,10 +45,13 @@ class EpisodeStore:
         path: the folder.
         meta: what was recorded (`frame_shape`, `actions`, `env`, ...), from `meta.json`.
         episodes: the finished episodes, in the order of recording.
+        action_space: what an action of the recorded game is.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any], episodes: list[Episode]) -> None:
         self.path, self.meta, self.episodes = path, meta, episodes
+        self.action_space = action_space(meta)
+        self._formats = row_formats(meta)
         self._columns: dict[str, np.ndarray] = {}
         self._files: dict[str, int] = {}
         self._lock: BaseFileLock | None = None
@@ -81,7 +86,8 @@ class EpisodeStore:
         Args:
             path: a folder that does not exist, or is empty but for what an earlier call had made
                 when it was killed.
-            meta: plain values; `frame_shape` (h, w, 3) and `actions` (how many) are needed.
+            meta: plain values; `frame_shape` (h, w, 3) and `actions` (how many, or a table, see
+                `dfgym.actions`) are needed.
 
         Raises:
             DataError: the folder is in use, or the meta data are not of that form.
@@ -107,11 +113,6 @@ class EpisodeStore:
         return self.episodes[-1].start + self.episodes[-1].frames if self.episodes else 0
 
     @property
-    def num_actions(self) -> int:
-        """How many actions the recorded game has."""
-        return self.meta["actions"]
-
-    @property
     def frame_shape(self) -> tuple[int, int, int]:
         """Height, width and 3."""
         height, width, channels = self.meta["frame_shape"]
@@ -129,7 +130,10 @@ class EpisodeStore:
 
     @property
     def actions(self) -> np.ndarray:
-        """Action that leads from each frame to the next, int64 `(n,)`; 0 at an episode's last."""
+        """Action that leads from each frame to the next: int64 `(n,)`, or float32 `(n, parts)`.
+
+        It is 0 at an episode's last frame.
+        """
         return self._column("actions")
 
     @property
@@ -162,7 +166,7 @@ class EpisodeStore:
 
         Args:
             frames: uint8 `(t, h, w, 3)`, t >= 2, the terminal frame included.
-            actions: integers `(t - 1,)`, each in [0, meta["actions"]).
+            actions: rows of `action_space`, integers `(t - 1,)` or numbers `(t - 1, parts)`.
             rewards: numbers `(t - 1,)`, finite.
             terminated: whether the last transition ended the episode by the game's rules.
             truncated: whether it was cut there, by a time limit or the end of the recording.
@@ -172,11 +176,15 @@ class EpisodeStore:
         Raises:
             DataError: the arrays do not fit, or another process is writing.
         """
-        check_episode(frames, actions, rewards, self.frame_shape, self.num_actions)
+        check_episode(frames, actions, rewards, self.frame_shape, self.action_space)
         self.lock()
         count = len(frames)
-        columns = {name: np.zeros(count, dtype) for name, dtype in COLUMNS.items()}
-        columns["frames"] = np.ascontiguousarray(frames)
+        columns = {
+            name: np.zeros((count, *shape), dtype)
+            for name, (dtype, shape) in self._formats.items()
+            if name != "frames"
+        }
+        columns = {"frames": np.ascontiguousarray(frames), **columns}
         columns["actions"][:-1] = actions
         columns["rewards"][:-1] = rewards
         columns["terminated"][-2] = terminated
@@ -208,7 +216,7 @@ class EpisodeStore:
             frames, actions, rewards = (columns[key] for key in ("frames", "actions", "rewards"))
             try:
                 check_episode(
-                    frames, actions[:-1], rewards[:-1], self.frame_shape, self.num_actions
+                    frames, actions[:-1], rewards[:-1], self.frame_shape, self.action_space
                 )
             except DataError as reason:
                 raise DataError(f"{where}: {reason}; record the data set again") from reason
@@ -262,19 +270,18 @@ class EpisodeStore:
         lines = (self.path / "episodes.jsonl").read_bytes().rfind(b"\n") + 1
         os.ftruncate(self._files["episodes"], lines)
 
-    def _row_shape(self, name: str) -> tuple[int, ...]:
-        return self.frame_shape if name == "frames" else ()
-
     def _row_bytes(self, name: str) -> int:
-        return math.prod(self._row_shape(name)) * COLUMNS[name].itemsize
+        dtype, shape = self._formats[name]
+        return math.prod(shape) * dtype.itemsize
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            shape = (self.num_frames, *self._row_shape(name))
+            dtype, row_shape = self._formats[name]
+            shape = (self.num_frames, *row_shape)
             if self.num_frames == 0:  # an empty file cannot be mapped
-                return np.zeros(shape, COLUMNS[name])
+                return np.zeros(shape, dtype)
             self._columns[name] = np.asarray(
-                np.memmap(self.path / f"{name}.bin", COLUMNS[name], "r", shape=shape)
+                np.memmap(self.path / f"{name}.bin", dtype, "r", shape=shape)
             )
         return self._columns[name]
 

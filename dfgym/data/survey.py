@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from dfgym.actions import ActionSpace
 from dfgym.data.chance import Chance, hash_rows, measure_chance
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
@@ -53,8 +55,9 @@ class Facts:
         buckets: the values that rewards are learned as.
         rounding: mean difference between a reward and its bucket.
         spread: standard deviation of the rewards.
-        actions: how often each action was taken.
-        meanings: the actions' names.
+        actions: how often each action was taken; where actions have parts, each choice of a part
+            or each quarter of its range.
+        meanings: the names of those.
         chance: how much of the next frame is chance.
         sampled: frames that pictures were judged by.
     """
@@ -102,7 +105,8 @@ def look(stores: Sequence[EpisodeStore]) -> Facts:
     follows[offsets[:-1]] = False  # a first frame follows none
     changes = _changes(pictures, follows)
     buckets = reward_buckets(rewards)
-    number, height = stores[0].num_actions, stores[0].frame_shape[0]
+    height = stores[0].frame_shape[0]
+    tally = count_actions(stores[0].action_space, actions)
     return Facts(
         frames=sum(store.num_frames for store in stores),
         episodes=len(lengths),
@@ -121,9 +125,9 @@ def look(stores: Sequence[EpisodeStore]) -> Facts:
         buckets=buckets,
         rounding=float(np.abs(values[:, None] - np.array(buckets)).min(1) @ counts / counts.sum()),
         spread=float(rewards.std()),
-        actions=tuple(np.bincount(actions, minlength=number).tolist()),
-        meanings=tuple(stores[0].meta.get("meanings") or map(str, range(number))),
-        chance=measure_chance(hash_rows(pictures), choices, follows),
+        actions=tuple(tally.values()),
+        meanings=tuple(tally),
+        chance=measure_chance(hash_rows(pictures), number_rows(choices), follows),
         sampled=len(pictures),
     )
 
@@ -148,6 +152,36 @@ def reward_buckets(rewards: np.ndarray) -> tuple[float, ...]:
     middles = (np.arange(room) + 0.5) / max(room, 1)
     buckets |= set(values[others][np.searchsorted(places, middles)].tolist())
     return tuple(sorted(buckets))
+
+
+def count_actions(space: ActionSpace, rows: np.ndarray) -> dict[str, int]:
+    """Count how often each action was taken, by its name.
+
+    Args:
+        space: of the actions; where they have parts, the choices of each part are counted, or the
+            quarters of its range.
+        rows: the actions, `(n,)` or `(n, parts)`.
+    """
+    if space.is_discrete:
+        counts = np.bincount(rows, minlength=space.count).tolist()
+        names = map(str, space.meanings or range(space.count))
+        return dict(zip(names, counts, strict=True))
+    tally: dict[str, int] = {}
+    for name, component, column in zip(space.part_names, space.parts, rows.T, strict=True):
+        if component.n:
+            counts = np.bincount(column.astype(np.int64), minlength=component.n).tolist()
+            tally |= {f"{name} = {choice}": count for choice, count in enumerate(counts)}
+        else:
+            edges = np.linspace(component.low, component.high, 5)
+            counts = np.histogram(np.clip(column, component.low, component.high), edges)[0].tolist()
+            ranges = [f"{name} {low:g} to {high:g}" for low, high in pairwise(edges)]
+            tally |= dict(zip(ranges, counts, strict=True))
+    return tally
+
+
+def number_rows(rows: np.ndarray) -> np.ndarray:
+    """Number actions so that equal ones have equal numbers, integers `(n,)`."""
+    return rows if rows.ndim == 1 else np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _is_step(store: EpisodeStore) -> np.ndarray:

@@ -61,7 +61,7 @@ class WindowSampler:
         self.stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         _check_alike(self.stores)
         self.length, self.batch_size, self.seed = length, batch, seed
-        self.num_actions = self.stores[0].num_actions
+        self.action_space = self.stores[0].action_space
         self.frame_shape = self.stores[0].frame_shape
         self._arrivals = [_Arrivals(store) for store in self.stores]
         firsts, counts, longest = [], [], 0  # of each data set: first window, number of windows
@@ -88,11 +88,12 @@ class WindowSampler:
         """The batch of a training step; ranks draw different parts of one larger batch.
 
         Returns:
-            Fresh arrays. `frames` uint8 `(b, t, h, w, 3)`; `actions` int64 `(b, t)`: the action
-            that led to each frame, `num_actions` (none) for the first frame of a window or an
-            episode; `rewards` float32 and `terminated` bool `(b, t)`: on arrival at each frame;
-            `valid` bool `(b, t)`: whether they are known (an action led there); `segment` int32
-            `(b, t)`: which of the window's episodes a frame belongs to, from 0.
+            Fresh arrays. `frames` uint8 `(b, t, h, w, 3)`; `actions` int64 `(b, t)` or float32
+            `(b, t, parts)`: the action that led to each frame, `action_space.none` for the first
+            frame of a window or an episode; `rewards` float32 and `terminated` bool `(b, t)`: on
+            arrival at each frame; `valid` bool `(b, t)`: whether they are known (an action led
+            there); `segment` int32 `(b, t)`: which of the window's episodes a frame belongs to,
+            from 0.
         """
         generator = np.random.default_rng([self.seed, step])
         draws = generator.integers(self.num_windows, size=self.batch_size * world_size)
@@ -116,10 +117,11 @@ class _Arrivals:
 
     def __init__(self, store: EpisodeStore) -> None:
         self.frames = store.frames
-        self.none = store.num_actions
+        self.none = store.action_space.none
         self.first = np.zeros(store.num_frames, bool)
         self.first[store.offsets[:-1]] = True
-        self.actions = np.where(self.first, self.none, np.roll(store.actions, 1))
+        self.actions = np.roll(store.actions, 1, axis=0)
+        self.actions[self.first] = self.none
         self.rewards = np.where(self.first, np.float32(0), np.roll(store.rewards, 1))
         self.terminated = ~self.first & np.roll(store.terminated, 1)
 
@@ -151,8 +153,8 @@ def _check_alike(stores: Sequence[EpisodeStore]) -> None:
                 f"mixed frame sizes: {first.path} has {first.frame_shape}, {store.path} has "
                 f"{store.frame_shape}; record them with one size (resize)"
             )
-        if store.num_actions != first.num_actions:
+        if store.action_space.network_form != first.action_space.network_form:
             raise DataError(
-                f"mixed actions: {first.path} has {first.num_actions}, {store.path} has "
-                f"{store.num_actions}; train on data sets of one game"
+                f"mixed actions: {first.path} has {first.action_space}, {store.path} has "
+                f"{store.action_space}; train on data sets of one game"
             )

@@ -28,7 +28,7 @@ class NoisedSequences(NamedTuple):
     Attributes:
         frames: `(b, 2 t, h, w, c)`, noised to their levels.
         tau: `(b, 2 t)`, the signal level of each copy.
-        actions: `(b, 2 t)` int64, the action that led to each frame.
+        actions: `(b, 2 t)` int64 or `(b, 2 t, parts)`, the action that led to each frame.
         time: `(b, 2 t)` int64, the position of each frame in its sequence.
         mask: `(b, 2 t, 2 t)` bool, True where a copy (row) sees another (column).
     """
@@ -73,7 +73,7 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
 
     Args:
         clean: encoded frames `(b, t, h, w, c)`.
-        actions: `(b, t)` int64, the action that led to each frame.
+        actions: `(b, t)` int64 or `(b, t, parts)`, the action that led to each frame.
         segment: `(b, t)`, the episode each frame belongs to.
         generator: a generator of the CPU, so that its draws are the same on every device.
         window: the number of past frames that a frame attends to.
@@ -82,8 +82,8 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
         clean_share: the share of sequences whose context copies are all clean, see
             `levels.context_levels`.
     """
-    context_tau = context_levels(actions.shape, generator, clean_share)
-    target_tau = target_levels(actions.shape, shift, generator, noise_share)
+    context_tau = context_levels(segment.shape, generator, clean_share)
+    target_tau = target_levels(segment.shape, shift, generator, noise_share)
     eps = draw_noise(clean, generator)
     tau = torch.cat((context_tau, target_tau), 1)
     return noise_copies(clean, actions, eps, tau, visibility(segment, window))
@@ -102,13 +102,13 @@ def noise_copies(
 
     Args:
         clean: encoded frames `(b, t, h, w, c)`.
-        actions: `(b, t)` int64.
+        actions: `(b, t)` int64 or `(b, t, parts)`.
         eps: `(b, 2 t, h, w, c)`, standard normal, on any device.
         tau: `(b, 2 t)`, the levels of the copies, on any device.
         mask: `(b, 2 t, 2 t)` bool, which copy sees which.
     """
-    b, t = actions.shape
+    b, t = actions.shape[:2]
     tau = tau.to(clean.device)
     frames = interpolate(clean.repeat(1, 2, 1, 1, 1), eps.to(clean.device), tau)
     time = torch.arange(t, device=clean.device).repeat(b, 2)
-    return NoisedSequences(frames, tau, actions.repeat(1, 2), time, mask)
+    return NoisedSequences(frames, tau, torch.cat((actions, actions), 1), time, mask)

@@ -10,11 +10,13 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from dfgym import checks
-from dfgym.env.actions import check_action, is_whole, key_codes
+from dfgym.actions.forms import is_whole
+from dfgym.env.keys import key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
 from dfgym.env.starts import check_frames, parse
 from dfgym.errors import ConfigError, StateError
+from dfgym.games.spaces import to_gymnasium
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import DEFAULT
@@ -44,8 +46,8 @@ class EnvOutcomes(NamedTuple):
 class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
     """A learned game: every step denoises the next frame.
 
-    Observations are uint8 `(h, w, 3)`, actions `Discrete(n)`, rewards the game's own. Episode k
-    after `reset(seed=s)` is a function of (s, k) and the actions alone.
+    Observations are uint8 `(h, w, 3)`, actions and rewards the game's own, but for choices that
+    all count from 0. Episode k after `reset(seed=s)` is a function of (s, k) and the actions alone.
 
     An episode is truncated after the card's `max_steps`, unless the id was registered with a limit
     of its own (as dfgym's ids are): then `gym.make` adds the wrapper that does it, and follows its
@@ -97,7 +99,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             seed: begins a new series of episodes; without it the next of the series begins.
             options: `start`: "episode" (default), the first frame of a held-out real episode, or
                 "anywhere" in one; `index`: which one; or `frames` and `actions`: a start of the
-                caller's own, uint8 `(t, h, w, 3)` at observation or model size and ints `(t - 1,)`.
+                caller's own, uint8 `(t, h, w, 3)` at observation or model size and t - 1 actions,
+                as a vector environment of as many rows takes them.
 
         Returns:
             The observation, and info: `start_episode` and `start_frame`, the held-out episode and
@@ -119,7 +122,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         """Denoise the next frame.
 
         Args:
-            action: an int, a NumPy integer or an integer array of shape `()`.
+            action: for `Discrete` an int, a NumPy integer or an integer array of shape `()`; else
+                an array, dict or tuple of the form of `action_space`.
 
         Returns:
             Observation, reward, terminated, truncated, and info: `termination_probability`, the
@@ -127,12 +131,12 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             `dfgym.world.dynamics.Transition`.
 
         Raises:
-            ActionError: the action is not an int in range; nothing has changed.
+            ActionError: the action is of another form or out of range; nothing has changed.
             StateError: before the first reset, after the episode's end, or after close.
         """
         rows = self._playing("step()")
-        index = check_action(action, rows.world.card.actions.n)
-        transition, truncated = rows.step(np.array([index]))
+        row = rows.world.card.actions.row(action)
+        transition, truncated = rows.step(np.array([row]))
         info = {
             "termination_probability": float(transition.termination_probability[0]),
             "uncertainty": float(transition.uncertainty[0]),
@@ -167,10 +171,10 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             StateError: as for `step`.
         """
         rows = self._playing("observe()")
-        index = check_action(action, rows.world.card.actions.n)
+        row = rows.world.card.actions.row(action)
         batch = frame[None] if isinstance(frame, np.ndarray) else frame
         frames = check_frames(rows.world, batch, "frame", 1)
-        transition, truncated = rows.observe(np.array([index]), frames)
+        transition, truncated = rows.observe(np.array([row]), frames)
         info = {"termination_probability": float(transition.termination_probability[0])}
         reward = float(transition.rewards[0])
         return rows.draw(transition.frames[0]), reward, False, bool(truncated[0]), info
@@ -188,8 +192,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             StateError: as for `step`.
         """
         rows = self._playing("outcomes()")
-        index = check_action(action, rows.world.card.actions.n)
-        batch, states = rows.outcomes(np.array([index]), check_samples(samples))
+        row = rows.world.card.actions.row(action)
+        batch, states = rows.outcomes(np.array([row]), check_samples(samples))
         return EnvOutcomes(
             rows.draw(batch.frames[0]),
             batch.probabilities[0],
@@ -250,9 +254,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         rows.restore(state, self.np_random)
         return rows.draw(rows.dynamics.frames()[0])
 
-    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+    def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-        return key_codes(self._open().world.card.actions.keys)
+        return key_codes(self._open().world.card.actions)
 
     def _open(self) -> Rows:
         if self._rows is None:
@@ -306,8 +310,8 @@ def registered_limit(spec: EnvSpec | None) -> tuple[int | None, bool]:
     return registered.max_episode_steps, foreign
 
 
-def spaces(rows: Rows) -> tuple[gym.spaces.Box, gym.spaces.Discrete]:
+def spaces(rows: Rows) -> tuple[gym.spaces.Box, gym.Space[Any]]:
     """Return the observation and the action space of one row."""
     frames, scale = rows.world.card.frames, rows.world.card.frames.observation_scale
     shape = (frames.height * scale, frames.width * scale, 3)
-    return gym.spaces.Box(0, 255, shape, np.uint8), gym.spaces.Discrete(rows.world.card.actions.n)
+    return gym.spaces.Box(0, 255, shape, np.uint8), to_gymnasium(rows.world.card.actions)

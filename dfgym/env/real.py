@@ -8,11 +8,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dfgym.env.actions import check_action, key_codes
+from dfgym.env.keys import key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
 from dfgym.frames import upscale
 from dfgym.games.source import open_source
+from dfgym.games.spaces import to_gymnasium
 from dfgym.world import shelf
 from dfgym.world.card import Card
 
@@ -52,7 +53,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self.observation_space = gym.spaces.Box(
             0, 255, (height * self.scale, width * self.scale, 3), np.uint8
         )
-        self.action_space = gym.spaces.Discrete(card.actions.n)
+        self.action_space = to_gymnasium(card.actions)
         self._frame: np.ndarray | None = None
         self._ended = self._closed = False
         try:
@@ -64,11 +65,11 @@ class RealEnv(gym.Env[np.ndarray, Any]):
                 f"the real game of {card.name} needs more packages: "
                 f'pip install "dfgym[{card.source.extra}]" ({reason})'
             ) from reason
-        if self.source.num_actions != card.actions.n:
+        if self.source.actions.network_form != card.actions.network_form:
             self.source.env.close()
             raise WorldError(
-                f"{card.name} has {card.actions.n} actions and its source {card.source.env} "
-                f"{self.source.num_actions}: the card does not fit the installed game"
+                f"{card.name} has actions {card.actions} and its source {card.source.env} "
+                f"{self.source.actions}: the card does not fit the installed game"
             )
 
     def reset(
@@ -91,19 +92,17 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self._frame, self._ended = self.source.frame(observation), False
         return upscale(self._frame, self.scale), info
 
-    def step(
-        self, action: int | np.integer[Any]
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step the real game.
 
         Raises:
-            ActionError: the action is not an int in range; the game has not moved.
+            ActionError: the action is of another form or out of range; the game has not moved.
             StateError: before the first reset, after the episode's end, or after close.
         """
         self._running()
         if self._ended:
             raise StateError("the episode has ended: call reset() before step()")
-        game_action = self.source.to_env(check_action(action, self.card.actions.n))
+        game_action = self.source.to_env(self.card.actions.row(action))
         observation, reward, terminated, truncated, info = self.source.env.step(game_action)
         self._frame, self._ended = self.source.frame(observation), bool(terminated or truncated)
         picture = upscale(self._frame, self.scale)
@@ -118,9 +117,9 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         """
         return draw(self.render_mode, self._running())
 
-    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+    def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
-        return key_codes(self.card.actions.keys)
+        return key_codes(self.card.actions)
 
     def close(self) -> None:
         """Close the real game; closing twice is fine."""

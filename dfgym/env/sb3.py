@@ -45,7 +45,7 @@ class DreamVecEnv(VecEnv):
                 f"autoreset_mode {env.autoreset_mode} must be SAME_STEP for Stable-Baselines3"
             )
         self.env, self.spec = env, env.spec
-        self._actions = np.zeros(0, np.int64)
+        self._actions: Any = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class DreamVecEnv(VecEnv):
             raise ConfigError(f"options {options!r} must be one dict, the same for all rows")
         super().set_options(options)
 
-    def step_async(self, actions: np.ndarray) -> None:
+    def step_async(self, actions: Any) -> None:
         """Keep the actions for `step_wait`."""
         self._actions = actions
 

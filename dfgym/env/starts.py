@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.actions.forms import is_whole
 from dfgym.diffusion.noise import mix
-from dfgym.env.actions import check_actions, is_whole
 from dfgym.errors import ConfigError
 from dfgym.frames import downscale, upscale
 from dfgym.world.bundle import World
@@ -26,7 +26,7 @@ class Start:
     index: int | None = None
     """The held-out episode; any if None."""
     context: tuple[np.ndarray, np.ndarray] | None = None
-    """The caller's own: frames, uint8 `(t, h, w, 3)` at model size, actions, int64 `(t - 1,)`."""
+    """The caller's own: frames, uint8 `(t, h, w, 3)` at model size, and t - 1 actions, as rows."""
 
 
 def parse(world: World, options: dict[str, Any] | None) -> Start:
@@ -35,8 +35,8 @@ def parse(world: World, options: dict[str, Any] | None) -> Start:
     Args:
         world: the world, whose sizes and held-out episodes bound the options.
         options: any of `start` ("episode" or "anywhere"), `index` (a held-out episode) or else
-            `frames` (uint8 `(t, h, w, 3)` at model or observation size) and `actions` (`(t - 1,)`,
-            may be left out for one frame).
+            `frames` (uint8 `(t, h, w, 3)` at model or observation size) and `actions` (t - 1, as a
+            vector environment takes them; may be left out for one frame).
 
     Raises:
         ConfigError: a key is unknown or a value is of the wrong type, shape or range.
@@ -67,8 +67,8 @@ def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarra
     """Choose a start context as a function of the seed alone.
 
     Returns:
-        frames uint8 `(t, h, w, 3)` at model size with t at most the model's window, the actions
-        int64 `(t - 1,)` between them, and info: `start_episode` and `start_frame`, the held-out
+        frames uint8 `(t, h, w, 3)` at model size with t at most the model's window, the t - 1
+        actions between them, as rows, and info: `start_episode` and `start_frame`, the held-out
         episode and the frame in it that the dream begins with (-1 and t - 1 for own frames).
     """
     if start.context is not None:
@@ -96,7 +96,7 @@ def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarra
     small = check_frames(world, frames, "option frames")
     if len(small) == 0:
         raise ConfigError(f"option frames has shape {frames.shape}: give at least one frame")
-    return small, check_actions(actions, world.card.actions.n, len(small) - 1)
+    return small, world.card.actions.rows(actions, len(small) - 1)
 
 
 def check_frames(world: World, frames: Any, name: str, count: int | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from dfgym import checks
-from dfgym.env.actions import check_actions, is_whole
+from dfgym.actions.forms import is_whole
 from dfgym.env.env import EnvOutcomes, check_samples, registered_limit, spaces
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
@@ -24,10 +24,11 @@ from dfgym.world.shelf import DEFAULT
 MAX_ENVS = 2**16
 
 
-class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     """N dreams in one batch: row i is what `DreamEnv` plays when seeded with `seed + i`.
 
-    Observations uint8 `(n, h, w, 3)`, actions int `(n,)`, rewards float64 `(n,)`, terminations and
+    Observations uint8 `(n, h, w, 3)`, actions int `(n,)` or, of other spaces than `Discrete`, as
+    Gymnasium batches them, rewards float64 `(n,)`, terminations and
     truncations bool `(n,)`; infos are dicts of arrays with their masks, all as Gymnasium has them.
     """
 
@@ -121,7 +122,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @exclusive
     def step(
-        self, actions: np.ndarray
+        self, actions: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Denoise the next frame of every row.
 
@@ -133,7 +134,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             StateError: before the first reset or after close; with DISABLED, a row has ended.
         """
         rows = self._running()
-        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        actions = rows.world.card.actions.rows(actions, self.num_envs)
         resting = rows.ended  # rows.step makes a new array
         if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             self._playing("step()")
@@ -170,7 +171,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Follow games that are played elsewhere; row by row as `DreamEnv.observe`.
 
         Args:
-            actions: int `(n,)`.
+            actions: as for `step`.
             frames: uint8 `(n, h, w, 3)` at observation or model size, that the actions led to.
 
         Raises:
@@ -178,7 +179,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             StateError: before the first reset, after close, or a row has ended.
         """
         rows = self._playing("observe()")
-        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        actions = rows.world.card.actions.rows(actions, self.num_envs)
         small = check_frames(rows.world, frames, "frames", self.num_envs)
         transition, truncated = rows.observe(actions, small)
         infos = {"termination_probability": transition.termination_probability}
@@ -187,14 +188,14 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return observations, transition.rewards, transition.terminated, truncated, masked
 
     @exclusive
-    def outcomes(self, actions: np.ndarray, samples: int = 8) -> EnvOutcomes:
+    def outcomes(self, actions: Any, samples: int = 8) -> EnvOutcomes:
         """Work out what a step of every row may lead to; row by row as `DreamEnv.outcomes`.
 
         Raises:
             ActionError, ConfigError, StateError: as for `observe`.
         """
         rows = self._playing("outcomes()")
-        actions = check_actions(actions, rows.world.card.actions.n, self.num_envs)
+        actions = rows.world.card.actions.rows(actions, self.num_envs)
         batch, states = rows.outcomes(actions, check_samples(samples))
         observations = rows.draw(batch.frames)
         return EnvOutcomes(observations, *batch[1:5], states)

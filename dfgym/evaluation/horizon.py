@@ -101,7 +101,7 @@ def _dream_on(dynamics: Dynamics, actions: np.ndarray) -> np.ndarray:
     """Return frames `(n, t + 1, h, w, 3)` of a dream that has begun, under actions `(n, t)`."""
     frames = [dynamics.frames()]
     ended = np.zeros(len(actions), bool)
-    for column in actions.T:
+    for column in actions.swapaxes(0, 1):
         step = dynamics.step(np.ascontiguousarray(column))
         frames.append(np.where(ended[:, None, None, None], frames[-1], step.frames))
         ended |= step.terminated

@@ -38,11 +38,11 @@ class Moment:
 
         Returns:
             Frames `(steps + 1, h, w, 3)` from here on, the last one held after the end; the
-            actions `(steps,)`, 0 after the end; and the number of steps that are recorded: all, if
-            the episode ended by itself, otherwise those before it was cut.
+            `steps` actions, 0 after the end; and the number of steps that are recorded: all, if the
+            episode ended by itself, otherwise those before it was cut.
         """
         actions = self.episode.actions[self.at :][:steps]
-        missing = np.zeros(steps - len(actions), np.int64)
+        missing = np.zeros((steps - len(actions), *actions.shape[1:]), actions.dtype)
         recorded = steps if self.episode.terminated[-1] else len(actions)
         frames = hold(self.episode.frames[self.at :], steps)
         return frames, np.concatenate([actions, missing]), recorded
@@ -81,7 +81,7 @@ def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Epis
     Args:
         source: a copy of the game that can redraw its chance.
         moment: its episode's seed and actions bring the game there.
-        actions: `(t,)`, to be carried out from there, until the game ends.
+        actions: t rows, to be carried out from there, until the game ends.
         seed: of the other chance.
 
     Returns:
@@ -89,12 +89,12 @@ def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Epis
     """
     observation, _ = source.env.reset(seed=moment.episode.seed)
     for action in moment.episode.actions[: moment.at]:
-        observation, *_ = source.env.step(source.to_env(int(action)))
+        observation, *_ = source.env.step(source.to_env(action))
     frames, rewards, ended = [source.frame(observation)], [], []
     assert np.array_equal(frames[0], moment.episode.frames[moment.at])
     source.redraw(seed)
     for action in actions:
-        observation, reward, terminated, _, _ = source.env.step(source.to_env(int(action)))
+        observation, reward, terminated, _, _ = source.env.step(source.to_env(action))
         frames.append(source.frame(observation))
         rewards.append(float(reward))
         ended.append(bool(terminated))

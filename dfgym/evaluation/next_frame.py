@@ -116,7 +116,7 @@ def _step_all(
     for first in range(0, len(pasts), rows):
         batch = actions[first : first + rows]
         moments.begin(dynamics, pasts[first : first + rows], seed + first)
-        step = dynamics.step(np.concatenate([batch, np.zeros(rows - len(batch), np.int64)]))
+        step = dynamics.step(np.concatenate([batch, *[batch[-1:]] * (rows - len(batch))]))
         values = (step.frames, step.rewards, step.terminated, step.termination_probability)
         batches.append([value[: len(batch)] for value in values])
     frames, rewards, terminated, probability = map(np.concatenate, zip(*batches, strict=True))

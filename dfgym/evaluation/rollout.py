@@ -54,7 +54,7 @@ class Rows(Protocol):
         ...
 
     def step(self, actions: np.ndarray) -> StepResult:
-        """Step every row by actions int64 `(b,)`."""
+        """Step every row by actions, int64 `(b,)` or float32 `(b, parts)`."""
         ...
 
 
@@ -127,7 +127,7 @@ class Real:
         """Step every row."""
         rewards, terminated = np.zeros(self.num_rows), np.zeros(self.num_rows, bool)
         for row, (source, action) in enumerate(zip(self._sources, actions, strict=True)):
-            observation, reward, ends, _, _ = source.env.step(source.to_env(int(action)))
+            observation, reward, ends, _, _ = source.env.step(source.to_env(action))
             self._frames[row] = source.frame(observation)
             rewards[row], terminated[row] = reward, ends
         return RealStep(self.frames(), rewards, terminated)
@@ -158,7 +158,7 @@ class Episode:
 
     Attributes:
         frames: uint8 `(t, h, w, 3)`.
-        actions: int64 `(t - 1,)`; `actions[i]`, `rewards[i]`, `terminated[i]` lead to frame i + 1.
+        actions: t - 1 rows; `actions[i]`, `rewards[i]`, `terminated[i]` lead to frame i + 1.
         rewards: float64 `(t - 1,)`.
         terminated: bool `(t - 1,)`.
         row: the row that played it.
@@ -175,6 +175,9 @@ class Episode:
     def __len__(self) -> int:
         """Count the transitions."""
         return len(self.actions)
+
+
+_Played = tuple[np.ndarray, np.ndarray, float, bool]  # frame, action, reward, end
 
 
 def roll(
@@ -196,7 +199,7 @@ def roll(
     rows = game.num_rows
     steps = -(-transitions // rows)
     finished: list[list[Episode]] = [[] for _ in range(rows)]
-    running: list[list[tuple[np.ndarray, int, float, bool]]] = [[] for _ in range(rows)]
+    running: list[list[_Played]] = [[] for _ in range(rows)]
     seeds = getattr(game, "seeds", [0] * rows)
     game.reset(np.arange(rows))
     frames = game.frames()
@@ -209,7 +212,7 @@ def roll(
         for row in range(rows):
             played = running[row]
             terminated = bool(after.terminated[row])
-            played.append((frames[row], int(actions[row]), float(after.rewards[row]), terminated))
+            played.append((frames[row], actions[row], float(after.rewards[row]), terminated))
             ends = terminated or len(played) == max_steps
             if ends or step == steps:
                 finished[row].append(_episode(played, after.frames[row], row, seeds[row]))
@@ -238,7 +241,7 @@ def policies(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Poli
     seeds = _seeds(seed, count)
     game = find_game(card)
     if game is None:
-        return [RandomPolicy(card.actions.n, item) for item in seeds]
+        return [RandomPolicy(card.actions, item) for item in seeds]
     return [game.policy(epsilon, item) for item in seeds]
 
 
@@ -251,13 +254,11 @@ def _seeds(seed: int, count: int) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(seed).spawn(count)
 
 
-def _episode(
-    played: list[tuple[np.ndarray, int, float, bool]], last: np.ndarray, row: int, seed: int
-) -> Episode:
+def _episode(played: list[_Played], last: np.ndarray, row: int, seed: int) -> Episode:
     frames, actions, rewards, terminated = zip(*played, strict=True)
     return Episode(
         np.stack([*frames, last]),
-        np.array(actions, np.int64),
+        np.array(actions),
         np.array(rewards),
         np.array(terminated),
         row,

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from dfgym.actions import ActionSpace, Row, discrete
+
 POLICY_VERSION = 2
 """Of all policies here and in `dfgym.agents`: raise it when one plays otherwise than before."""
 
@@ -28,8 +30,8 @@ class Policy(Protocol):
     def reset(self) -> None:
         """Forget the episode; the generator goes on."""
 
-    def __call__(self, observation: np.ndarray) -> int:
-        """Choose an action, from 0, on seeing a frame uint8 `(h, w, 3)`."""
+    def __call__(self, observation: np.ndarray) -> Row:
+        """Choose an action, as a row, on seeing a frame uint8 `(h, w, 3)`."""
         ...
 
 
@@ -179,27 +181,28 @@ def all_games() -> tuple[Game, ...]:
 
 
 class RandomPolicy:
-    """Draws actions evenly from its own generator.
+    """Draws actions, as rows, evenly from its own generator.
 
     Args:
-        num_actions: the number of actions there are, counted from 0.
+        actions: the action space, or the number of discrete actions.
         seed: of the policy's own generator.
         hold: the probability that the last action is repeated instead, in [0, 1).
     """
 
-    def __init__(self, num_actions: int, seed: Seed, hold: float = 0.0) -> None:
-        self.num_actions, self.hold = num_actions, hold
+    def __init__(self, actions: ActionSpace | int, seed: Seed, hold: float = 0.0) -> None:
+        self.actions = discrete(actions) if isinstance(actions, int) else actions
+        self.hold = hold
         self.random = np.random.default_rng(seed)
         self.reset()
 
     def reset(self) -> None:
         """Draw the action that could be held first."""
-        self.last_action = int(self.random.integers(self.num_actions))
+        self.last_action: Row = self.actions.sample(self.random)
 
-    def __call__(self, observation: np.ndarray) -> int:
+    def __call__(self, observation: np.ndarray) -> Row:
         """Draw an action."""
         if not self.hold or self.random.random() >= self.hold:
-            self.last_action = int(self.random.integers(self.num_actions))
+            self.last_action = self.actions.sample(self.random)
         return self.last_action
 
 

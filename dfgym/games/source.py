@@ -1,4 +1,4 @@
-"""Real environments in one form: discrete actions in, uint8 RGB frames out."""
+"""Real environments in one form: rows of `dfgym.actions` in, uint8 RGB frames out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dfgym.actions import ActionSpace, Row
 from dfgym.errors import ConfigError, DfgymError, MissingPackageError
 from dfgym.files import import_cv2
+from dfgym.games import spaces
 
-SourcePolicy = Callable[[Any, np.ndarray], int]
-"""Plays one episode: from an environment's observation and its frame to an action, from 0."""
+SourcePolicy = Callable[[Any, np.ndarray], Row]
+"""Plays one episode: from an environment's observation and its frame to an action, as a row."""
 PolicyFactory = Callable[[np.random.SeedSequence], SourcePolicy]
 """Makes the policy of one episode, whose chance follows from the seed."""
 
@@ -29,34 +31,27 @@ class Source:
         env: the environment, with the wrappers that `gymnasium.make` gives it.
         renders: frames come from `render()`, since the observations are not images.
         size: height and width of the frames; the environment's own if it is None.
+        actions: the action space; choices count from 0 here.
     """
 
     env: gym.Env[Any, Any]
     renders: bool
     size: tuple[int, int] | None
+    actions: ActionSpace
 
     @property
-    def num_actions(self) -> int:
-        """The number of actions there are; they count from 0 here."""
-        return int(self._actions.n)
-
-    @property
-    def meanings(self) -> list[str]:
-        """The meaning of each action, in the environment's words where it has some."""
+    def meanings(self) -> list[str] | None:
+        """The meaning of each action, in the environment's words; None if not discrete."""
+        if not self.actions.is_discrete:
+            return None
         game: Any = self.env.unwrapped
         if hasattr(game, "get_action_meanings"):  # the Arcade Learning Environment's form
             return [str(word).lower() for word in game.get_action_meanings()]
-        return list(getattr(game, "action_meanings", map(str, range(self.num_actions))))
+        return list(getattr(game, "action_meanings", map(str, range(self.actions.count))))
 
-    @property
-    def _actions(self) -> gym.spaces.Discrete:
-        space = self.env.action_space
-        assert isinstance(space, gym.spaces.Discrete)
-        return space
-
-    def to_env(self, action: int) -> int:
-        """Return the environment's own number for an action."""
-        return int(self._actions.start) + action
+    def to_env(self, row: Row) -> Any:
+        """Return an action in the environment's own form and numbers."""
+        return spaces.shift(self.env.action_space, self.actions.native(row))
 
     def frame(self, observation: Any) -> np.ndarray:
         """Return the current frame, fresh uint8 `(h, w, 3)`.
@@ -103,17 +98,17 @@ def open_source(
         size: bring the frames to this height and width.
 
     Raises:
-        ConfigError: The id is unknown, its actions are not discrete, or it shows no frames.
+        ConfigError: The id is unknown, its actions are of no kind that can be learned or have no
+            bounds, or it shows no frames.
         MissingPackageError: The environment's package is missing.
     """
     if size is not None and not (len(size) == 2 and all(1 <= side <= 512 for side in size)):
         raise ConfigError(f"`resize` is {size!r}; expected a height and a width in [1, 512]")
     env = _make(env_id, kwargs)
     try:
-        if not isinstance(env.action_space, gym.spaces.Discrete):
-            raise ConfigError(f"{env_id} has actions {env.action_space}; expected Discrete actions")
+        actions = spaces.describe(env.action_space, env_id)
         if _is_image(env.observation_space):
-            return Source(env, renders=False, size=size)
+            return Source(env, renders=False, size=size, actions=actions)
         modes = env.metadata.get("render_modes", [])
         if "rgb_array" not in modes:
             raise ConfigError(
@@ -127,7 +122,8 @@ def open_source(
     # Games that draw with pygame start SDL, which otherwise handles SIGTERM itself, so that `kill`
     # could not end a training or a recording.
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
-    return Source(_make(env_id, {**(kwargs or {}), "render_mode": "rgb_array"}), True, size)
+    env = _make(env_id, {**(kwargs or {}), "render_mode": "rgb_array"})
+    return Source(env, renders=True, size=size, actions=actions)
 
 
 def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

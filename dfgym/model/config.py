@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from dfgym import checks
+from dfgym.actions import Component
 from dfgym.errors import ConfigError
 
 Side = Annotated[int, Meta(ge=1, le=64)]
@@ -87,7 +88,8 @@ class GameSpec:
     """Channels of an encoded frame."""
     categorical: bool
     """Whether channels are one-hot colours, so that a mean is their expectation."""
-    actions: int
-    """Number of discrete actions; the index `actions` itself stands for "no action led here"."""
+    actions: int | tuple[Component, ...]
+    """Number of discrete actions, or the parts of an action of another kind. "No action led here"
+    is the index `actions` itself or, of parts, a row of NaN."""
     rewards: int
     """Number of reward buckets."""

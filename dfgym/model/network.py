@@ -25,8 +25,8 @@ class Network(Protocol):
     def empty_cache(self, rows: int, device: torch.device) -> Sequence[tuple[Tensor, ...]]:
         """Return the past of `rows` rows that have none, all zeros."""
 
-    def conditioning(self, tau: float) -> Any:
-        """Precompute what `step` needs of a signal level."""
+    def conditioning(self, tau: float, actions: Tensor | None = None) -> Any:
+        """Precompute what `step` needs of a signal level, and of actions `(n, parts)`."""
 
     def cache_position(self, time: Tensor) -> Any:
         """Precompute what `step` needs of the rows' positions in time, int64 `(b,)`."""

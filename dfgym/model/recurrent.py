@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.embedding import embed_all
 from dfgym.model.layers import Block, Convolution, Modulation, modulate
 from dfgym.model.transformer import (
     Conditioning,
@@ -121,14 +122,14 @@ class Recurrent(nn.Module):
         Args:
             frames: `(b, 2 t, h, w, c)`: t context copies, then t target copies.
             tau: `(b, 2 t)`, the signal level that each copy is conditioned on.
-            actions: `(b, 2 t)` int64, the action that led to each frame.
+            actions: `(b, 2 t)` int64 or `(b, 2 t, parts)`, the action that led to each frame.
             time: of no effect: the order is time.
             mask: `(b, 2 t, 2 t)` bool. A frame that does not see the context copy before its own
                 starts from nothing; what lies further back is in the latent, whatever the mask.
         """
         n = frames.shape[1]
         t = n // 2
-        action = self.shell.embed_action(actions.flatten())
+        action = self.shell.embed_action(actions.flatten(0, 1))
         modulations = self.modulations(self.shell.condition(tau.flatten(), action))
         x = self.shell.embed(frames.flatten(0, 1)) + action[:, None, None]
         x, from_frame = self.encode_frame(x, modulations)
@@ -148,9 +149,9 @@ class Recurrent(nn.Module):
         x = self.decode_frame(x, modulations, before.flatten(0, 1), after.flatten(0, 1))
         return unflatten_outputs(self.predict_frame(x), self.predict_transition(x), n)
 
-    def conditioning(self, tau: float) -> Conditioning:
-        """Precompute what `step` needs of a signal level."""
-        actions = self.shell.embed_action.weight
+    def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
+        """Precompute what `step` needs of a signal level; arguments as for `Transformer`'s."""
+        actions = embed_all(self.shell.embed_action, actions)
         condition = self.shell.condition(torch.full_like(actions[:, 0], tau), actions)
         return Conditioning(actions, self.modulations(condition))
 
@@ -186,7 +187,7 @@ class Recurrent(nn.Module):
         Args:
             frames: `(b, h, w, c)`.
             conditioning: of the level that all rows are conditioned on.
-            actions: `(b,)` int64, the action that led to each frame.
+            actions: `(b,)` int64, the action that led to each frame, as an index of `conditioning`.
             position: each row's position in time.
             cache: the latents, written in place.
 

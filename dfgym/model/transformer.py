@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.embedding import embed_all, make_embedding
 from dfgym.model.layers import (
     Block,
     CachePosition,
@@ -96,14 +97,15 @@ def unflatten_outputs(
 
 
 class Conditioning(NamedTuple):
-    """Embeddings of one signal level and of every action, computed once.
+    """Embeddings of one signal level and of A actions, computed once.
 
     A sampler visits a handful of levels, so what depends on level and action alone need not be
-    computed for every row and pass.
+    computed for every row and pass. Of discrete actions these are all, and that none led to a
+    frame; of others those that the rows are about to take.
 
     Attributes:
-        tokens: `(A + 1, d)`, added to all tokens of a frame that the action led to.
-        modulations: `(A + 1, depth, 3, 2, 1, 1, d)`, of the blocks' norms.
+        tokens: `(A, d)`, added to all tokens of a frame that the action led to.
+        modulations: `(A, depth, 3, 2, 1, 1, d)`, of the blocks' norms.
     """
 
     tokens: Tensor
@@ -127,7 +129,7 @@ class Transformer(nn.Module):
         self.embed_position = nn.Parameter(
             torch.zeros(game.height // config.patch, game.width // config.patch, d)
         )
-        self.embed_action = nn.Embedding(game.actions + 1, d)
+        self.embed_action = make_embedding(game.actions, d)
         self.embed_level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
         depth = config.depth if depth is None else depth
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(depth))
@@ -141,7 +143,8 @@ class Transformer(nn.Module):
         self.head = Convolution(d, d)
         self.head_out = nn.Linear(d, game.rewards + 1)
         nn.init.normal_(self.embed_position, std=0.02)
-        nn.init.normal_(self.embed_action.weight)
+        if isinstance(self.embed_action, nn.Embedding):
+            nn.init.normal_(self.embed_action.weight)
         nn.init.zeros_(self.head_out.weight)
 
     def embed(self, frames: Tensor) -> Tensor:
@@ -159,9 +162,15 @@ class Transformer(nn.Module):
         level = self.embed_level(torch.cat((angle.cos(), angle.sin()), 1))
         return F.silu(level + action)
 
-    def conditioning(self, tau: float) -> Conditioning:
-        """Precompute what `step` needs of a signal level."""
-        actions = self.embed_action.weight
+    def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
+        """Precompute what `step` needs of a signal level.
+
+        Args:
+            tau: the signal level.
+            actions: `(n, parts)`, of which the actions of `step` are then the indices; None where
+                actions are discrete, and are indices themselves.
+        """
+        actions = embed_all(self.embed_action, actions)
         condition = self.condition(torch.full_like(actions[:, 0], tau), actions)
         modulations = [self.modulations(block, condition) for block in self.blocks]
         return Conditioning(actions, torch.stack(modulations, 1))
@@ -202,12 +211,12 @@ class Transformer(nn.Module):
         Args:
             frames: `(b, t, h, w, c)`, noised to their levels.
             tau: `(b, t)`, the signal level that each frame is conditioned on.
-            actions: `(b, t)` int64, the action that led to each frame.
+            actions: `(b, t)` int64 or `(b, t, parts)`, the action that led to each frame.
             time: `(b, t)` int64, each frame's position in time.
             mask: `(b, t, t)` bool, True where a frame (row) sees another (column).
         """
         t = frames.shape[1]
-        action = self.embed_action(actions.flatten())
+        action = self.embed_action(actions.flatten(0, 1))
         condition = self.condition(tau.flatten(), action)
         x = self.embed(frames.flatten(0, 1)) + action[:, None, None]
         rope = rotary(time, self.config.dim // self.config.heads)
@@ -255,7 +264,7 @@ class Transformer(nn.Module):
         Args:
             frames: `(b, h, w, c)`.
             conditioning: of the level that all rows are conditioned on.
-            actions: `(b,)` int64, the action that led to each frame.
+            actions: `(b,)` int64, the action that led to each frame, as an index of `conditioning`.
             position: each row's; slots older than its first frame count as empty.
             cache: keys and values of each block, written in place.
 

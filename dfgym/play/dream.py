@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from dfgym.actions import Row
 from dfgym.env.env import DreamEnv
 from dfgym.errors import StateError
 from dfgym.frames import downscale
@@ -30,6 +31,7 @@ class Dream:
     def __init__(self, world: World, path: str, settings: Settings) -> None:
         self._world, self._path = world, path
         self._scale = world.card.frames.observation_scale
+        self._space = world.card.actions
         self._settings = settings
         self._position: int | None = None  # the frame of the timeline that the environment is at
         self._seed = 0
@@ -64,21 +66,22 @@ class Dream:
             frames, actions = timeline.context(self._world.card.model.window)
             # Another seed at each t, but always the same: settings are compared on equal noise.
             seed = np.random.SeedSequence([self._seed, t]).generate_state(1)[0]
-            self.env.reset(seed=int(seed), options={"frames": frames, "actions": actions})
+            options = {"frames": frames, "actions": self._space.native(actions)}
+            self.env.reset(seed=int(seed), options=options)
             timeline.add_keyframe(settings, self.env.clone_state())
         self._position = t
 
-    def step(self, timeline: Timeline, action: int, by: str) -> Moment:
+    def step(self, timeline: Timeline, action: Row, by: str) -> Moment:
         """Dream the next frame; the caller appends it to the timeline.
 
         Args:
             timeline: a timeline whose current frame the environment is at.
-            action: the action, counted from 0.
+            action: the action, as a row.
             by: who chose the action.
         """
         assert self._position == timeline.cursor
         start = time.perf_counter()
-        observation, reward, terminated, _, info = self.env.step(action)
+        observation, reward, terminated, _, info = self.env.step(self._space.native(action))
         ms = (time.perf_counter() - start) * 1000
         self._position = t = timeline.cursor + 1
         return Moment(
@@ -106,7 +109,7 @@ class Dream:
     def _replay(self, timeline: Timeline, t: int, state: bytes) -> None:
         observation = self.env.restore_state(state)
         for action in timeline.actions[t : timeline.cursor]:
-            observation, *_ = self.env.step(action)
+            observation, *_ = self.env.step(self._space.native(action))
         if not np.array_equal(downscale(observation, self._scale), timeline.current.frame):
             raise StateError(
                 f"the dream, played again from frame {t}, did not come to frame "

@@ -29,7 +29,7 @@ Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 class Act:
     """Hold this action from now on; `input` is the page's own count, which frames repeat."""
 
-    action: Integer
+    action: Integer | tuple[float, ...]
     input: Integer
 
 

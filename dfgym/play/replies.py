@@ -8,8 +8,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from dfgym.actions import Row
 from dfgym.diffusion.context import CONTEXT_MODES
 from dfgym.play.session import Session
+from dfgym.world.card import Actions
 from dfgym.world.settings import MAX_DENOISING_STEPS
 
 
@@ -21,9 +25,6 @@ def hello(session: Session, name: str) -> dict[str, Any]:
         name: the name by which the page requests its recordings.
     """
     card = session.world.card
-    keys: list[list[str]] = [[] for _ in range(card.actions.n)]
-    for key, action in card.actions.keys.items():
-        keys[action].append(key)
     return {
         "type": "hello",
         "session": name,
@@ -35,11 +36,8 @@ def hello(session: Session, name: str) -> dict[str, Any]:
         },
         "frame": {"height": card.frames.height, "width": card.frames.width},
         "fps": card.frames.fps,
-        "actions": [
-            {"name": meaning, "keys": action_keys}
-            for meaning, action_keys in zip(card.actions.meanings, keys, strict=True)
-        ],
-        "idle_action": session.idle_action,
+        **_controls(card.actions),
+        "idle_action": _plain(session.idle_action),
         "settings": asdict(session.settings),
         "context_modes": list(CONTEXT_MODES),
         "max_denoising_steps": MAX_DENOISING_STEPS,
@@ -95,7 +93,7 @@ def frame(session: Session, seq: int, preview: bool = False) -> bytes:
         "t": timeline.cursor,
         "length": timeline.length,
         "episode": session.episode,
-        "action": moment.action,
+        "action": _plain(moment.action),
         "reward": moment.reward,
         "score": moment.score,
         "terminated": moment.terminated,
@@ -115,6 +113,39 @@ def frame(session: Session, seq: int, preview: bool = False) -> bytes:
         pixels += real.frame.tobytes()
     text = json.dumps(header, separators=(",", ":")).encode()
     return len(text).to_bytes(4, "little") + text + pixels
+
+
+def _controls(actions: Actions) -> dict[str, Any]:
+    """Return the page's buttons with their keys and, where actions have parts, the parts.
+
+    A discrete action has a button, whose place is the action; of others each entry of the card's
+    keys has one, which sets parts while it is held.
+    """
+    if actions.is_discrete:
+        keys: list[list[str]] = [[] for _ in range(actions.count)]
+        for key, action in actions.keys.items():
+            keys[actions.press(action)].append(key)
+        pairs = zip(actions.meanings, keys, strict=True)
+        return {"actions": [{"name": name, "keys": keys} for name, keys in pairs], "parts": None}
+    names = actions.part_names
+    buttons = [
+        {
+            "name": ", ".join(f"{name} {value:g}" for name, value in entry.items()),
+            "keys": [key],
+            "sets": {names.index(name): value for name, value in entry.items()},
+        }
+        for key, entry in actions.keys.items()
+        if isinstance(entry, dict)
+    ]
+    parts = [
+        {"name": name, "n": item.n, "low": item.low, "high": item.high}
+        for name, item in zip(names, actions.parts, strict=True)
+    ]
+    return {"actions": buttons, "parts": parts}
+
+
+def _plain(action: Row | None) -> int | list[float] | None:
+    return action.tolist() if isinstance(action, np.ndarray | np.integer) else action
 
 
 def _pixels(session: Session, episode: int, frame: int) -> str:

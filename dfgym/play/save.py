@@ -64,8 +64,8 @@ def episode(film: Film) -> bytes:
         "versions": {"dfgym": dfgym.__version__},
         "frame_shape": list(moments[0].frame.shape),
         "fps": card.frames.fps,
-        "actions": card.actions.n,
-        "meanings": list(card.actions.meanings),
+        "actions": card.actions.to_plain(),
+        "meanings": list(card.actions.meanings) if card.actions.is_discrete else None,
         "policies": {policy: 1.0},
         "seed": film.seed,
         "max_episode_steps": card.episode.max_steps,
@@ -76,7 +76,7 @@ def episode(film: Film) -> bytes:
                 last = chunk[-1]
                 store.append(
                     np.stack([moment.frame for moment in chunk]),
-                    np.array([moment.action for moment in chunk[1:]], np.int64),
+                    card.actions.stack([moment.action for moment in chunk[1:]]),
                     np.array([moment.reward for moment in chunk[1:]], np.float32),
                     last.terminated,
                     not last.terminated,

@@ -13,10 +13,10 @@ from typing import assert_never
 
 import numpy as np
 
+from dfgym.actions import Row
 from dfgym.agents.players import make_factory
 from dfgym.device import pick_device
 from dfgym.diffusion.context import NOISELESS_MODES
-from dfgym.env.actions import check_action
 from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError, DfgymError, StateError
 from dfgym.frames import upscale
@@ -84,11 +84,10 @@ class Session:
         self.agent = None if agent is None else label(agent)
         self._player: SourcePolicy | None = None
         self.starts = pick_starts(self.world.starts)
-        key_actions = set(card.actions.keys.values())
-        self.idle_action = next((a for a in range(card.actions.n) if a not in key_actions), 0)
+        self.idle_action: Row = card.actions.idle
         # Each is an action, and the number by which the page counts its presses.
         self._held = self._played = (self.idle_action, 0)
-        self._tap: tuple[int, int] | None = None  # pressed and released before a step could play it
+        self._tap: tuple[Row, int] | None = None  # pressed and released before a step could play it
         self.paused, self.speed, self.episode = False, float(card.frames.fps), 0
         self.real_note = CHANCE_NOTE
         self._notice: str | None = None
@@ -127,7 +126,8 @@ class Session:
     @property
     def urgent(self) -> bool:
         """Whether the human holds another action than the one that was played last."""
-        return self.agent is None and (self._tap or self._held)[0] != self._played[0]
+        action = (self._tap or self._held)[0]
+        return self.agent is None and not np.array_equal(action, self._played[0])
 
     def film(self) -> Film:
         """Return the running episode up to the current frame; later steps do not change it."""
@@ -142,20 +142,20 @@ class Session:
 
     # --- What the player asks for -----------------------------------------------------------------
 
-    def hold(self, action: int, number: int) -> None:
+    def hold(self, action: int | tuple[float, ...], number: int) -> None:
         """Hold an action from now on; one that was too short for any step is played once first.
 
         Args:
-            action: the action, counted from 0.
+            action: the action, as a row.
             number: the page's number for it.
 
         Raises:
             ActionError: there is no such action.
         """
-        check_action(action, self.world.card.actions.n)
+        row = self.world.card.actions.parse_row(action)
         if self.urgent and not self.paused:
             self._tap = self._tap or self._held
-        self._held = action, number
+        self._held = row, number
 
     def apply(self, message: messages.Message) -> None:
         """Do what a message asks for.
@@ -249,7 +249,7 @@ class Session:
         if self._twin is not None:
             self._twin.close()
 
-    def _choose(self, frame: np.ndarray) -> int:
+    def _choose(self, frame: np.ndarray) -> Row:
         """Return the agent's action, or the human's: a tap between two steps precedes the held."""
         if self.agent is None:
             tap, self._tap = self._tap, None
@@ -307,7 +307,7 @@ def find_agents(card: Card, dream: DreamEnv, names: Sequence[str]) -> dict[str, 
         ConfigError: one of `names` does not exist, or does not fit the world.
     """
     size = card.frames.height, card.frames.width
-    source, env_id = Source(dream, renders=False, size=size), card.source.env
+    source, env_id = Source(dream, renders=False, size=size, actions=card.actions), card.source.env
     agents = {"random": make_factory("random", env_id, source)}
     try:
         agents["scripted"] = make_factory("scripted:0", env_id, source)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfgym.actions import Row
 from dfgym.errors import ConfigError
 from dfgym.world.card import Card
 from dfgym.world.settings import Settings
@@ -45,7 +46,7 @@ class Moment:
 
     frame: np.ndarray
     """uint8 `(h, w, 3)` at model size."""
-    action: int | None = None
+    action: Row | None = None
     by: str = ""
     """Who chose the action: `human`, or an agent's name."""
     reward: float = 0.0
@@ -88,7 +89,7 @@ class Timeline:
     Args:
         frames: uint8 `(k, h, w, 3)`, k >= 1: the real frames that the dream begins with; the last
             one is frame 0.
-        actions: int64 `(k - 1,)`, the actions between them.
+        actions: the k - 1 actions between them, as rows.
 
     Attributes:
         first: the number of the oldest frame that is kept.
@@ -101,10 +102,11 @@ class Timeline:
 
     def __init__(self, frames: np.ndarray, actions: np.ndarray) -> None:
         self._context_frames = list(frames[:-1])
-        self._context_actions = [int(action) for action in actions]
+        self._context_actions: list[Row] = list(actions)
+        self._no_actions = actions[:0]
         self.first = 0
         self.moments = [Moment(frames[-1])]
-        self.actions: list[int] = []
+        self.actions: list[Row] = []
         self.cursor = 0
         self.branches = 0
         self.keyframes: dict[int, Keyframe] = {}
@@ -176,7 +178,8 @@ class Timeline:
         if self.first == 0:
             frames, actions = self._context_frames + frames, self._context_actions + actions
         frames = frames[-window:]
-        return np.stack(frames), np.array(actions[len(actions) + 1 - len(frames) :], np.int64)
+        between = np.array(actions[len(actions) + 1 - len(frames) :], self._no_actions.dtype)
+        return np.stack(frames), between.reshape(-1, *self._no_actions.shape[1:])
 
     def _drop_oldest(self) -> None:
         """Drop the oldest frames, up to a state: without one a frame cannot be played on from."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dfgym.actions import Row
 from dfgym.env.real import RealEnv
 from dfgym.errors import StateError
 from dfgym.frames import downscale
@@ -60,19 +61,21 @@ class Twin:
             )
         return real
 
-    def step(self, before: RealMoment, action: int, t: int, dream: np.ndarray | None) -> RealMoment:
+    def step(self, before: RealMoment, action: Row, t: int, dream: np.ndarray | None) -> RealMoment:
         """Play one step; after the game's end its last frame stays.
 
         Args:
             before: the moment before the step.
-            action: the action, counted from 0.
+            action: the action, as a row.
             t: the number of the frame that the step leads to.
             dream: the dream's frame t to compare with; None if it was dropped.
         """
         if before.terminated:
             real = dataclasses.replace(before, reward=0.0)
         else:
-            observation, reward, terminated, _, _ = self._env.step(action)
+            observation, reward, terminated, _, _ = self._env.step(
+                self._env.card.actions.native(action)
+            )
             frame = downscale(observation, self._env.scale)
             score = before.score + reward
             real = RealMoment(frame, reward, score, terminated, before.difference, before.diverged)
@@ -82,7 +85,7 @@ class Twin:
         diverged = t if real.diverged is None and difference > 0 else real.diverged
         return dataclasses.replace(real, difference=difference, diverged=diverged)
 
-    def rewind(self, actions: Sequence[int]) -> None:
+    def rewind(self, actions: Sequence[Row]) -> None:
         """Go back to the start and play these actions again."""
         real = self._restart()
         for t, action in enumerate(actions, 1):
@@ -108,5 +111,5 @@ class Twin:
         episode, frame = self._start
         observation, _ = self._env.reset(seed=int(self._starts.seeds[episode]))
         for action in self._starts.episode(episode)[1][:frame]:
-            observation, *_ = self._env.step(action)
+            observation, *_ = self._env.step(self._env.card.actions.native(action))
         return RealMoment(downscale(observation, self._env.scale), 0.0, 0.0, False, 0.0, None)

@@ -226,7 +226,7 @@ class _Row:
         frames, actions = context(world, generator, num_context)
         self.key = int(generator.integers(2**63))
         self.past = list(frames)  # what the model may see
-        self.actions_to = [world.card.actions.n, *map(int, actions)]
+        self.actions_to = [world.card.actions.count, *map(int, actions)]
         self.frames, self.actions = [frames[-1]], list[int]()  # of the episode
         self.unseen = list(frames)  # by the player
         self.blocks, self.over = 0, False

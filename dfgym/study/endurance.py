@@ -120,10 +120,11 @@ def obedience(dynamics: Dynamics) -> float:
     rows = np.arange(dynamics.num_rows)
     state = dynamics.get_state(rows)
     frames = []
-    for action in range(dynamics.world.card.actions.n):
+    space = dynamics.world.card.actions
+    for action in space.extremes():
         dynamics.set_state(rows, state)
         for _ in range(HELD):
-            dynamics.step(np.full(len(rows), action))
+            dynamics.step(space.stack([action] * len(rows)))
         frames.append(dynamics.frames())
     dynamics.set_state(rows, state)
     game = find_game(dynamics.world.card)

@@ -44,7 +44,7 @@ def react(model: StudyModel, spec: RolloutSpec, rows: int = 32, seed: int = 0) -
         for _ in range(rows)
     ]
     clean = codec.encode(torch.from_numpy(np.stack([frames for frames, _, _ in starts])))
-    count = world.card.actions.n
+    count = world.card.actions.count
     past = torch.tensor([[count, *map(int, actions)] for _, actions, _ in starts])
     keys = torch.tensor([key for _, _, key in starts])
     planned = torch.from_numpy(generator.integers(count, size=(rows, spec.new)))

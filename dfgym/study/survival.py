@@ -30,7 +30,8 @@ def survival(world: World, noise: float, rows: int = 16, seed: int = 0) -> np.nd
     generator = np.random.default_rng(seed)
     real = [blocks.context(world, generator, world.card.model.window) for _ in range(rows)]
     wrong = [(_darkened(frames, noise, generator), actions) for frames, actions in real]
-    actions = generator.integers(world.card.actions.n, size=(AFTER, rows))
+    space = world.card.actions
+    actions = space.sample(generator, AFTER * rows).reshape(AFTER, rows, *space.row_shape)
 
     def dream(contexts: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         dynamics = Dynamics(world, rows)

@@ -33,8 +33,8 @@ class Batch(NamedTuple):
         step: the step of the run, from 0.
         stage: `images` while every frame is a sequence of its own, then `videos`.
         clean: encoded frames `(b, t, h, w, c)`.
-        actions: `(b, t)` int64, the action that led to each frame; the number of actions where
-            none did.
+        actions: `(b, t)` int64 or float32 `(b, t, parts)`, the action that led to each frame; the
+            number of actions, or NaN, where none did.
         segment: `(b, t)`, the episode each frame belongs to.
         rewards: `(b, t)` int64, the reward bucket on arrival at each frame.
         terminated: `(b, t)` bool, whether the episode ended there.
@@ -79,7 +79,7 @@ class Batches:
         if stage == "images":
             # As many frames as in a video step; no action led to any of them.
             window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
-            window["actions"] = torch.full_like(window["actions"], self.windows.num_actions)
+            window["actions"] = torch.full_like(window["actions"], self.windows.action_space.none)
             window["valid"] = torch.zeros_like(window["valid"])
         clean = self.codec.encode(window.pop("frames"))
         return Batch(step=step, stage=stage, clean=clean, **window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.actions import ActionSpace
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import first_held_out
 from dfgym.errors import ConfigError, DataError
@@ -45,8 +47,10 @@ class Presentation:
     """Each model pixel is drawn this many pixels high and wide in observations."""
     max_steps: int = 1000
     """Where an episode is truncated."""
-    keys: dict[str, int] = field(default_factory=dict)
-    """Keyboard key to action."""
+    keys: dict[str, int | dict[str, float]] = field(default_factory=dict)
+    """Keyboard key to action or, where actions have parts, to values of parts by their names."""
+    names: tuple[str, ...] = ()
+    """Names of an action's parts, where it is an array of them."""
     extra: str = ""
     """The extra of dfgym that installs the source game."""
     licence: str = "unknown"
@@ -88,6 +92,22 @@ def held_out_starts(
     )
 
 
+def draft_actions(
+    space: ActionSpace, keys: dict[str, int | dict[str, float]], names: tuple[str, ...] = ()
+) -> Actions:
+    """Return the card's table of actions.
+
+    Raises:
+        WorldError: a key plays no action, or the names do not fit.
+    """
+    fields = {field.name: getattr(space, field.name) for field in dataclasses.fields(space)}
+    if names:
+        fields["names"] = names
+    if space.is_discrete and not space.meanings:
+        fields["meanings"] = tuple(map(str, range(space.count)))
+    return Actions(**fields, keys=keys)
+
+
 def draft_card(
     config: TrainConfig,
     game: Survey,
@@ -124,11 +144,7 @@ def draft_card(
             fps=round(meta.get("fps") or 15),
             palette=game.palette,
         ),
-        actions=Actions(
-            n=game.actions,
-            meanings=tuple(meta.get("meanings") or map(str, range(game.actions))),
-            keys=presentation.keys,
-        ),
+        actions=draft_actions(game.actions, presentation.keys, presentation.names),
         episode=Episode(max_steps=presentation.max_steps),
         rewards=Rewards(values=game.rewards),
         model=config.model,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dfgym.actions import discrete
 from dfgym.checks import convert, to_plain
 from dfgym.data.record import Recording
 from dfgym.errors import ConfigError, DfgymError
@@ -57,8 +59,12 @@ def load_recipe(path: Path) -> Recipe:
         # The smallest game that all of this can be true of: a card knows what is allowed.
         model, presentation = recipe.train.model, recipe.presentation
         colours = ((0, 0, 0), (255, 255, 255)) if model.mixture > 1 else ()
-        actions = 1 + max([0, *presentation.keys.values()])
-        game = Survey((model.patch, model.patch, 3), actions, colours, (0.0,))
+        numbers = [action for action in presentation.keys.values() if isinstance(action, int)]
+        if len(numbers) < len(presentation.keys) or presentation.names:  # of parts, not known here
+            presentation = dataclasses.replace(presentation, keys={}, names=())
+        game = Survey(
+            (model.patch, model.patch, 3), discrete(1 + max([0, *numbers])), colours, (0.0,)
+        )
         draft_card(recipe.train, game, [], presentation=presentation)
         return recipe
     except (DfgymError, ValueError) as reason:

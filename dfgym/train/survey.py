@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfgym.actions import ActionSpace
 from dfgym.data.store import EpisodeStore
 from dfgym.data.survey import PALETTE, reward_buckets
 from dfgym.data.windows import first_held_out
@@ -19,7 +20,7 @@ class Survey:
     """Facts of the training part of a data set that shape the network."""
 
     frame_shape: tuple[int, int, int]
-    actions: int
+    actions: ActionSpace
     palette: tuple[tuple[int, int, int], ...]
     rewards: tuple[float, ...]
 
@@ -28,7 +29,8 @@ class Survey:
         """What the game fixes of a network."""
         height, width, _ = self.frame_shape
         channels, categorical = len(self.palette) or 3, bool(self.palette)
-        return GameSpec(height, width, channels, categorical, self.actions, len(self.rewards))
+        actions = self.actions.network_form
+        return GameSpec(height, width, channels, categorical, actions, len(self.rewards))
 
 
 def survey(stores: Sequence[EpisodeStore], held_out: float) -> Survey:
@@ -55,7 +57,7 @@ def survey(stores: Sequence[EpisodeStore], held_out: float) -> Survey:
     palette = tuple((c >> 16, c >> 8 & 255, c & 255) for c in sorted(colours or ()))
     return Survey(
         first.frame_shape,
-        first.num_actions,
+        first.action_space,
         palette if len(palette) > 1 else (),
         reward_buckets(np.concatenate(rewards)),
     )

@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 
 from dfgym.checks import shorten
-from dfgym.errors import WorldError
+from dfgym.errors import ActionError, WorldError
 from dfgym.files import DRAFT_AGE, draft_path, read_capped, remove_drafts, write_atomic
 from dfgym.model.network import weight_shapes
 from dfgym.world import card as cards
@@ -42,6 +42,7 @@ MAX_HEADER_BYTES = 2**20  # what safetensors writes before the weights themselve
 MAX_LOADED = 8  # worlds kept in memory
 
 _DTYPES = {"F32": "<f4", "U8": "|u1", "I64": "<i8"}  # safetensors' names, and NumPy's
+_KINDS = {numpy: name for name, numpy in _DTYPES.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ class Starts:
     frames: np.ndarray
     """uint8 `(n, h, w, 3)`, model size."""
     actions: np.ndarray
-    """int64 `(n,)`: `actions[t]` leads from frame t to t + 1; an episode's last to nothing."""
+    """Rows, int64 `(n,)` or float32 `(n, parts)`: `actions[t]` leads from frame t to t + 1; an
+    episode's last to nothing."""
     offsets: np.ndarray
     """int64 `(e + 1,)`: episode i is frames `offsets[i]` to `offsets[i + 1]`."""
     seeds: np.ndarray
@@ -62,7 +64,7 @@ class Starts:
         return len(self.offsets) - 1
 
     def episode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return episode `index`, 0 <= index < len: frames `(t, h, w, 3)`, actions `(t - 1,)`."""
+        """Return episode `index`, 0 <= index < len: frames `(t, h, w, 3)`, and t - 1 actions."""
         begin, end = self.offsets[index], self.offsets[index + 1]
         return self.frames[begin:end], self.actions[begin : end - 1]
 
@@ -164,13 +166,14 @@ _load = functools.lru_cache(MAX_LOADED)(_check)
 
 
 def _read_starts(file: Path, card: Card) -> Starts:
+    space = card.actions
     arrays = _read_arrays(
         file,
         card.files.starts,
         MAX_STARTS_BYTES,
         {
             "frames": ("U8", (None, card.frames.height, card.frames.width, 3)),
-            "actions": ("I64", (None,)),
+            "actions": (_KINDS[space.dtype_of_rows.str], (None, *space.row_shape)),
             "offsets": ("I64", (None,)),
             "seeds": ("I64", (None,)),
         },
@@ -183,8 +186,13 @@ def _read_starts(file: Path, card: Card) -> Starts:
         raise WorldError(f"{file}: offsets must rise from 0 to the number of frames, {n}")
     if len(starts.seeds) != len(starts):
         raise WorldError(f"{file}: {len(starts)} episodes, but {len(starts.seeds)} seeds")
-    if actions.min() < 0 or actions.max() >= card.actions.n:
-        raise WorldError(f"{file}: actions must be 0 to {card.actions.n - 1}")
+    if not space.is_discrete:
+        try:
+            space.check_rows(actions)
+        except ActionError as reason:
+            raise WorldError(f"{file}: actions must fit the card: {reason}") from None
+    elif actions.min() < 0 or actions.max() >= space.count:
+        raise WorldError(f"{file}: actions must be 0 to {space.count - 1}")
     for array in arrays.values():
         array.flags.writeable = False
     return starts

@@ -12,14 +12,15 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from dfgym import checks
+from dfgym.actions import ActionSpace, Row
 from dfgym.checks import shorten
 from dfgym.diffusion.context import ContextMode
-from dfgym.errors import ConfigError, WorldError
+from dfgym.errors import ActionError, ConfigError, WorldError
 from dfgym.files import read_capped
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.world import format1
@@ -113,35 +114,62 @@ class Frames:
             raise WorldError("palette holds a colour twice; expected different ones")
 
 
-@dataclass(frozen=True)
-class Actions:
-    """The action space, what each action means and which key plays it."""
+@dataclass(frozen=True, kw_only=True)
+class Actions(ActionSpace):
+    """The action space, what each choice means and which key plays what."""
 
-    n: Annotated[int, Meta(ge=1, le=1024)]
-    """Number of actions."""
-    meanings: tuple[Annotated[str, Meta(max_length=64)], ...]
-    """What each action means."""
-    keys: dict[str, int]
-    """Keyboard key (a character, or a name like "left") to action."""
-    kind: Literal["discrete"] = "discrete"
-    """The kind of action space."""
+    keys: dict[str, int | dict[str, float]]
+    """Keyboard key (a character, or a name like "left") to discrete action or, where actions have
+    parts, to what it does while it is held: values of parts by their names."""
+    error: ClassVar = WorldError
 
     def __post_init__(self) -> None:
-        checks.check(self, WorldError)
-        if len(self.meanings) != self.n:
-            raise WorldError(
-                f"meanings has {len(self.meanings)} actions; expected n, which is {self.n}"
-            )
-        for meaning in self.meanings:
-            _check_printable("meanings", meaning)
+        super().__post_init__()
+        if self.is_discrete and not self.meanings:
+            raise WorldError("meanings is empty; expected one for each action")
         for key, action in self.keys.items():
             if key not in KEYS and not (len(key) == 1 and key.isprintable()):
                 raise WorldError(
                     f"keys has the key {shorten(key)}; expected one printable character, or one "
                     f"of {', '.join(KEYS)}"
                 )
-            if not 0 <= action < self.n:
-                raise WorldError(f"keys.{key} is {action}; expected an action, 0 to {self.n - 1}")
+            try:
+                self.press(action)
+            except ActionError as reason:
+                allowed = f"an action, 0 to {self.n - 1}" if isinstance(self.n, int) else reason
+                raise WorldError(f"keys.{key} is {shorten(action)}; expected {allowed}") from None
+
+    def press(self, *actions: int | dict[str, float]) -> Row:
+        """Return the action of keys that are held together, given by their entries in `keys`.
+
+        The last one counts where actions are discrete, and where two set the same part. Without
+        any it is `idle`.
+
+        Raises:
+            ActionError: an entry is no action.
+        """
+        row = self.idle
+        for action in actions:
+            if isinstance(row, int) and isinstance(action, int):
+                row = self.row(action)
+            elif isinstance(row, int) or isinstance(action, int):
+                raise ActionError("values of parts by their names")
+            else:
+                for name, value in action.items():
+                    if name not in self.part_names:
+                        names = ", ".join(self.part_names)
+                        raise ActionError(f"parts of {names}, and not {shorten(name)}")
+                    row[self.part_names.index(name)] = value
+                self.check_rows(row[None])
+        return row
+
+    @property
+    def idle(self) -> Row:
+        """What is played while no key is held: what no key plays, or each part at rest."""
+        if self.is_discrete:
+            played = [action for action in self.keys.values() if isinstance(action, int)]
+            return next((action for action in range(self.count) if action not in played), 0)
+        return self.rest
 
 
 @dataclass(frozen=True)
@@ -253,7 +281,7 @@ class Card:
             width=frames.width,
             channels=len(frames.palette) or 3,
             categorical=bool(frames.palette),
-            actions=self.actions.n,
+            actions=self.actions.network_form,
             rewards=len(self.rewards.values),
         )
 
@@ -289,6 +317,7 @@ class Card:
         import tomli_w
 
         table = dataclasses.asdict(self) | {"format": FORMAT}
+        table["actions"] = self.actions.to_table() | {"keys": self.actions.keys}
         table["frames"]["palette"] = ["#{:02x}{:02x}{:02x}".format(*c) for c in self.frames.palette]
         return tomli_w.dumps(table)
 

@@ -32,6 +32,7 @@ from dfgym.model.network import Network, build_empty
 from dfgym.model.transformer import FramePrediction
 from dfgym.world.bundle import World
 from dfgym.world.cache import Batch, Cache, write_rows
+from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.outcomes import Outcomes, collect, read_state, sample_seeds
 from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
@@ -142,7 +143,7 @@ class Dynamics:
         with torch.inference_mode():
             self._caches = self._empty_caches(num_rows)
             levels = {*self._levels, *(level.stated for level in self._plan.levels)}
-            self._conditioning = {tau: self._network.conditioning(tau) for tau in levels}
+            self._condition = Conditioner(self._network, world.card.actions, levels, self.device)
         if settings.compile:
             self._warm_up()
 
@@ -151,12 +152,12 @@ class Dynamics:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
-        time = self.present.time
-        actions, position = torch.zeros_like(time), self._network.cache_position(time)
+        position = self._network.cache_position(self.present.time)
+        levels, places = self._condition(self.world.card.actions.fill(rows))
         pin(self._caches, self.device)
         for cache in self._caches:
-            for conditioning in self._conditioning.values():
-                warm_up(self._step, frames, conditioning, actions, position, cache)
+            for conditioning in levels.values():
+                warm_up(self._step, frames, conditioning, places, position, cache)
 
     def _empty_caches(self, rows: int) -> list[Cache]:
         """Return a cache for each context level."""
@@ -178,8 +179,8 @@ class Dynamics:
         Args:
             rows: int64 `(n,)`, indices of the rows to reset.
             seeds: int64 `(n,)`, seeds of their noise.
-            contexts: for each row uint8 frames `(t, h, w, 3)`, t >= 1, and the actions
-                `(t - 1,)` between them; the last `window` frames count.
+            contexts: for each row uint8 frames `(t, h, w, 3)`, t >= 1, and the t - 1 actions
+                between them, rows of `dfgym.actions`; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
         with self._exclusive, self.section("dfgym::reset"):
@@ -200,18 +201,19 @@ class Dynamics:
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
         batch = Batch(self._empty_caches(size), torch.zeros_like(lengths), group_seeds)
-        no_action = self.world.card.actions.n
+        space = self.world.card.actions
+        no_action = space.fill(1)[0]
         for t in range(int(lengths.max())):
             # A row whose context is over repeats its last frame, which changes nothing.
             last = [min(t, len(frames) - 1) for frames, _ in contexts]
             frames = np.stack([frames[i] for (frames, _), i in zip(contexts, last, strict=True)])
             last_actions = [
-                no_action if i == 0 else int(actions[len(actions) - len(frames) + i])
+                no_action if i == 0 else actions[len(actions) - len(frames) + i]
                 for (frames, actions), i in zip(contexts, last, strict=True)
             ]
             self.commit(
                 self.codec.encode(torch.from_numpy(frames).to(self.device)),
-                torch.tensor(last_actions, device=self.device),
+                self._condition(space.stack(last_actions)),
                 batch._replace(time=torch.tensor(last, device=self.device)),
                 self._network.step,
             )
@@ -221,22 +223,22 @@ class Dynamics:
         self._seeds[index] = group_seeds[:count]
         self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
-    def commit(self, clean: Tensor, actions: Tensor, batch: Batch, step: Step) -> Tensor:
+    def commit(self, clean: Tensor, conditions: Conditions, batch: Batch, step: Step) -> Tensor:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
         position, tokens = self._network.cache_position(batch.time), None
         for level, cache in zip(self._plan.levels, batch.caches, strict=True):
-            frames, conditioning = clean, self._conditioning[level.stated]
+            frames, conditioning = clean, conditions.levels[level.stated]
             if level.applied < 1:
                 eps = noise.normal(batch.seeds, batch.time, noise.CONTEXT, clean[0].numel())
                 eps = eps.view_as(clean)
                 frames = interpolate(clean, eps, clean.new_tensor(level.applied))
             with self.section("dfgym::commit"):
-                tokens = step(frames, conditioning, actions, position, cache)
+                tokens = step(frames, conditioning, conditions.places, position, cache)
         assert tokens is not None
         return tokens
 
     def step(self, actions: np.ndarray) -> Transition:
-        """Step every row; `actions` is int64 `(b,)`, already checked."""
+        """Step every row; `actions` are rows, int64 `(b,)` or float32 `(b, parts)`, checked."""
         with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
             transition, self.present = self._next(actions)
         return transition
@@ -257,7 +259,7 @@ class Dynamics:
         for bit as long as its window covers them all.
 
         Args:
-            actions: int64 `(b,)`, already checked.
+            actions: as for `step`.
             frames: uint8 `(b, h, w, 3)` at model size, that the actions led to.
 
         Returns:
@@ -271,14 +273,14 @@ class Dynamics:
     def follow(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, Present]:
         """Compute what `observe` does without doing it, as `propose` does of `step`."""
         size, tokens = min(RESET_GROUP, self.num_rows), []
-        action = torch.from_numpy(actions).to(self.device)
         clean = self.codec.encode(torch.from_numpy(frames).to(self.device))
         with self._exclusive, self.section("dfgym::observe"):
             for first in range(0, self.num_rows, size):
                 rows = torch.arange(first, first + size, device=self.device)
                 filled = rows.clamp(max=self.num_rows - 1)  # all groups are of one size
                 batch, rows = self.batch.select(filled), rows[: self.num_rows - first]
-                group = self.commit(clean[filled], action[filled], batch, self._network.step)
+                conditions = self._condition(actions[filled.cpu().numpy()])
+                group = self.commit(clean[filled], conditions, batch, self._network.step)
                 write_rows(self._caches, rows, batch.caches)
                 tokens.append(group[: len(rows)])
             rewards, ends = self.expect(torch.cat(tokens))
@@ -302,34 +304,34 @@ class Dynamics:
         rounding, since more rows than one pass the network together here).
 
         Args:
-            actions: int64 `(b,)`, already checked.
+            actions: as for `step`.
             samples: k where outcomes are samples.
         """
-        action, rows = torch.from_numpy(actions).to(self.device), self.num_rows
+        conditions, rows = self._condition(actions), self.num_rows
         with self._exclusive, self.section("dfgym::outcomes"):
             if self.exact:
-                prediction = self.predict(action, self.batch)
+                prediction = self.predict(conditions, self.batch)
                 weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
                 frames, clean = self.codec.round(prediction.outcomes.flatten(0, 1))
-                action = action.repeat_interleave(weights.shape[1])
+                conditions = conditions.repeat(weights.shape[1])
                 batch = self.batch.repeat(weights.shape[1])
             else:
                 weights = np.full((rows, samples), 1 / samples)
-                action, batch = action.repeat_interleave(samples), self.batch.repeat(samples)
+                conditions, batch = conditions.repeat(samples), self.batch.repeat(samples)
                 batch = batch._replace(seeds=sample_seeds(self._seeds, samples))
                 uniforms = self._uniforms(batch)[:, 2:]
-                generated, _, tokens = self._denoise(action, uniforms, batch, self._eager)
+                generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager)
                 frames, clean = self.codec.round(generated)
             if not self._plan.kept:
-                tokens = self.commit(clean, action, batch, self._eager)
+                tokens = self.commit(clean, conditions, batch, self._eager)
             rewards, ends = self.expect(tokens)
             return collect(frames, (weights, rewards, ends), self.exact, batch)
 
-    def predict(self, action: Tensor, batch: Batch) -> FramePrediction:
+    def predict(self, conditions: Conditions, batch: Batch) -> FramePrediction:
         """Predict rows' next frames from noise, where that takes one denoising step."""
-        position, conditioning = self._network.cache_position(batch.time), self._conditioning[0.0]
+        position, levels = self._network.cache_position(batch.time), conditions.levels
         cache = batch.caches[self._plan.reads[0]]
-        x = self._eager(self._start(batch), conditioning, action, position, cache)
+        x = self._eager(self._start(batch), levels[0.0], conditions.places, position, cache)
         return self._network.predict_frame(x)
 
     def expect(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -340,12 +342,12 @@ class Dynamics:
 
     def _next(self, actions: np.ndarray) -> tuple[Transition, Present]:
         """Generate the next frame, commit it, and sample reward and termination."""
-        action, batch = torch.from_numpy(actions).to(self.device), self.batch
+        conditions, batch = self._condition(actions), self.batch
         uniforms = self._uniforms(batch)
-        generated, mean, tokens = self._denoise(action, uniforms[:, 2:], batch, self._step)
+        generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)
         if not self._plan.kept:
-            tokens = self.commit(clean, action, batch, self._step)
+            tokens = self.commit(clean, conditions, batch, self._step)
         with self.section("dfgym::predict_transition"):
             reward, termination = self._network.predict_transition(tokens)
         ends = termination.double().sigmoid()
@@ -371,12 +373,12 @@ class Dynamics:
         return noise.uniform(batch.seeds, batch.time, noise.HEADS, 2 + draws).double()
 
     def _denoise(
-        self, action: Tensor, uniforms: Tensor, batch: Batch, step: Step
+        self, conditions: Conditions, uniforms: Tensor, batch: Batch, step: Step
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Generate every row's next frame from noise.
 
         Args:
-            action: int64 `(b,)`.
+            conditions: of the rows' actions.
             uniforms: `(b, draws)`, with which the first `draws` denoising steps sample an outcome;
                 the others take the mean.
             batch: the rows.
@@ -391,9 +393,9 @@ class Dynamics:
         means, tokens = [], []
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            cache, conditioning = batch.caches[self._plan.reads[i]], self._conditioning[tau]
+            cache, conditioning = batch.caches[self._plan.reads[i]], conditions.levels[tau]
             with self.section("dfgym::denoise"):
-                tokens.append(step(x, conditioning, action, position, cache))
+                tokens.append(step(x, conditioning, conditions.places, position, cache))
             with self.section("dfgym::predict_frame"):
                 prediction = network.predict_frame(tokens[-1])
             means.append(prediction.mean)

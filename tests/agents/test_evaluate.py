@@ -62,7 +62,7 @@ def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) 
     space = gym.make("CartPole-v1").observation_space
     for algorithm, actual in itertools.product(paths, paths):
         if algorithm == actual:
-            assert saved.load(algorithm, paths[actual], space).num_actions == 2
+            assert saved.load(algorithm, paths[actual], space).actions.count == 2
         else:
             text = f"holds an agent of {actual}, not of {algorithm}"
             with pytest.raises(ConfigError, match=text):

@@ -115,7 +115,8 @@ def test_an_episode_remembers_its_frames_and_no_others(
         frames_before.append(observation)
         return np.array(1), None
 
-    agent = saved.SavedAgent(SimpleNamespace(predict=predict), 1, frame_stack)  # type: ignore[arg-type]
+    model: Any = SimpleNamespace(predict=predict, action_space=gym.spaces.Discrete(2))
+    agent = saved.SavedAgent(model, 1, frame_stack)
     bright = np.random.default_rng(0).integers(1, 256, (sum(lengths), 2, 2, 3), np.uint8)
     reused = np.zeros((2, 2, 3), np.uint8)  # some environments write each frame into the last one
     end = 0

@@ -118,7 +118,7 @@ def test_clocks_do_not_change_the_steps_that_they_time(tmp_path: Path) -> None:
 def test_drawn_episodes_have_the_form_of_the_card(tmp_path: Path) -> None:
     before = np.random.get_state()[1].copy()  # type: ignore[index]
     data = survey([training.draw(tmp_path / "palette", SMALL, 4)], 0.05)
-    assert data.palette == SMALL.frames.palette and data.actions == SMALL.actions.n
+    assert data.palette == SMALL.frames.palette and data.actions.count == SMALL.actions.count
     assert data.rewards == SMALL.rewards.values and data.frame_shape == (8, 8, 3)
     grey = training.draw(tmp_path / "rgb", Shape(frame="8x16x3").card(), 4)
     assert grey.frame_shape == (8, 16, 3) and survey([grey], 0.05).palette == ()

@@ -106,7 +106,7 @@ def test_a_data_set_of_others_is_imported(
     )
     store = from_minari("others/game-v1", tmp_path / "data")
     assert (store.frames == frames).all() and store.actions.tolist() == [0, 1, 0, 0]
-    assert store.rewards.tolist() == [0.5, 0, 1, 0] and store.num_actions == 2
+    assert store.rewards.tolist() == [0.5, 0, 1, 0] and store.action_space.count == 2
     assert store.truncated.tolist() == [False, False, True, False] and not store.terminated.any()
     assert store.meta["env"] == "others/game-v1"
 
@@ -117,7 +117,7 @@ def test_a_data_set_of_others_is_imported(
     [
         (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2), r"not uint8 \(h, w, 3\) frames"),
         (gym.spaces.Box(0, 255, (4, 4, 1), np.uint8), gym.spaces.Discrete(2), "frame_shape"),
-        (gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), gym.spaces.Box(-1, 1, (1,)), "only Discrete"),
+        (gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), gym.spaces.Text(3), "expected Discrete"),
     ],
 )
 def test_spaces_that_do_not_fit(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfgym.data.layout import COLUMNS
+from dfgym.data.layout import COLUMNS, row_formats
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
 from toys.recordings import META, episode, fill
@@ -41,9 +41,9 @@ def test_round_trip_with_the_last_frame_and_both_kinds_of_end(path: Path) -> Non
         assert store.terminated[start:end].tolist() == (never if index % 2 else last)
         assert store.truncated[start:end].tolist() == (last if index % 2 else never)
         assert store.episodes[index].seed == index
-    for name, dtype in COLUMNS.items():
+    for name, (dtype, shape) in row_formats(store.meta).items():
         column = getattr(store, name)
-        assert column.dtype == dtype and not column.flags.writeable
+        assert column.dtype == dtype and column.shape[1:] == shape and not column.flags.writeable
     store.verify()
 
 

@@ -151,7 +151,7 @@ def test_mixed_frame_sizes_and_actions(tmp_path: Path, store: EpisodeStore) -> N
     with pytest.raises(DataError, match=r"mixed frame sizes: .* \(2, 2, 3\), .* \(2, 3, 3\)"):
         WindowSampler([store, wide], 4, 4, seed=0)
     more = make(tmp_path / "more", actions=5)
-    with pytest.raises(DataError, match=r"mixed actions: .* has 4, .* has 5"):
+    with pytest.raises(DataError, match=r"mixed actions: .* has Discrete.4., .* has Discrete.5."):
         WindowSampler([store, more], 4, 4, seed=0)
     with pytest.raises(DataError, match="no data set"):
         WindowSampler([], 4, 4, seed=0)

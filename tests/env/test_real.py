@@ -197,7 +197,7 @@ def test_errors(breakout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match="'human' must be 'rgb_array' or None"):
         RealEnv(breakout, render_mode="human")
     two = Actions(n=2, meanings=("a", "b"), keys={})
-    with pytest.raises(WorldError, match=r"has 2 actions and its source .* 3"):
+    with pytest.raises(WorldError, match=r"has actions Discrete.2. and its source .* Discrete.3."):
         RealEnv(world(tmp_path / "two", actions=two))
     unknown = Source("DFNone/Game-v0", {}, {}, "", "none")
     with pytest.raises(ConfigError, match="'DFNone/Game-v0' with"):

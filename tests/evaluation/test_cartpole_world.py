@@ -37,7 +37,7 @@ def cartpole_card(**changes: object) -> Card:
         "name": "toy-cartpole-v0",
         "source": Source("CartPole-v1", {}, {}, "cartpole", "MIT"),
         "frames": Frames(SIDE, SIDE, 1, 50, ()),
-        "actions": Actions(2, ("left", "right"), {}),
+        "actions": Actions(2, ("left", "right"), keys={}),
         "model": ModelConfig(dim=16, depth=1, heads=2, patch=8, window=4),
         "episode": Limit(max_steps=500),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def play(policy: Policy, steps: int, seed: int, max_steps: int = 500) -> list[Ep
         policy.reset()
         frames, played, terminated = [observation], [], False  # type: ignore[var-annotated]
         while not terminated and len(played) < min(max_steps, left):
-            action = policy(observation)
+            action: Any = policy(observation)
             observation, reward, terminated, _, _ = env.step(action)
             frames.append(observation)
             played.append((action, reward, terminated))

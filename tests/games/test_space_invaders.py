@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def play(policy: Policy, seed: int, steps: int = 400, sticky: float = 0.1) -> Ep
     frames, over = [observation], False
     played: list[tuple[int, float, bool]] = []
     while not over and len(played) < steps:
-        action = policy(observation)
+        action: Any = policy(observation)
         observation, reward, over, _, _ = env.step(action)
         frames.append(observation)
         played.append((action, reward, over))

@@ -89,7 +89,7 @@ def toy_world(name: str = NAME) -> World:
     card = toy_card(
         name=name,
         frames=Frames(H, W, SCALE, 30, ()),
-        actions=Actions(N, ("stay", "left", "right"), {"a": 1, "right": 2}),
+        actions=Actions(N, ("stay", "left", "right"), keys={"a": 1, "right": 2}),
         episode=Episode(MAX_STEPS),
     )
     return World(card, name.ljust(64, "0"), Path("/nowhere") / name, {}, starts)

@@ -54,7 +54,7 @@ class JumpingTransformer(nn.Module):
     ) -> NetworkOutput:
         """Predict every frame of whole sequences, as the transformer does; `jump` is `(b, t)`."""
         network, t = self.network, frames.shape[1]
-        action = network.embed_action(actions.flatten())
+        action = network.embed_action(actions.flatten(0, 1))
         jumps = F.pad(self.embed_jump, (0, 0, 1, 0))[jump.flatten()]
         condition = network.condition(tau.flatten(), action + jumps)
         x = network.embed(frames.flatten(0, 1)) + action[:, None, None]

@@ -1,0 +1,56 @@
+"""What a network needs of actions: computed once where they are few, else in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfgym.actions import ActionSpace
+from dfgym.model.network import Network
+
+
+class Conditions(NamedTuple):
+    """What a network needs of the actions of some rows, at every level that it visits.
+
+    Attributes:
+        levels: the network's conditioning of each signal level.
+        places: int64 `(b,)`, where each row's action stands in it.
+    """
+
+    levels: dict[float, Any]
+    places: Tensor
+
+    def repeat(self, count: int) -> Conditions:
+        """Return those of as many copies of each row."""
+        return self._replace(places=self.places.repeat_interleave(count))
+
+
+class Conditioner:
+    """Embeds actions at every level that the network visits; discrete ones once and for all.
+
+    Args:
+        network: the network.
+        space: of the actions.
+        levels: the signal levels.
+        device: the network's.
+    """
+
+    def __init__(
+        self, network: Network, space: ActionSpace, levels: Iterable[float], device: torch.device
+    ) -> None:
+        self._network, self._levels, self._device = network, set(levels), device
+        self._discrete: dict[float, Any] | None = None
+        if space.is_discrete:
+            self._discrete = {tau: network.conditioning(tau) for tau in self._levels}
+
+    def __call__(self, actions: np.ndarray) -> Conditions:
+        """Embed the actions of some rows, int64 `(b,)` or float32 `(b, parts)`."""
+        rows = torch.from_numpy(actions).to(self._device)
+        if self._discrete is not None:
+            return Conditions(self._discrete, rows)
+        levels = {tau: self._network.conditioning(tau, rows) for tau in self._levels}
+        return Conditions(levels, torch.arange(len(rows), device=self._device))
