@@ -101,7 +101,8 @@ def trace(name: str, source: Path, work: Path) -> dict[str, np.ndarray]:
     lay_out(source, home)
     out.mkdir()
     environment = os.environ | {"PYTHONPATH": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment |= {"OMP_NUM_THREADS": "1"}
+    # As under torchrun a training takes its flags alone, and chooses nothing from a measured speed.
+    environment |= {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "1"}
     command = [sys.executable, "-W", "ignore", "-c", PROBE, str(out)]
     if subprocess.run(command, env=environment, cwd=out, check=False).returncode:
         sys.exit(f"the probe failed in {name}")

@@ -19,7 +19,7 @@ from dfgym.play.command import Play, Watch
 from dfgym.world import shelf
 from dfgym.world.settings import Settings
 
-Parse = Callable[[Callable[..., Any]], Any]
+Parse = Callable[..., Any]
 """Turns a command's flags into a dataclass, or calls a function with them; tyro prints the help."""
 
 
@@ -187,12 +187,25 @@ def _survey(parse: Parse) -> None:
 
 
 def _train(parse: Parse) -> None:
+    from dfgym.train.command import Flags, train
     from dfgym.train.config import TrainConfig
 
-    config: TrainConfig = parse(TrainConfig)
-    from dfgym.train.loop import train
+    @dataclass(frozen=True)
+    class Train:
+        """Train a model on data sets; what is not given is chosen from the data and the time."""
 
-    train(config)
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+        recipe: Path | None = None
+        """Take the training of this recipe's TOML file instead of choosing one."""
+        processes: int | None = None
+        """Training processes, which must divide the batch. If left out, the largest number that
+        does, with a CPU core or a CUDA device for each."""
+
+    def flags(default: TrainConfig | None) -> Flags:
+        config = parse(Train, **({} if default is None else {"default": Train(default)}))
+        return Flags(config.config, config.recipe, config.processes)
+
+    train(flags)
 
 
 def _pack(parse: Parse) -> None:

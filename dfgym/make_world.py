@@ -6,23 +6,20 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from dfgym.agents.players import make_factory
 from dfgym.data.record import record
 from dfgym.device import pick_device
-from dfgym.errors import ConfigError, DfgymError, WorldError
+from dfgym.errors import WorldError
 from dfgym.evaluation.run import card_entries, evaluate
 from dfgym.files import write_json
-from dfgym.train.config import TrainConfig, to_table
+from dfgym.train.launch import count_processes, launch
 from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
 from dfgym.train.survey import survey
@@ -66,7 +63,7 @@ def make_world(config: Config) -> Path:
         raise WorldError(f"{world} exists: worlds never change, so make a new version (-vN)")
     device = pick_device(config.device)
     recipe = load_recipe(config.recipe or find_recipe(config.name))
-    processes = _processes(config, recipe.train.batch, device)
+    processes = count_processes(config.processes, recipe.train.batch, device)
     clock = _Clock(run / "times.json")
 
     with clock("record"):
@@ -77,7 +74,7 @@ def make_world(config: Config) -> Path:
         )
         # A wrong card raises an error now and not after hours.
         draft_card(train, survey(stores, train.held_out), stores, presentation=recipe.presentation)
-        _train(train, processes)
+        launch(train, processes)
     draft = run / "world" / config.name
     shutil.rmtree(draft, ignore_errors=True)  # an earlier call may have had another presentation
     pack(run / "train", draft, config.name, recipe.presentation)
@@ -97,38 +94,6 @@ def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str
     bundle.write(out, card, world.weights, world.starts)
     print(f"wrote {out}")
     return out
-
-
-def _processes(config: Config, batch: int, device: torch.device) -> int:
-    """Return the number of training processes; each has an equal part of the batch."""
-    cuda = device.type == "cuda"
-    most = torch.cuda.device_count() if cuda else os.cpu_count() or 1
-    if config.processes is None:
-        return max(n for n in range(1, most + 1) if batch % n == 0)
-    if config.processes < 1 or batch % config.processes or (cuda and config.processes > most):
-        limit = f" and at most the {most} CUDA devices" if cuda else ""
-        raise ConfigError(
-            f"processes is {config.processes}; expected at least 1{limit}, and a divisor of the "
-            f"recipe's batch of {batch}"
-        )
-    return config.processes
-
-
-def _train(config: TrainConfig, processes: int) -> None:
-    """Train in several processes of one thread each, which is the fastest way on a CPU."""
-    path = config.out / "config.json"
-    write_json(path, to_table(config))
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        # Without these glibc returns freed tensors to the system and fetches them again: slow.
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": "100000000000",
-    }
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *launch, "-m", "dfgym.train", str(path)]
-    if subprocess.run(command, env=environment, check=False).returncode:
-        raise DfgymError("training failed, see its messages above; the same command tries it again")
 
 
 class _Clock:

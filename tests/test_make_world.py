@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -115,21 +114,6 @@ def test_evaluate_makes_its_folder_before_it_measures(tmp_path: Path, random_wor
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"`out` is .*file/x'; expected a folder"):
         evaluate(random_world, tmp_path / "file" / "x", quick=True)
-
-
-def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    device = torch.device("cpu")
-
-    def processes(number: int | None, batch: int) -> int:
-        config = make_world.Config(name="my-game-v0", processes=number)
-        return make_world._processes(config, batch, device)
-
-    assert [processes(None, batch) for batch in (16, 6, 7, 1)] == [4, 6, 1, 1]
-    assert processes(8, 16) == 8
-    for wrong in (-1, 0, 3, 32):
-        with pytest.raises(ConfigError, match=rf"processes is {wrong}; .* batch of 16"):
-            processes(wrong, 16)
 
 
 def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from dfgym.bench import operations
 from dfgym.bench.clock import SectionClock, durations, percentiles
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError
-from dfgym.model.network import weight_shapes
-from dfgym.train import loop
+from dfgym.train import loop, memory
 from dfgym.train.batches import Batches, Process
 from dfgym.train.config import TrainConfig
+from dfgym.train.schedule import Progress
 from dfgym.train.survey import Survey
 from dfgym.world import runtime
 from dfgym.world.card import Card
@@ -31,10 +31,8 @@ SETTINGS = ("batch", "length", "optimizer", "level_shift", "precision")
 """The settings of a step that a card's table `training` may hold; `TrainConfig` has the others."""
 STAGE = 10**6
 """The steps of each stage of the run that is acted: more than can be timed."""
+PLATEAU = Progress(0.5, 0.5, 2 * STAGE, finished=False, interrupted=False, seconds=0.0)
 EPISODES = 8
-SAVED, SHARED, CELLS = 28, 10, 4
-"""At the peak of a step so many numbers are held for each number of all tokens by every block, and
-by all else, and for each number of all frames: fitted from above to what autograd keeps."""
 LABELS = {
     "dfgym::batch": "batch",
     "dfgym::corrupt": "corrupt",
@@ -76,17 +74,8 @@ def check(card: Card, config: TrainConfig, device: torch.device) -> None:
     Raises:
         ConfigError: an estimate of what a step holds is more than is available.
     """
-    frames, model = 2 * config.length, card.model
-    cells = card.frames.height * card.frames.width
-    tokens = cells // model.patch**2 * model.dim
-    held = tokens * (SAVED * model.depth + SHARED) + CELLS * cells * (len(card.frames.palette) or 3)
-    row = 4 * frames * held + 5 * frames**2  # and which copy sees which
-    # Weights, their average, gradients and what two optimisers remember.
-    fixed = (
-        4
-        * 5
-        * sum(int(np.prod(shape)) for shape in weight_shapes(card.model, card.game_spec).values())
-    )
+    row = memory.row_bytes(config, card.game_spec)
+    fixed = memory.fixed_bytes(config, card.game_spec)
     free = runtime.available_bytes(device)
     largest = max(0, (free - fixed) // row)
     if config.batch > largest:
@@ -172,7 +161,7 @@ class Steps:
         """Take one step, as the loop does."""
         with self.learner.section("dfgym::batch"):
             batch = self.batches(self.step, self.device)
-        loop.advance(self.learner, self.config, self.batches.process, batch)
+        loop.advance(self.learner, self.config, self.batches.process, batch, PLATEAU)
         self.step += 1
 
 

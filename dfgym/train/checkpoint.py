@@ -50,6 +50,8 @@ class Head:
     """Steps taken."""
     origin: Origin
     """What the run learns from."""
+    seconds: Annotated[float, Meta(ge=0)]
+    """The wall time of the run, over all calls."""
 
 
 class Checkpoint(NamedTuple):
@@ -58,6 +60,8 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
     step: int
     origin: Origin
+    seconds: float = 0.0
+    """The wall time of the run, over all calls."""
 
 
 def save_checkpoint(
@@ -67,6 +71,7 @@ def save_checkpoint(
     network: nn.Module,
     average: AveragedModel,
     optimizers: list[Optimizer],
+    seconds: float = 0.0,
 ) -> None:
     """Write a checkpoint atomically: a full disk or a kill leaves the one before it whole."""
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
@@ -75,12 +80,14 @@ def save_checkpoint(
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{index}.{k}": v for k, v in state.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_atomic(folder / FILE, save(tensors, metadata(step, origin, tensors)))
+    write_atomic(folder / FILE, save(tensors, metadata(step, origin, tensors, seconds)))
 
 
-def metadata(step: int, origin: Origin, tensors: dict[str, Tensor]) -> dict[str, str]:
+def metadata(
+    step: int, origin: Origin, tensors: dict[str, Tensor], seconds: float = 0.0
+) -> dict[str, str]:
     """Return what a checkpoint holds beside its tensors, as safetensors keeps it."""
-    head = json.dumps(dataclasses.asdict(Head(step, origin)))
+    head = json.dumps(dataclasses.asdict(Head(step, origin, seconds)))
     return {"head": head, "sha256": _digest(head, tensors)}
 
 
@@ -118,7 +125,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path} is not a whole checkpoint of this version of dfgym: {reason}; bring back a "
             "whole one, or train anew with another --out"
         ) from reason
-    return Checkpoint(tensors, head.step, head.origin)
+    return Checkpoint(tensors, head.step, head.origin, head.seconds)
 
 
 def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> None:

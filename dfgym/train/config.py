@@ -18,7 +18,10 @@ CountOrNone = Annotated[int, Meta(ge=0)]
 Rate = Annotated[float, Meta(ge=0, le=1e100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 CHANGEABLE = ("device", "checkpoint_every", "strip_every", "tensorboard")
-"""Fields that may be others when an interrupted run is resumed."""
+"""Fields that do not decide what is learned."""
+SCHEDULE = ("steps", "minutes", "warmup", "cooldown")
+"""Fields that may be others when a run is resumed, which prolongs it or cuts it short."""
+DEFAULT_MINUTES = 30.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,11 @@ class TrainConfig:
     """Data set folders that `dfgym record` wrote."""
     out: Path
     """Run folder: checkpoint, loss log, strips. An interrupted run there is resumed."""
-    steps: Count = 20_000
-    """Optimiser steps of the video stage."""
+    steps: CountOrNone = 0
+    """Optimiser steps of the video stage; 0 for as many as `minutes` allow."""
+    minutes: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    """Wall time to train for, over all calls: the run ends by the clock. 0 where `steps` are given;
+    without either, half an hour."""
     image_steps: CountOrNone = 500
     """Optimiser steps on single frames before it: pictures first, then motion."""
     batch: Count = 32
@@ -43,14 +49,15 @@ class TrainConfig:
     """The peak rate of AdamW."""
     muon_rate: Rate = 0.01
     """The peak rate of Muon, in AdamW's units (its updates are scaled to AdamW's usual size)."""
-    warmup: CountOrNone = 200
-    """Steps over which the rate rises."""
+    warmup: Share = 0.03
+    """The first share of the run, over which the rate rises."""
     cooldown: Share = 0.4
-    """The last share of the steps, over which the rate falls to 0."""
+    """The last share of the run, over which the rate falls to 0."""
     weight_decay: Rate = 0.01
     """Weight decay of matrices, in both optimisers."""
-    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
-    """Decay of the averaged weights, which are the ones that are packed."""
+    ema: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    """The averaged weights, which are the ones that are packed, reach back over about this share of
+    the steps."""
     level_shift: Annotated[float, Meta(ge=1e-3, le=1e3)] = 1.0
     """How far the levels that are learned lean to noise, see `diffusion.levels.shifted`."""
     noise_share: Share = 0.1
@@ -70,7 +77,8 @@ class TrainConfig:
     checkpoint_every: Count = 500
     """Steps between checkpoints."""
     strip_every: CountOrNone = 2_000
-    """Steps between PNG strips of the dream beside the real game; 0 for none."""
+    """The first PNG strip of the dream beside the real game is drawn after so many steps, the next
+    after twice as many, and so on, and one at the end; 0 for none."""
     tensorboard: bool = False
     """Write TensorBoard events too (extra `tensorboard`)."""
     model: ModelConfig = field(
@@ -91,6 +99,16 @@ class TrainConfig:
         check(self, ConfigError)
         if not self.data:
             raise ConfigError("data is empty; give at least one folder that `dfgym record` wrote")
+        if self.steps and self.minutes:
+            raise ConfigError(
+                f"steps is {self.steps} and minutes is {self.minutes:g}; give one of them, and 0 "
+                "for the other"
+            )
+
+    @property
+    def seconds(self) -> float:
+        """The wall time after which the run ends; 0 if it ends by its steps."""
+        return 0.0 if self.steps else 60 * (self.minutes or DEFAULT_MINUTES)
 
 
 def to_table(config: TrainConfig) -> dict[str, Any]:
@@ -101,7 +119,10 @@ def to_table(config: TrainConfig) -> dict[str, Any]:
 
 
 def fixed_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return what of `to_table` decides what is learned: a resumed run must share it."""
+    """Return what of `to_table` decides what is learned.
+
+    A resumed run must share it, but for what is named in `SCHEDULE`.
+    """
     return {name: value for name, value in to_table(config).items() if name not in CHANGEABLE}
 
 

@@ -1,6 +1,7 @@
 """The training loop, to be read downward.
 
-    torchrun --nproc-per-node 2 -m dfgym.cli train ...   # data parallel: gloo on CPUs, nccl on GPUs
+    dfgym train ...                                 # as many processes as cores or GPUs
+    torchrun ... -m dfgym.cli train ...             # on several machines
 
 A step's windows, levels and noise are functions of (seed, step, rank) alone, so a run that was
 stopped anywhere goes on from its checkpoint as if it never had been, bit for bit on a CPU.
@@ -24,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
 from dfgym.device import pick_device
-from dfgym.errors import ConfigError, DataError, DeviceError
+from dfgym.errors import ConfigError, DeviceError
 from dfgym.files import lock_folder, remove_drafts
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.network import build
@@ -37,10 +38,11 @@ from dfgym.train.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from dfgym.train.config import TrainConfig, fixed_settings, from_table
+from dfgym.train.config import SCHEDULE, TrainConfig, fixed_settings, from_table
 from dfgym.train.loss import Losses, Objective, diffusion_forcing
-from dfgym.train.observe import LOG_FILE, Observer
+from dfgym.train.observe import LOG_FILE, Observer, is_strip_due
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
+from dfgym.train.schedule import Progress, Schedule
 from dfgym.train.survey import Survey, survey
 from dfgym.world.dynamics import Section
 
@@ -77,27 +79,26 @@ def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 def _resume(
     config: TrainConfig, origin: Origin, stores: list[EpisodeStore], learner: Learner
-) -> int:
-    """Load the run folder's checkpoint, if there is one; return the step to go on from."""
+) -> tuple[int, float]:
+    """Load the run folder's checkpoint, if there is one; return its step and its wall time."""
     if not (config.out / FILE).is_file():
-        return 0
-    tensors, step, saved = read_checkpoint(config.out)
+        return 0, 0.0
+    tensors, step, saved, seconds = read_checkpoint(config.out)
     before = fixed_settings(from_table(saved.settings, config.out))
     before, now = (
         {**settings, "objective": name}
         for settings, name in ((before, saved.objective), (origin.settings, origin.objective))
     )
     for name, value in now.items():
-        if before[name] != value and name != "data":  # which may lie elsewhere: see check_data
+        # The data may lie elsewhere, see check_data.
+        if before[name] != value and name not in (*SCHEDULE, "data"):
             raise ConfigError(
                 f"{config.out} was trained with {name} = {before[name]!r}, now {value!r}; "
                 "use the same settings to go on, or another --out"
             )
     check_data(config.out, saved, stores)
-    if step > (total := config.image_steps + config.steps):
-        raise DataError(f"{config.out / FILE} is of step {step}, and a run has {total} of them")
     load_checkpoint(tensors, learner.network, learner.average, learner.optimizers)
-    return step
+    return step, seconds
 
 
 def _check_finite(
@@ -206,9 +207,16 @@ def begin(
 
 
 def advance(
-    learner: Learner, config: TrainConfig, process: Process, batch: Batch
+    learner: Learner, config: TrainConfig, process: Process, batch: Batch, progress: Progress
 ) -> tuple[Losses, Tensor, float]:
     """Take one optimiser step.
+
+    Args:
+        learner: what is changed.
+        config: the run.
+        process: this process.
+        batch: the data of the step.
+        progress: where the step stands in the run, which decides the learning rates.
 
     Returns:
         The losses, the norm of the gradient and the share of the peak rates.
@@ -228,7 +236,7 @@ def advance(
         # Far above the usual norm: it only stops a freak batch from undoing the run.
         norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
     _check_finite(config, process, batch.step, losses.total, norm, "gradient")
-    rate = set_rates(optimizers, config, batch.step)
+    rate = set_rates(optimizers, config, progress)
     for optimizer in optimizers:
         with section(f"dfgym::{type(optimizer).__name__}"):
             optimizer.step()
@@ -250,31 +258,39 @@ def _train(
     batches = Batches(config, game, stores, process)
     identities = [identity(store.episodes) for store in stores]
     origin = Origin(fixed_settings(config), identities, learner.objective.name)
-    total = config.image_steps + config.steps
     count = sum(p.numel() for p in network.parameters())
     observer = None
     with contextlib.ExitStack() as stack:
         if process.rank == 0:
             stack.callback(_lock(config.out))
-        start = _resume(config, origin, stores, learner)
+        step, seconds = _resume(config, origin, stores, learner)
         if process.size > 1:
             learner = learner._replace(parallel=DistributedDataParallel(network))
         if process.rank == 0:
             precision = learner.precision
             logger.info("training %d parameters on %s in %s", count, device, precision)
-            observer = stack.enter_context(Observer(config, game, stores, device, start, total))
-        for step in range(start, total):
-            losses, norm, rate = advance(learner, config, process, batches(step, device))
-            done = step + 1
-            saves = done % config.checkpoint_every == 0 or done == total
-            if saves:  # a finite loss may have led to weights that are not
+            observer = stack.enter_context(Observer(config, game, stores, device, step))
+        schedule = stack.enter_context(Schedule(config, process, device, seconds))
+        progress = schedule.look(step)
+        while not progress.finished:
+            losses, norm, rate = advance(learner, config, process, batches(step, device), progress)
+            if observer is not None:
+                observer.log(step, losses, norm, rate, progress.total)
+            step += 1
+            if observer is not None and is_strip_due(step, config.strip_every):
+                observer.strips.draw(step, average.module)
+            progress = schedule.look(step)
+            ends = progress.finished or progress.interrupted
+            if ends or step % config.checkpoint_every == 0:
+                # A finite loss may have led to weights that are not.
                 weights = nn.utils.parameters_to_vector(network.parameters())
-                _check_finite(config, process, step, losses.total, weights.norm(), "weights")
-            if observer is None:
-                continue
-            observer.log(step, losses, norm, rate)
-            if config.strip_every and done % config.strip_every == 0:
-                observer.strips.draw(done, average.module)
-            if saves:
-                observer.sync()
-                save_checkpoint(config.out, done, origin, network, average, optimizers)
+                _check_finite(config, process, step - 1, losses.total, weights.norm(), "weights")
+                if observer is not None:
+                    observer.sync()
+                    save_checkpoint(
+                        config.out, step, origin, network, average, optimizers, progress.seconds
+                    )
+            if progress.interrupted and not progress.finished:
+                schedule.stop()
+            if progress.finished and observer is not None and config.strip_every:
+                observer.strips.draw(step, average.module)

@@ -82,7 +82,6 @@ class Observer:
         stores: list[EpisodeStore],
         device: torch.device,
         start: int,
-        total: int,
     ) -> None:
         self.config = config
         self.strips = Strips(config, game, stores, device)
@@ -93,7 +92,7 @@ class Observer:
             logger.warning("%s is gone; the log begins again at step %d", path, start)
         write_atomic(path, lines)
         self._log = path.open("a", buffering=1)
-        self._bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True)
+        self._bar = tqdm(initial=start, unit="step", dynamic_ncols=True)
         self._began = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -107,7 +106,7 @@ class Observer:
         if self._board:
             self._board.close()
 
-    def log(self, step: int, loss: Losses, norm: Tensor, rate: float) -> None:
+    def log(self, step: int, loss: Losses, norm: Tensor, rate: float, total: int) -> None:
         """Log one step.
 
         Args:
@@ -115,6 +114,7 @@ class Observer:
             loss: its losses.
             norm: the norm of its gradient.
             rate: the share of the peak learning rates.
+            total: the steps of the whole run, as far as is known.
         """
         values = {name: value.item() for name, value in loss._asdict().items()}
         values |= {"gradient": norm.item(), "rate": rate}
@@ -124,6 +124,7 @@ class Observer:
         self._began = now
         text = f"loss {loss.total.item():.3f}, {speed:.0f} frames/s"
         self._bar.set_postfix_str(text, refresh=False)
+        self._bar.total = total
         self._bar.update()
         for name, value in values.items():
             if self._board:
@@ -133,6 +134,12 @@ class Observer:
         """Bring the log to the disk, so that no checkpoint is past what a power cut leaves."""
         self._log.flush()
         os.fsync(self._log.fileno())
+
+
+def is_strip_due(done: int, first: int) -> bool:
+    """Whether a strip is drawn after `done` steps: after `first`, twice, four times as many ..."""
+    times, rest = divmod(done, first) if first else (0, 1)
+    return rest == 0 and times & (times - 1) == 0 and times > 0
 
 
 def _lines_before(path: Path, start: int) -> bytes:

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dfgym.errors import MissingPackageError
 from dfgym.train.config import TrainConfig
+from dfgym.train.schedule import Progress
 
 
 def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
@@ -57,13 +58,12 @@ def make_optimizers(network: nn.Module, config: TrainConfig) -> list[Optimizer]:
     return optimizers
 
 
-def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> float:
+def set_rates(optimizers: list[Optimizer], config: TrainConfig, progress: Progress) -> float:
     """Set the rates of a step (warm-up, plateau, cool-down); return the share of the peak."""
-    total = config.image_steps + config.steps
     share = min(
         1.0,
-        (step + 1) / config.warmup if config.warmup else 1.0,
-        (total - step) / (config.cooldown * total) if config.cooldown else 1.0,
+        progress.end / config.warmup if config.warmup else 1.0,
+        (1 - progress.begin) / config.cooldown if config.cooldown else 1.0,
     )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -72,10 +72,14 @@ def set_rates(optimizers: list[Optimizer], config: TrainConfig, step: int) -> fl
 
 
 def make_average(network: nn.Module, config: TrainConfig) -> AveragedModel:
-    """Return a moving average of a network's weights, short at first so that it keeps up."""
+    """Return a moving average of a network's weights that reaches back over a share of the steps.
+
+    Its decay rises with the steps, so that the share is the same in a long run and in a short one
+    (the power function of Karras et al. 2024, section 3.1).
+    """
 
     def update(averaged: Any, current: Any, count: Any) -> None:
-        decay = min(config.ema, (1 + float(count)) / (10 + float(count)))
+        decay = (1 + float(count)) / (1 / config.ema + float(count))
         get_ema_multi_avg_fn(decay)(averaged, current, count)
 
     return AveragedModel(network, multi_avg_fn=update)

@@ -183,7 +183,7 @@ def pack(
         WorldError: the name is malformed, or `out` exists already.
     """
     check_name(name)
-    tensors, step, origin = read_checkpoint(run)
+    tensors, step, origin, seconds = read_checkpoint(run)
     if origin.objective != diffusion_forcing.name:
         raise ConfigError(
             f"{run} was trained by the objective {origin.objective!r}; expected "
@@ -198,7 +198,7 @@ def pack(
         raise DataError(f"{run} has not trained a single step")
     game = survey(stores, config.held_out)
     training = {k: v for k, v in origin.settings.items() if k not in ("data", "model", "sampler")}
-    training |= {"objective": origin.objective, "steps_done": step}
+    training |= {"objective": origin.objective, "steps_done": step, "seconds": round(seconds, 1)}
     card = draft_card(config, game, stores, name=name, presentation=presentation, training=training)
     write(out, card, averaged_weights(tensors), held_out_starts(stores, config.held_out))
     return out

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import tomli_w
 
 from dfgym.actions import discrete
 from dfgym.checks import convert, to_plain
 from dfgym.data.record import Recording
 from dfgym.errors import ConfigError, DfgymError
-from dfgym.files import read_capped
+from dfgym.files import read_capped, write_atomic
 from dfgym.train.config import TrainConfig
 from dfgym.train.pack import Presentation, draft_card
 from dfgym.train.survey import Survey
@@ -69,6 +72,58 @@ def load_recipe(path: Path) -> Recipe:
         return recipe
     except (DfgymError, ValueError) as reason:
         raise ConfigError(f"{path}: {reason}") from reason
+
+
+def load_training(path: Path, config: TrainConfig) -> TrainConfig:
+    """Return the training of a recipe, whatever else the file holds.
+
+    Args:
+        path: the recipe's TOML file.
+        config: has `data`, `out` and `device`. Where it has `steps` or `minutes`, they count.
+
+    Raises:
+        ConfigError: the file is missing or malformed.
+    """
+    try:
+        table = tomllib.loads(read_capped(path, MAX_BYTES, ConfigError).decode())
+        loaded = convert(TrainConfig, _complete(table.get("train", {})), ConfigError, "train")
+    except (DfgymError, ValueError) as reason:
+        raise ConfigError(f"{path}: {reason}") from reason
+    fixed = {name: getattr(config, name) for name in FLAGS}
+    if config.steps or config.minutes:
+        fixed |= {"steps": config.steps, "minutes": config.minutes}
+    return dataclasses.replace(loaded, **fixed)
+
+
+def write_recipe(
+    path: Path,
+    train: TrainConfig,
+    record: Recording | None = None,
+    presentation: Presentation | None = None,
+    reasons: Mapping[str, str] | None = None,
+) -> None:
+    """Write a recipe that can be edited and followed.
+
+    Args:
+        path: the TOML file, which is replaced.
+        train: how to train; where its data are and where it runs is left out.
+        record: what is recorded, if that is the recipe's.
+        presentation: how the world is presented, likewise.
+        reasons: the reason of each dial, by its name, which becomes a comment.
+    """
+    training = {k: v for k, v in to_plain(train).items() if k not in FLAGS}
+    parts = {"record": record, "presentation": presentation}
+    table = {name: to_plain(value) for name, value in parts.items() if value is not None}
+    table = {**table, "train": training}
+    lines = tomli_w.dumps(table).splitlines()
+    inside = False
+    for number, line in enumerate(lines):
+        if line.startswith("["):
+            inside = line.startswith("[train")
+        reason = (reasons or {}).get(line.partition(" = ")[0])
+        if inside and reason:
+            lines[number] = f"{line}  # {reason}"
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
 def _complete(training: Any) -> Any:

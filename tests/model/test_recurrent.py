@@ -262,7 +262,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
         image_steps=20,
         batch=32,
         length=6,
-        warmup=2,
+        warmup=0.01,
         precision="float32",
         strip_every=0,
         model=dataclasses.replace(SIZES, window=3),

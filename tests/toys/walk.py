@@ -81,7 +81,7 @@ def tiny(walks: Path, out: Path, **changes: object) -> TrainConfig:
         image_steps=2,
         batch=4,
         length=6,
-        warmup=2,
+        warmup=0.2,
         precision="float32",
         checkpoint_every=5,
         strip_every=0,

@@ -50,7 +50,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(
 
     with pytest.raises(ConfigError, match=r"at step 9 the loss is nan .* lower learning_rate"):
         train(config, diffusion_forcing._replace(loss=diverge))
-    tensors, step, _ = read_checkpoint(config.out)
+    tensors, step, *_ = read_checkpoint(config.out)
     assert step == 5 and all(value.isfinite().all() for value in tensors.values())
     assert len((config.out / LOG_FILE).read_text().splitlines()) == 9
 

@@ -119,7 +119,7 @@ def test_two_processes_share_the_batch_and_agree(walks: Path, tmp_path: Path) ->
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    tensors, step, _ = read_checkpoint(config.out)
+    tensors, step, *_ = read_checkpoint(config.out)
     assert step == 4
     assert all(value.isfinite().all() for value in tensors.values())
     # Each rank draws its own half, so the first loss differs from a single process's.
@@ -153,13 +153,14 @@ def test_a_damaged_checkpoint_is_named(walks: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"data": ()}, "data is empty"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"minutes": 1.0}, "steps is 8 and minutes is 1; give one of them"),
         ({"length": 1}, "length is 1"),
         ({"held_out": 0.0}, "held_out is 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected float"),
         ({"image_steps": -1}, "image_steps is -1; expected int >= 0"),
-        ({"warmup": -1}, "warmup is -1"),
+        ({"warmup": 1.1}, "warmup is 1.1; expected float <= 1.0"),
         ({"strip_every": -1}, "strip_every is -1"),
         ({"seed": -1}, "seed is -1; expected int >= 0"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
@@ -242,7 +243,7 @@ def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> Non
         (good + "[presentation]\nmax_steps = 0", "max_steps is 0; expected int >= 1"),
         (good + "[extra]", "unknown key 'extra'; allowed are record, train, presentation"),
         (good + "[train]\nstep = 1", "unknown key 'train.step'"),
-        (good + "[train]\nsteps = 0", "train.steps is 0"),
+        (good + "[train]\nsteps = -1", "train.steps is -1"),
         (good + "[presentation]\nkey = 1", "unknown key 'presentation.key'"),
     ]:
         path = tmp_path / "bad.toml"

@@ -1,0 +1,285 @@
+"""Choosing how to train from what the data are and how much time there is, with reasons.
+
+The dials of a network follow from the pictures and from chance, its size and batch from how many
+steps fit into the time, as measured on this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dfgym.data.store import EpisodeStore
+from dfgym.data.survey import Facts
+from dfgym.errors import ConfigError
+from dfgym.model.config import ModelConfig
+from dfgym.train import memory
+from dfgym.train.config import TrainConfig
+from dfgym.train.launch import count_processes
+from dfgym.train.measure import measure_step
+from dfgym.train.survey import Survey
+from dfgym.world.runtime import available_bytes
+
+MAX_TOKENS = 64
+"""More tokens a frame than this are too slow for what they bring."""
+MAX_OUTPUTS = 3072
+"""So many numbers a token may say of all outcomes of all its cells; they are the most of the cost
+where colours are many."""
+WINDOWS = {1: 6, 2: 6, 4: 8, 8: 13, 16: 17}
+"""Past frames that attention sees, by the frames that it takes to foretell the next one."""
+MARGIN = 10
+"""A sequence is so many frames longer than the window, so that most frames have a whole past."""
+SIZES = ((1500, 64, 5, 16), (1000, 64, 4, 8), (500, 48, 3, 8), (0, 32, 2, 4))
+"""Sizes for little time, each with the least number of steps that it is worth: width, depth and
+batch. The first is what the shipped world of Breakout was made with."""
+LARGER = ((30_000, 192, 8, 64), (20_000, 128, 6, 32), (10_000, 96, 5, 16))
+"""Sizes for much time, likewise."""
+PARTS = ("model", "sampler")
+"""The tables of a training."""
+MEASURE_SECONDS = 10.0
+CHECKPOINT_SECONDS, STRIP_SECONDS = 20.0, 25.0
+"""Between checkpoints, and from the first step to the first picture of the dream."""
+MEMORY_SHARE = 0.7
+"""The share of the free memory that a training may take."""
+
+
+@dataclass
+class Choice:
+    """A training and the reason of each of its dials.
+
+    Attributes:
+        config: the training.
+        reasons: the reason of a dial, by its name in `TrainConfig`, `ModelConfig` or `Sampler`.
+        step_seconds: the measured time of a step.
+        processes: how many processes share the batch.
+    """
+
+    config: TrainConfig
+    reasons: dict[str, str] = field(default_factory=dict)
+    step_seconds: float = 0.0
+    processes: int = 1
+
+    def set(self, reason: str, **values: Any) -> None:
+        """Set dials of the training, for one reason."""
+        for name, value in values.items():
+            for table in PARTS:
+                section = getattr(self.config, table)
+                if name in {f.name for f in dataclasses.fields(section)}:
+                    value = dataclasses.replace(section, **{name: value})
+                    self.config = dataclasses.replace(self.config, **{table: value})
+                    break
+            else:
+                self.config = dataclasses.replace(self.config, **{name: value})
+        self.reasons |= dict.fromkeys(values, reason)
+
+    def override(self, config: TrainConfig) -> None:
+        """Take another training, whose differences the caller wants."""
+        for one, other in _pairs(self.config, config):
+            for name in (entry.name for entry in dataclasses.fields(one)):
+                if name not in PARTS and getattr(one, name) != getattr(other, name):
+                    self.reasons[name] = "as it was asked for"
+        self.config = config
+
+
+def _pairs(one: TrainConfig, other: TrainConfig) -> list[tuple[Any, Any]]:
+    return [(one, other), *((getattr(one, name), getattr(other, name)) for name in PARTS)]
+
+
+def choose(
+    config: TrainConfig,
+    facts: Facts,
+    game: Survey,
+    stores: list[EpisodeStore],
+    device: torch.device,
+    processes: int | None = None,
+) -> Choice:
+    """Choose every dial of a training but its data, folder, device, time and seed.
+
+    Args:
+        config: those, and `steps` or `minutes`.
+        facts: what the data are.
+        game: the survey of their training part.
+        stores: the data.
+        device: where it trains.
+        processes: how many share the batch; as many as fit if None.
+
+    Raises:
+        ConfigError: the frames cannot be cut into few enough patches.
+    """
+    choice = Choice(config)
+    _choose_network(choice, facts, game)
+    _choose_levels(choice, facts, game)
+    seconds = min(MEASURE_SECONDS, 0.05 * config.seconds) if config.seconds else MEASURE_SECONDS
+    _choose_size(choice, game, stores, device, processes, seconds)
+    pace(choice)
+    return choice
+
+
+def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
+    height, width, _ = game.frame_shape
+    sides = [side for side in range(1, 65) if height % side == 0 and width % side == 0]
+    patches = [side for side in sides if height * width // side**2 <= MAX_TOKENS]
+    if not patches:
+        better = (max(8, height // 8 * 8), max(8, width // 8 * 8))
+        raise ConfigError(
+            f"frames of {height} x {width} have no common divisor that cuts them into at most "
+            f"{MAX_TOKENS} patches; record them anew with --resize {better[0]} {better[1]}"
+        )
+    patch = next((side for side in patches if side > 1), patches[0])
+    tokens = height * width // patch**2
+    choice.set(f"{tokens} tokens a frame; at most {MAX_TOKENS}", kind="transformer", patch=patch)
+    memory_needed = facts.chance.memory
+    if memory_needed is None:
+        choice.set("8 past frames, since the data do not tell how many matter", window=8)
+    else:
+        choice.set(
+            f"frames that the next one depends on: {memory_needed}", window=WINDOWS[memory_needed]
+        )
+    choice.set("the window and 10 more", length=choice.config.model.window + MARGIN)
+    _choose_mixture(choice, facts, game, patch)
+
+
+def _choose_mixture(choice: Choice, facts: Facts, game: Survey, patch: int) -> None:
+    colours, outcomes = len(game.palette), facts.chance.outcomes
+    if not colours:
+        choice.set("frames are RGB, which has no joint outcomes", mixture=1)
+        return
+    if outcomes == 1 and (facts.chance.support or 0) > 0.5:
+        choice.set("every moment that came again went on alike", mixture=1)
+        return
+    wanted = 8
+    while wanted < min(outcomes or 8, 32):
+        wanted *= 2
+    most = wanted
+    while most > 1 and most * colours * patch**2 > MAX_OUTPUTS:
+        most //= 2
+    reason = f"a moment has up to {outcomes} outcomes" if outcomes else "chance is unknown"
+    if most < wanted:
+        reason += f"; more than {most} of {colours} colours would be too slow"
+    choice.set(reason, mixture=most)
+
+
+def _choose_levels(choice: Choice, facts: Facts, game: Survey) -> None:
+    certain = (facts.chance.agreement or 0) > 0.999
+    if game.palette:
+        reason = "one step draws one of the joint outcomes"
+        shares, steps = (0.5, 0.5), 1
+    elif certain:
+        reason = "nothing is left to chance, so one step from noise is enough"
+        shares, steps = (0.75, 0.75), 1
+    else:
+        reason = "RGB frames with chance: one step would draw their mean"
+        shares, steps = (0.4, 0.5), 3
+    choice.set(reason, denoising_steps=steps)
+    choice.set(
+        f"{steps} denoising step{'s'[: steps > 1]} from noise, after a clean past",
+        noise_share=shares[0],
+        clean_share=shares[1],
+    )
+
+
+def _choose_size(
+    choice: Choice,
+    game: Survey,
+    stores: list[EpisodeStore],
+    device: torch.device,
+    processes: int | None,
+    seconds: float,
+) -> None:
+    """Choose the largest size whose steps fit into the time; the time of a step is measured."""
+
+    def measure(config: TrainConfig, count: int) -> float:
+        return measure_step(config, game, stores, device, count, seconds / 2)
+
+    dim, depth, batch = SIZES[0][1:]
+    if choice.config.seconds:  # a sequence or two tell what other sizes would take
+        _set_size(choice, dim, depth, 2)
+        unit = measure(choice.config, 2) / _cost(dim, depth, 1)
+        share = count_processes(processes, 2 * 2 * 2, device)  # of the sizes' batches
+        for least, dim, depth, batch in (*LARGER, *SIZES):
+            if choice.config.seconds / (unit * _cost(dim, depth, batch / share)) >= least:
+                break
+    _set_size(choice, dim, depth, batch)
+    _fit_memory(choice, memory.fixed_bytes(choice.config, game.game_spec), game, device)
+    choice.processes = count_processes(processes, choice.config.batch, device)
+    choice.step_seconds = measure(choice.config, choice.processes)
+
+
+def _set_size(choice: Choice, dim: int, depth: int, batch: int) -> None:
+    heads = max(1, dim // 16) if dim <= 64 else dim // 24 if dim == 96 else dim // 32
+    model = choice.config.model
+    assert isinstance(model, ModelConfig)
+    choice.config = dataclasses.replace(
+        choice.config,
+        batch=batch,
+        model=dataclasses.replace(model, dim=dim, depth=depth, heads=heads),
+    )
+
+
+def _cost(dim: int, depth: int, rows: float) -> float:
+    """What a step costs, in units that cancel: small networks are not faster in proportion."""
+    return (rows + 0.5) * (depth + 1) * (dim + 48)
+
+
+def _fit_memory(choice: Choice, fixed: int, game: Survey, device: torch.device) -> None:
+    """Halve the batch until a step fits into the memory."""
+    free = available_bytes(device)
+    config = choice.config
+    row = memory.row_bytes(config, game.game_spec)
+    while config.batch > 1 and fixed + config.batch * row > MEMORY_SHARE * free:
+        config = dataclasses.replace(config, batch=config.batch // 2)
+    choice.config = config
+    need = (fixed + config.batch * row) / 2**30
+    choice.reasons["memory"] = f"about {need:.2g} GiB of {free / 2**30:.3g} GiB free"
+
+
+def pace(choice: Choice) -> None:
+    """Set what depends on how many steps there will be, and give the reasons of the size."""
+    config, seconds = choice.config, choice.step_seconds
+    steps = config.steps or max(1, round(config.seconds / seconds))
+    length = steps * seconds
+    choice.reasons |= dict.fromkeys(
+        ("dim", "depth", "batch"),
+        f"about {steps:,} steps of {seconds:.2g} s fit into {length / 60:.3g} minutes",
+    )
+    choice.set("a fiftieth of the steps: pictures first", image_steps=min(500, steps // 50))
+    choice.set(
+        f"every {CHECKPOINT_SECONDS:g} s",
+        checkpoint_every=max(1, round(min(CHECKPOINT_SECONDS, length / 4) / seconds)),
+    )
+    first = min(STRIP_SECONDS, length / 4)
+    choice.set(
+        f"the first picture after {first:.2g} s, then more rarely",
+        strip_every=max(1, round(first / seconds)),
+    )
+
+
+def describe(choice: Choice, game: Survey) -> str:
+    """Return the plan as a table in plain text: each dial, its value and its reason."""
+    config, colours = choice.config, len(game.palette)
+    frames = config.batch * config.length / choice.step_seconds
+    steps = config.steps or round(config.seconds / choice.step_seconds)
+    seconds = config.seconds or steps * choice.step_seconds
+    rows: list[tuple[str, Any, str]] = [
+        (
+            "colours",
+            colours or "RGB",
+            "each cell is one of them" if colours else "too many for a palette",
+        )
+    ]
+    for section in (config.model, config.sampler, config):
+        names = [f.name for f in dataclasses.fields(section)]
+        rows += [(n, getattr(section, n), choice.reasons[n]) for n in names if n in choice.reasons]
+    rows.append(("memory", "", choice.reasons.get("memory", "")))
+    head = (
+        f"plan: {seconds / 60:.3g} minutes of training in {choice.processes} "
+        f"process{'es' if choice.processes > 1 else ''}, about {steps:,} steps of "
+        f"{choice.step_seconds:.2g} s ({frames:,.0f} frames a second, measured)"
+    )
+    width = max(len(name) for name, _, _ in rows)
+    side = max(len(str(value)) for _, value, _ in rows)
+    lines = [f"  {name:{width}}  {value!s:{side}}  {why}".rstrip() for name, value, why in rows]
+    return "\n".join([head, *lines])

@@ -1,0 +1,84 @@
+"""`dfgym train`: choose what is not given, say the plan, and train in several processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dfgym.data.store import EpisodeStore
+from dfgym.data.summary import describe as describe_facts
+from dfgym.data.survey import look
+from dfgym.device import pick_device
+from dfgym.train import choose as choosing
+from dfgym.train import loop
+from dfgym.train.checkpoint import FILE, read_checkpoint
+from dfgym.train.choose import choose
+from dfgym.train.config import DEFAULT_MINUTES, TrainConfig, from_table
+from dfgym.train.launch import count_processes, launch
+from dfgym.train.recipe import load_training, write_recipe
+from dfgym.train.survey import survey
+
+RECIPE_FILE = "recipe.toml"
+
+
+class Flags(NamedTuple):
+    """What was given on the command line, over some defaults.
+
+    Attributes:
+        config: the training.
+        recipe: the file to take it from.
+        processes: how many share the batch.
+    """
+
+    config: TrainConfig
+    recipe: Path | None
+    processes: int | None
+
+
+def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
+    """Train as the flags say; what they leave open is chosen, or as it was when the run began.
+
+    Args:
+        parse: reads the flags over the defaults that it is given; None: `TrainConfig`'s own.
+    """
+    config, recipe, processes = parse(None)
+    if "WORLD_SIZE" in os.environ:  # torchrun has started several of these, which must agree
+        loop.train(config)
+        return
+    device = pick_device(config.device)
+    file = recipe or config.out / RECIPE_FILE
+    if recipe is not None or file.is_file():
+        config = parse(load_training(file, config)).config
+    elif (config.out / FILE).is_file():
+        config = parse(_saved(config)).config
+    else:
+        stores = [EpisodeStore.open(path) for path in config.data]
+        facts, game = look(stores), survey(stores, config.held_out)
+        print(describe_facts(facts))
+        timed = config.steps or config.minutes
+        config = config if timed else dataclasses.replace(config, minutes=DEFAULT_MINUTES)
+        choice = choose(config, facts, game, stores, device, processes)
+        config = parse(choice.config).config
+        if config != choice.config:
+            choice.override(config)
+        print(choosing.describe(choice, game))
+        write_recipe(config.out / RECIPE_FILE, config, reasons=choice.reasons)
+        print(f"the plan is in {config.out / RECIPE_FILE}, to be edited: --recipe")
+    count = count_processes(processes, config.batch, device)
+    if count == 1:
+        loop.train(config)
+    else:
+        launch(config, count)
+
+
+def _saved(config: TrainConfig) -> TrainConfig:
+    """The settings that a run began with, where no recipe was written."""
+    saved = from_table(read_checkpoint(config.out).origin.settings, config.out)
+    timed = config.steps or config.minutes
+    changes: dict[str, Any] = {"data": config.data, "device": config.device}
+    if timed:
+        changes |= {"steps": config.steps, "minutes": config.minutes}
+    return dataclasses.replace(saved, **changes)

@@ -1,0 +1,125 @@
+"""Training in several processes of this machine, which end when the one that started them does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from dfgym.errors import ConfigError, DfgymError
+from dfgym.files import write_json
+from dfgym.train.config import TrainConfig, to_table
+
+PATIENCE = 60.0
+"""Seconds that a process has for its last step and its checkpoint when it shall stop."""
+
+
+def count_processes(count: int | None, batch: int, device: torch.device) -> int:
+    """Return the number of training processes; each has an equal part of the batch.
+
+    Args:
+        count: the number that is wanted. None: the largest that divides the batch, with a CPU core
+            or a CUDA device for each.
+        batch: sequences in a step.
+        device: where they train.
+
+    Raises:
+        ConfigError: the number does not fit the batch or the machine.
+    """
+    cuda = device.type == "cuda"
+    most = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if count is None:
+        return max(n for n in range(1, most + 1) if batch % n == 0)
+    if count < 1 or batch % count or (cuda and count > most):
+        limit = f" and at most the {most} CUDA devices" if cuda else ""
+        raise ConfigError(
+            f"processes is {count}; expected at least 1{limit}, and a divisor of the "
+            f"batch of {batch}"
+        )
+    return count
+
+
+def launch(config: TrainConfig, processes: int) -> None:
+    """Train in processes of one thread each, which is the fastest way on a CPU.
+
+    They have a session of their own, so that a signal to this process, or Ctrl-C, reaches them only
+    through it: it asks them to stop, they save the run, and it waits for them. Where this process
+    is killed, they notice.
+
+    Raises:
+        DfgymError: the training failed.
+    """
+    path = config.out / "config.json"
+    write_json(path, to_table(config))
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        # Without these glibc returns freed tensors to the system and fetches them again: slow.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    }
+    if processes > 1:
+        environment |= {
+            "WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+        }
+    command = [sys.executable, "-m", "dfgym.train", str(path), str(os.getpid())]
+    children: list[subprocess.Popen[bytes]] = []
+    with _sigterm_raises():
+        try:
+            for rank in range(processes):
+                ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
+                children.append(
+                    subprocess.Popen(command, env=environment | ranks, start_new_session=True)
+                )
+            while any(child.poll() is None for child in children):
+                if any(child.returncode for child in children):
+                    break
+                time.sleep(0.05)
+        finally:
+            _stop(children)
+    if any(child.returncode for child in children):
+        raise DfgymError("training failed, see its messages above; the same command tries it again")
+
+
+def _stop(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask what still runs to stop, and end it if it does not."""
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    for child in children:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that what is to be ended is."""
+
+    def raise_exit(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, raise_exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

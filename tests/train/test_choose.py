@@ -1,0 +1,220 @@
+"""What is chosen from the data and the time, that it is written and read back, and the command."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from dfgym import cli
+from dfgym.actions import discrete
+from dfgym.data.chance import Chance
+from dfgym.data.survey import Facts
+from dfgym.errors import ConfigError
+from dfgym.model.network import build
+from dfgym.train import choose as choosing
+from dfgym.train import launch, memory
+from dfgym.train.checkpoint import read_checkpoint
+from dfgym.train.choose import Choice, choose
+from dfgym.train.config import TrainConfig
+from dfgym.train.observe import LOG_FILE
+from dfgym.train.recipe import load_training, write_recipe
+from dfgym.train.survey import Survey
+from toys import walk as toy_walk
+
+CPU = torch.device("cpu")
+FACTS = Facts(
+    frames=5000, episodes=100, height=10, width=10, shortest=10, median=50, longest=60,
+    terminated=90, truncated=10, colours=3, change=0.1, still=0.2, mover=1,
+    rewards={0.0: 4000, 1.0: 900}, buckets=(0.0, 1.0), rounding=0.0, spread=0.4,
+    actions=(2450, 2450), meanings=("left", "right"), chance=Chance(2, 0.9, 0.8, 3, 1),
+    sampled=5000,
+)  # fmt: skip
+
+
+def pick(
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int] = (10, 10),
+    colours: int = 6,
+    unit: float = 1e-6,
+    minutes: float = 60.0,
+    **facts: Any,
+) -> Choice:
+    """Choose, on a machine on which each number of a token costs some time."""
+
+    def act(config: TrainConfig, game: Survey, *arguments: Any) -> float:
+        processes = arguments[2]
+        return unit * config.batch / processes * config.model.dim * config.model.depth
+
+    monkeypatch.setattr(choosing, "measure_step", act)
+    monkeypatch.setattr(choosing, "available_bytes", lambda device: 8 * 2**30)
+    palette = tuple((n, n, n) for n in range(colours))
+    game = Survey((*size, 3), discrete(2), palette, (0.0, 1.0))
+    config = TrainConfig(data=(Path("data"),), out=Path("run"), minutes=minutes)
+    choice = choose(config, dataclasses.replace(FACTS, **facts), game, [], CPU, 2)
+    build(choice.config.model, game.game_spec)  # the network can be built
+    return choice
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"),
+    [((10, 10), 2), ((12, 12), 2), ((16, 16), 2), ((28, 28), 4), ((35, 35), 5), ((64, 64), 8),
+     ((84, 84), 12), ((96, 96), 12), ((4, 4), 2), ((60, 40), 10)],
+)  # fmt: skip
+def test_a_frame_is_cut_into_few_patches(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], patch: int
+) -> None:
+    config = pick(monkeypatch, size).config
+    assert config.model.patch == patch
+    assert size[0] * size[1] // patch**2 <= choosing.MAX_TOKENS
+
+
+def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ConfigError, match=r"37 x 53 .* --resize 32 48"):
+        pick(monkeypatch, (37, 53))
+
+
+def test_outcomes_follow_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mixture(outcomes: int | None, colours: int = 5, **facts: Any) -> int:
+        chance = Chance(2, 0.9, 0.8, outcomes, 1) if outcomes else Chance()
+        return pick(monkeypatch, colours=colours, chance=chance, **facts).config.model.mixture
+
+    assert [mixture(n) for n in (None, 1, 2, 8, 9, 24, 900)] == [8, 1, 8, 8, 16, 32, 32]
+    assert mixture(9, colours=0) == 1, "RGB has no joint outcomes"
+    for colours in (5, 15, 64):  # at 2 x 2 cells a token
+        assert mixture(900, colours) * colours * 4 <= choosing.MAX_OUTPUTS
+    rare = Chance(2, 0.1, 1.0, 1, 1)
+    assert pick(monkeypatch, chance=rare).config.model.mixture == 8, "little came again"
+
+
+def test_denoising_follows_from_codec_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(colours: int, agreement: float | None) -> int:
+        chance = Chance(1, 0.9, agreement, 1, 1) if agreement else Chance()
+        return pick(monkeypatch, colours=colours, chance=chance).config.sampler.denoising_steps
+
+    assert steps(6, 0.5) == steps(6, None) == steps(0, 1.0) == 1
+    assert steps(0, 0.9) == steps(0, None) > 1
+
+
+def test_the_window_covers_what_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    for past in (1, 2, 4, 8, 16):
+        config = pick(monkeypatch, chance=Chance(16, 0.9, 0.9, 3, past)).config
+        assert config.model.window >= max(6, past) and config.length > config.model.window
+
+
+def test_size_follows_from_time_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = [pick(monkeypatch, minutes=m) for m in (0.02, 0.5, 2, 8, 60, 10_000)]
+    costs = [c.config.model.dim * c.config.model.depth * c.config.batch for c in choices]
+    assert costs == sorted(costs) and costs[0] < costs[2] < costs[-1]
+    fast, slow = (pick(monkeypatch, unit=unit, minutes=20).config for unit in (1e-7, 1e-4))
+    assert fast.model.dim > slow.model.dim
+    for choice in choices[1:]:
+        steps = choice.config.seconds / choice.step_seconds
+        assert choice.config.image_steps == min(500, round(steps) // 50)
+        assert choice.config.checkpoint_every * choice.step_seconds <= 61
+        assert choice.config.strip_every * choice.step_seconds <= 30
+
+
+def test_a_batch_fits_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = Survey((64, 64, 3), discrete(2), (), (0.0,))
+    config = pick(monkeypatch, (64, 64), colours=0).config
+    row = memory.row_bytes(config, game.game_spec)
+    monkeypatch.setattr(choosing, "available_bytes", lambda device: 10 * row)
+    choice = Choice(config)
+    choosing._fit_memory(choice, 0, game, CPU)
+    assert choice.config.batch == 4 and "GiB" in choice.reasons["memory"]
+
+
+def test_every_dial_has_a_reason_and_the_recipe_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    choice = pick(monkeypatch)
+    text = choosing.describe(
+        choice, Survey((10, 10, 3), discrete(2), ((0, 0, 0), (1, 1, 1)), (0.0,))
+    )
+    file = tmp_path / "recipe.toml"
+    write_recipe(file, choice.config, reasons=choice.reasons)
+    for name in ("patch", "window", "mixture", "batch", "length", "denoising_steps", "dim"):
+        assert f"\n  {name} " in text and choice.reasons[name] in text
+        assert f"# {choice.reasons[name]}" in file.read_text()
+    bare = TrainConfig(data=choice.config.data, out=choice.config.out)
+    assert load_training(file, bare) == choice.config
+    longer = load_training(file, dataclasses.replace(bare, minutes=90.0))
+    assert longer == dataclasses.replace(choice.config, minutes=90.0)
+    stepped = load_training(file, dataclasses.replace(bare, steps=5))
+    assert (stepped.steps, stepped.minutes) == (5, 0)
+    file.write_text("[train]\nlenght = 3")
+    with pytest.raises(ConfigError, match=r"recipe.toml: unknown key 'train.lenght'"):
+        load_training(file, bare)
+
+
+def test_the_command_chooses_says_trains_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = toy_walk.record(tmp_path / "walk", episodes=60)
+    run = tmp_path / "run"
+    command = ["train", "--data", str(data), "--out", str(run), "--device", "cpu"]
+    command += ["--processes", "1"]
+    assert cli.main([*command, "--minutes", "0.02", "--length", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert "2: learned as a palette" in printed and "plan: 0.02 minutes" in printed
+    assert "as it was asked for" in printed
+    step = read_checkpoint(run).step
+    assert step > 1 and list((run / "strips").glob("*.png"))
+    assert cli.main(command) == 0, "the time is over"
+    assert read_checkpoint(run).step == step
+    assert cli.main([*command, "--minutes", "0.03"]) == 0
+    assert read_checkpoint(run).step > step
+    assert "plan" not in capsys.readouterr().out, "it is the run's, and is not made anew"
+    assert cli.main([*command, "--seed", "1"]) == 2
+    assert "trained with seed = 0, now 1" in capsys.readouterr().err
+    (run / "recipe.toml").unlink()  # as a run of the Python function has none
+    assert cli.main(command) == 0
+
+
+def test_several_processes_are_stopped_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """SIGTERM to the parent: the children save the run and end; none is left."""
+    data = toy_walk.record(tmp_path / "walk", episodes=60)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        run = tmp_path / str(number.value)
+        command = [sys.executable, "-m", "dfgym.cli", "train", "--data", str(data)]
+        command += ["--out", str(run), "--minutes", "1", "--device", "cpu", "--processes", "2"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while not (run / LOG_FILE).is_file() or not (run / LOG_FILE).read_bytes():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        children = _children(process.pid)
+        assert len(children) == 2
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == (143 if number == signal.SIGTERM else -9)
+        assert b"Traceback" not in errors
+        while any(os.path.exists(f"/proc/{child}") for child in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert read_checkpoint(run).step > 0
+
+
+def _children(parent: int) -> list[int]:
+    return [child.pid for child in psutil.Process(parent).children()]
+
+
+def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert [launch.count_processes(None, batch, CPU) for batch in (16, 6, 7, 1)] == [4, 6, 1, 1]
+    assert launch.count_processes(8, 16, CPU) == 8
+    for wrong in (-1, 0, 3, 32):
+        with pytest.raises(ConfigError, match=rf"processes is {wrong}; .* batch of 16"):
+            launch.count_processes(wrong, 16, CPU)
