@@ -8,32 +8,19 @@ Writes `agent.zip`, `config.json` and `progress.csv` (Stable-Baselines3's own lo
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from msgspec import Meta
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv
 
 from dfgym import checks
-from dfgym.agents.sb3 import (
-    Count,
-    Minutes,
-    Progress,
-    Rate,
-    Seed,
-    Share,
-    WholeFrameCNN,
-    main,
-    open_training,
-    save,
-)
+from dfgym.agents import sb3
+from dfgym.agents.sb3 import Count, Minutes, Progress, Rate, Seed, Share, WholeFrameCNN
 from dfgym.errors import ConfigError
 
 
@@ -84,22 +71,15 @@ class Config:
 
 
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
-    """Train an agent and return the path of its `agent.zip`.
+    """Train an agent and return the path of its `agent.zip`; see `sb3.train`.
 
     Args:
         config: what to train, where and how long.
         callback: one of SB3's, called besides the progress bar.
-
-    Raises:
-        ConfigError: the environment is unknown or shows no images.
-        DeviceError: the device is missing.
     """
-    torch.set_num_threads(config.threads)
-    progress = Progress(config.steps, config.minutes)
-    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
-    logger = configure(str(config.out), ["csv"])
-    try:
-        model = DQN(
+
+    def build(venv: VecEnv) -> DQN:
+        return DQN(
             "CnnPolicy",
             venv,
             learning_rate=config.learning_rate,
@@ -116,15 +96,10 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
             seed=config.seed,
             device=config.device,
         )
-        model.set_logger(logger)
-        record = {"algorithm": "dqn", **dataclasses.asdict(config), "out": str(config.out)}
-        (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        model.learn(config.steps, [progress, callback] if callback else [progress])
-    finally:
-        venv.close()
-        logger.close()
-    return save(model, config.out)
+
+    others = [] if callback is None else [callback]
+    return sb3.train(config, build, [Progress(config.steps, config.minutes), *others])
 
 
 if __name__ == "__main__":
-    sys.exit(main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))
+    sys.exit(sb3.main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))

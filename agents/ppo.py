@@ -8,34 +8,20 @@ Writes `agent.zip`, `config.json` and `progress.csv` (Stable-Baselines3's own lo
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from msgspec import Meta
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import ConstantSchedule
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dfgym import checks
-from dfgym.agents.sb3 import (
-    Count,
-    Minutes,
-    Progress,
-    Rate,
-    Seed,
-    Share,
-    WholeFrameCNN,
-    main,
-    open_training,
-    save,
-)
+from dfgym.agents import sb3
+from dfgym.agents.sb3 import Count, Minutes, Progress, Rate, Seed, Share, WholeFrameCNN
 from dfgym.errors import ConfigError
 
 
@@ -101,25 +87,18 @@ class Anneal(BaseCallback):
 
 
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
-    """Train an agent and return the path of its `agent.zip`.
+    """Train an agent and return the path of its `agent.zip`; see `sb3.train`.
 
     Args:
         config: what to train, where and how long.
         callback: one of SB3's, called besides the progress bar.
-
-    Raises:
-        ConfigError: the environment is unknown or shows no images.
-        DeviceError: the device is missing.
     """
-    torch.set_num_threads(config.threads)
     progress = Progress(config.steps, config.minutes)
-    callbacks = [progress, Anneal(config.learning_rate, progress)]
-    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
-    if config.normalize_rewards:
-        venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
-    logger = configure(str(config.out), ["csv"])
-    try:
-        model = PPO(
+
+    def build(venv: VecEnv) -> PPO:
+        if config.normalize_rewards:
+            venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
+        return PPO(
             "CnnPolicy",
             venv,
             n_steps=config.rollout,
@@ -136,15 +115,10 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
             seed=config.seed,
             device=config.device,
         )
-        model.set_logger(logger)
-        record = {"algorithm": "ppo", **dataclasses.asdict(config), "out": str(config.out)}
-        (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        model.learn(config.steps, [*callbacks, callback] if callback else callbacks)
-    finally:
-        venv.close()
-        logger.close()
-    return save(model, config.out)
+
+    others = [] if callback is None else [callback]
+    return sb3.train(config, build, [progress, Anneal(config.learning_rate, progress), *others])
 
 
 if __name__ == "__main__":
-    sys.exit(main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))
+    sys.exit(sb3.main(Config, lambda config: print(f"wrote {train(config)}"), __doc__))

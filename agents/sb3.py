@@ -1,13 +1,15 @@
-"""What the Stable-Baselines3 agents share: batches, an eye for the whole frame, a progress bar."""
+"""What the Stable-Baselines3 agents share: training, an eye for the whole frame, a progress bar."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +18,7 @@ import tyro
 from msgspec import Meta
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecMonitor
@@ -25,6 +28,9 @@ import dfgym
 from dfgym.command import run_command
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dfgym.agents import dqn, ppo
 
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
 
@@ -44,6 +50,41 @@ def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
         run(tyro.cli(config, description=about))
 
     return run_command("dfgym", command)
+
+
+def train(
+    config: ppo.Config | dqn.Config,
+    build: Callable[[VecEnv], BaseAlgorithm],
+    callbacks: Sequence[BaseCallback],
+) -> Path:
+    """Train an agent; write `agent.zip`, `config.json` and SB3's own log to `config.out`.
+
+    Args:
+        config: what to train, where and how long.
+        build: makes the algorithm, which learns in the environments that it is given.
+        callbacks: SB3's.
+
+    Returns:
+        The path of the agent's `agent.zip`.
+
+    Raises:
+        ConfigError: the environment is unknown or shows no images.
+        DeviceError: the device is missing.
+    """
+    torch.set_num_threads(config.threads)
+    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
+    logger = configure(str(config.out), ["csv"])
+    try:
+        model = build(venv)
+        model.set_logger(logger)
+        algorithm = type(model).__name__.lower()
+        record = {"algorithm": algorithm, **dataclasses.asdict(config), "out": str(config.out)}
+        (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
+        model.learn(config.steps, list(callbacks))
+    finally:
+        venv.close()
+        logger.close()
+    return save(model, config.out)
 
 
 def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) -> VecEnv:
