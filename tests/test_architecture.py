@@ -69,7 +69,7 @@ PACKAGES = {
     "model": {"torch", "msgspec"},
     "games": {"numpy", "gymnasium", "cv2", "minatar"},
     "world": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil"},
-    "train": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "tqdm"},
+    "train": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "tqdm", "PIL"},
     "env": {"numpy", "torch", "gymnasium", "safetensors", "stable_baselines3", "msgspec"},
     "planning": {"numpy", "torch", "msgspec"},
     "agents": {"gymnasium", "msgspec", "stable_baselines3", "numpy", "torch", "tqdm", "tyro"},

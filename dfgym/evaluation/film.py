@@ -17,8 +17,6 @@ from PIL import Image
 from dfgym.errors import MissingPackageError
 from dfgym.frames import upscale
 
-DREAM, REAL = (102, 53, 204), (31, 122, 77)
-"""RGB of what belongs to the dream and to the real game, in every picture of the two."""
 GAP = 40
 """Grey value of what lies between two games."""
 

@@ -8,23 +8,13 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from PIL import Image, ImageDraw, ImageFont
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation.film import DREAM, REAL
 from dfgym.files import write_png
-from dfgym.frames import upscale
+from dfgym.train.strips import continue_episodes, draw
 from dfgym.world import shelf
 from dfgym.world.bundle import World
-from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
-
-PAPER, INK = (250, 250, 250), (40, 48, 60)
-DIFFERENT = (214, 120, 0)
-GAP = 4
-MARGIN = 56
-FRAME_SIDE = 64
-"""Frames are drawn at least so many pixels wide and high."""
 
 
 @dataclass(frozen=True)
@@ -81,57 +71,9 @@ def strips(
     if not len(long):
         raise ConfigError(f"frames is {frames}; the longest held-out episode has {lengths.max()}")
     generator = np.random.default_rng(seed)
-    window = world.card.model.window
-    contexts, real, actions = [], [], []
     # Long episodes more often: a draw of frames, not of episodes.
     share = (lengths[long] - frames + 1) / (lengths[long] - frames + 1).sum()
-    for episode in generator.choice(long, rows, p=share):
-        episode_frames, episode_actions = world.starts.episode(int(episode))
-        at = int(generator.integers(len(episode_frames) - frames + 1))
-        first = max(0, at + 1 - window)
-        contexts.append((episode_frames[first : at + 1], episode_actions[first:at]))
-        real.append(episode_frames[at : at + frames])
-        actions.append(episode_actions[at : at + frames - 1])
-    dynamics = Dynamics(world, rows, settings)
-    dynamics.reset(np.arange(rows), generator.integers(2**62, size=rows), contexts)
-    dream = [dynamics.frames()]
-    dream += [dynamics.step(row_actions).frames for row_actions in np.stack(actions, 1)]
-    return np.stack(real), np.stack(dream, 1)
-
-
-def draw(real: np.ndarray, dream: np.ndarray, title: str) -> np.ndarray:
-    """Lay strips out as one picture.
-
-    Args:
-        real: uint8 `(rows, frames, h, w, 3)`.
-        dream: the same shape.
-        title: written above.
-
-    Returns:
-        uint8 RGB.
-    """
-    rows, frames, height, width = real.shape[:4]
-    scale = max(1, -(-FRAME_SIDE // min(height, width)))
-    high, wide = height * scale, width * scale
-    pair = 2 * (high + GAP) + 4 * GAP
-    size = (MARGIN + frames * (wide + GAP) + GAP, 40 + rows * pair)
-    page = Image.new("RGB", size, PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
-    caption = "real above, the dream of the same actions below; underlined: frames that differ"
-    pen.text((GAP * 2, 12), f"{title}: {caption}", INK, font)
-    different = (real != dream).any((2, 3, 4))
-    for row in range(rows):
-        top = 40 + row * pair
-        for line, (name, colour, strip) in enumerate(
-            (("real", REAL, real), ("dream", DREAM, dream))
-        ):
-            y = top + line * (high + GAP)
-            pen.rectangle((MARGIN - 6, y, MARGIN - 3, y + high - 1), colour)
-            pen.text((GAP * 2, y + high // 2 - 8), name, colour, font)
-            for t, frame in enumerate(upscale(strip[row], scale)):
-                page.paste(Image.fromarray(frame), (MARGIN + t * (wide + GAP), y))
-        y = top + 2 * high + 2 * GAP
-        for t in np.flatnonzero(different[row]).tolist():
-            x = MARGIN + t * (wide + GAP)
-            pen.rectangle((x, y, x + wide - 1, y + 2), DIFFERENT)
-    return np.asarray(page)
+    episodes = generator.choice(long, rows, p=share)
+    starts = [(int(i), int(generator.integers(lengths[i] - frames + 1))) for i in episodes]
+    seeds = generator.integers(2**62, size=rows).tolist()
+    return continue_episodes(world, starts, frames, seeds, settings)

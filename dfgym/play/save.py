@@ -18,10 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 import dfgym
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError
-from dfgym.evaluation.film import DREAM, GAP, REAL, encode_gif, encode_mp4, side_by_side
+from dfgym.evaluation.film import GAP, encode_gif, encode_mp4, side_by_side
 from dfgym.files import LOCK_FILES
 from dfgym.frames import upscale
 from dfgym.play.timeline import Film
+from dfgym.train.strips import DREAM, REAL
 
 SIDE = 160
 """The height, in pixels, at which games are drawn, at least about."""

@@ -17,13 +17,12 @@ from tqdm import tqdm
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError, MissingPackageError
 from dfgym.files import write_atomic, write_png
-from dfgym.frames import upscale
 from dfgym.train.config import TrainConfig
 from dfgym.train.loss import Losses
 from dfgym.train.pack import draft_card, held_out_starts
+from dfgym.train.strips import continue_episodes, draw
 from dfgym.train.survey import Survey
 from dfgym.world.bundle import World
-from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 LOG_FILE = "log.jsonl"
@@ -53,23 +52,15 @@ class Strips:
         """Dream each episode from its first frame and write one PNG."""
         weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
         world = World(self.card, "", self.folder, weights, self.starts)
-        dynamics = Dynamics(world, len(self.episodes), Settings(str(self.device)))
-        episodes = [self.starts.episode(int(i)) for i in self.episodes]
-        length = min(self.frames, *(len(frames) for frames, _ in episodes))
-        rows = np.arange(len(episodes))
-        dynamics.reset(rows, rows, [(frames[:1], actions[:0]) for frames, actions in episodes])
-        dreams = [dynamics.frames()]
-        for t in range(length - 1):
-            dreams.append(dynamics.step(np.array([actions[t] for _, actions in episodes])).frames)
-        dream = np.stack(dreams, 1)  # rows, t, h, w, 3
-        real = np.stack([frames[:length] for frames, _ in episodes])
-        pairs = np.pad(
-            np.stack((real, dream), 1), ((0, 0),) * 3 + ((0, 1), (0, 1), (0, 0)), constant_values=96
-        )  # rows, 2, t, h + 1, w + 1, 3
-        sheet = pairs.transpose(0, 1, 3, 2, 4, 5)
-        sheet = sheet.reshape(np.prod(sheet.shape[:3]), -1, 3)
-        scale = max(1, 960 // sheet.shape[1])
-        return write_png(self.folder / f"{step:07d}.png", upscale(sheet, scale))
+        rows, lengths = len(self.episodes), np.diff(self.starts.offsets)[self.episodes]
+        real, dream = continue_episodes(
+            world,
+            [(int(episode), 0) for episode in self.episodes],
+            min(self.frames, int(lengths.min())),
+            range(rows),
+            Settings(str(self.device)),
+        )
+        return write_png(self.folder / f"{step:07d}.png", draw(real, dream, f"step {step:,}"))
 
 
 class Observer:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation.sheet import DIFFERENT, Config, contact_sheet, draw, strips
+from dfgym.evaluation.sheet import Config, contact_sheet, strips
+from dfgym.train.strips import DIFFERENT, draw
 from dfgym.world import bundle
 from dfgym.world.settings import Settings
 

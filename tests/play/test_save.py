@@ -17,10 +17,10 @@ from PIL import Image, ImageSequence
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
 from dfgym.errors import DataError, MissingPackageError
-from dfgym.evaluation.film import DREAM, REAL
 from dfgym.frames import upscale
 from dfgym.play import messages, replies, save
 from dfgym.play.session import Session
+from dfgym.train.strips import DREAM, REAL
 from dfgym.world.settings import Settings
 from toys.play import play, real_moments
 
