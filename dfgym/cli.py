@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -28,7 +28,9 @@ class Record:
     """Record a real environment into a data set; a recording that was stopped goes on."""
 
     env: Annotated[str, tyro.conf.Positional]
-    """Gymnasium id, e.g. DFSource/MinAtar-Breakout-v0; `module:id` imports what registers it."""
+    """Gymnasium id, e.g. DFSource/MinAtar-Breakout-v0 or ALE/Pong-v5. For a game of your own
+    `module:id`, where the module registers the id, or `module:Class`; the module may lie in the
+    current folder, and it is run."""
     out: Annotated[Path, tyro.conf.Positional]
     """The data set's folder."""
     frames: int = 300_000
@@ -43,6 +45,19 @@ class Record:
     """Keywords of `gymnasium.make`, as JSON."""
     resize: tuple[int, int] | None = None
     """Bring frames to this height and width."""
+    filter: Literal["auto", "area", "nearest", "contrast"] = "auto"
+    """How: `area` takes means, `nearest` a pixel of each block, `contrast` the one that stands out;
+    `auto` looks at the game and says what it takes. preview.png in the folder shows it."""
+    wrapper: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A wrapper around the game, `module:Class`; keywords as JSON behind a space. Can be repeated,
+    from the inside out."""
+    image_key: str = ""
+    """The way to the picture in Dict and Tuple observations, with dots; needed if there are
+    several."""
+    render: bool = False
+    """Record what the game renders though its observations are pictures."""
+    max_episode_steps: int = 10_000
+    """Longer episodes are truncated there."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,8 @@ class Evaluate:
     """A twentieth of the frames: a look, not a measurement."""
     denoising_steps_sweep: tuple[int, ...] = ()
     """Instead of all else, judge and time the dream at these numbers of denoising steps."""
+    trust: bool = False
+    """Import the modules that the world's card names to open its real game, which runs them."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
 
 
@@ -165,6 +182,11 @@ def _record(parse: Parse) -> None:
         seed=config.seed,
         env_kwargs=keywords,
         resize=config.resize or (),
+        filter=config.filter,
+        wrappers=config.wrapper,
+        image_key=config.image_key,
+        render=config.render,
+        max_episode_steps=config.max_episode_steps,
     )
     store = record(recording, config.out, make_factory)
     from dfgym.data.summary import describe
@@ -240,6 +262,8 @@ def _make_world(parse: Parse) -> None:
 
 def _evaluate(parse: Parse) -> None:
     config: Evaluate = parse(Evaluate)
+    if config.trust:
+        _trust(config.world)
     if config.denoising_steps_sweep:
         from dfgym.evaluation.few_steps import few_steps
 
@@ -254,6 +278,12 @@ def _evaluate(parse: Parse) -> None:
     from dfgym.evaluation.run import evaluate
 
     evaluate(config.world, config.out, quick=config.quick, settings=config.settings)
+
+
+def _trust(world: str) -> None:
+    from dfgym.env.real import trust_source
+
+    trust_source(world)
 
 
 def _contact_sheet(parse: Parse) -> None:
@@ -288,6 +318,8 @@ def _study(parse: Parse) -> None:
 
 def _play(kind: type[Play] | type[Watch], parse: Parse) -> None:
     config: Play | Watch = parse(kind)
+    if config.trust:
+        _trust(config.world)
     from dfgym.play.command import play
 
     play(config)

@@ -19,6 +19,7 @@ from dfgym.device import pick_device
 from dfgym.errors import WorldError
 from dfgym.evaluation.run import card_entries, evaluate
 from dfgym.files import write_json
+from dfgym.games import packages
 from dfgym.train.launch import count_processes, launch
 from dfgym.train.pack import draft_card, pack
 from dfgym.train.recipe import find_recipe, load_recipe
@@ -47,6 +48,8 @@ class Config:
     """Where to train and to evaluate: `auto`, `cpu` or `cuda`."""
     quick: bool = False
     """Evaluate a twentieth of the frames."""
+    trust: bool = False
+    """Run what the recipe names: modules of games and wrappers, and agents' files (pickles)."""
 
 
 def make_world(config: Config) -> Path:
@@ -63,6 +66,10 @@ def make_world(config: Config) -> Path:
         raise WorldError(f"{world} exists: worlds never change, so make a new version (-vN)")
     device = pick_device(config.device)
     recipe = load_recipe(config.recipe or find_recipe(config.name))
+    if config.trust:
+        packages.trust(*recipe.record.modules)
+    else:
+        recipe.record.check_trust(str(config.recipe))
     processes = count_processes(config.processes, recipe.train.batch, device)
     clock = _Clock(run / "times.json")
 

@@ -44,6 +44,15 @@ OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda meanings: isinstance(meanings, list | tuple) and _are_strings(meanings),
         "a list of strings",
     ),
+    "module": (lambda module: type(module) is str, "a module's name"),
+    "wrappers": (
+        lambda wrappers: isinstance(wrappers, list | tuple) and _are_strings(wrappers),
+        "a list of strings",
+    ),
+    "image_key": (lambda key: type(key) is str, "a string"),
+    "render": (lambda render: type(render) is bool, "a boolean"),
+    "filter": (lambda kind: type(kind) is str, "a string"),
+    "max_steps": (lambda limit: type(limit) is int and limit >= 1, "a number of steps"),
 }
 """Keys of `meta.json` that may be left out or null: what they must be, as a check and in words."""
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import gymnasium as gym
 import numpy as np
 from msgspec import Meta
 from tqdm import tqdm
 
-from dfgym.checks import check
+from dfgym.checks import check, shorten, to_plain
 from dfgym.data.store import EpisodeStore
+from dfgym.data.view import decide, draw_preview
 from dfgym.errors import ConfigError, DataError
+from dfgym.files import write_png
 from dfgym.games import POLICY_VERSION
-from dfgym.games.source import PolicyFactory, Source, SourcePolicy, open_source
+from dfgym.games.packages import may_import, split_id, split_wrapper
+from dfgym.games.resizing import Filter
+from dfgym.games.source import MakeEnv, Opening, PolicyFactory, Source, SourcePolicy
 
+PREVIEW = "preview.png"
+"""The file that shows a frame before and after it is resized."""
+MIN_EPISODES = 2
+"""A training holds one episode out."""
 MakeFactory = Callable[[str, str, Source], PolicyFactory]
 """Finds a policy factory by a player's name, for an environment's id and the environment."""
 
@@ -28,8 +38,8 @@ class Recording:
     """What is recorded: an environment, and who plays it."""
 
     env: str
-    """Gymnasium id with uint8 `(h, w, 3)` observations or `rgb_array` rendering, and actions of any
-    kind that has bounds."""
+    """Gymnasium id, `module:id` where a module registers it, or `module:Class`. Its observations
+    hold a picture, or it renders `rgb_array`; its actions are of any kind that has bounds."""
     frames: Annotated[int, Meta(ge=2)]
     """Frames to record in all; whole episodes, so there can be more."""
     policies: dict[str, Annotated[float, Meta(gt=0)]] = field(
@@ -44,6 +54,16 @@ class Recording:
     """Keywords of `gym.make`."""
     resize: tuple[Annotated[int, Meta(ge=1, le=512)], ...] = ()
     """Height and width of the frames, or nothing for the game's own."""
+    filter: Filter | Literal["auto"] = "auto"
+    """How frames are brought to that size: `area` takes means, `nearest` a pixel of each block,
+    `contrast` the one that stands out; `auto` looks at the game and says what it takes."""
+    wrappers: tuple[str, ...] = ()
+    """Wrappers around the environment, from the inside out: `module:Class`, and behind a space its
+    keywords as JSON."""
+    image_key: str = ""
+    """The way to the picture through Dict and Tuple observations, with dots between."""
+    render: bool = False
+    """Record what `render()` draws though observations hold a picture."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be recorded."""
@@ -53,6 +73,53 @@ class Recording:
         if len(self.resize) not in (0, 2):
             raise ConfigError(
                 f"resize is {list(self.resize)}; expected height and width, or nothing"
+            )
+
+        split_id(self.env)
+        for wrapper in self.wrappers:
+            split_wrapper(wrapper)
+
+    @property
+    def opening(self) -> Opening:
+        """How the game is opened, as far as it is said."""
+        module, env = split_id(self.env)
+        kind = "area" if self.filter == "auto" else self.filter
+        return Opening(
+            env=env,
+            kwargs=self.env_kwargs,
+            module=module,
+            wrappers=self.wrappers,
+            image_key=self.image_key,
+            render=self.render,
+            size=self.size,
+            filter=kind,
+        )
+
+    @property
+    def modules(self) -> set[str]:
+        """The modules that are imported for it at its author's word."""
+        names = {split_id(self.env)[0], *(split_wrapper(text)[0] for text in self.wrappers)}
+        return names - {""}
+
+    def check_trust(self, where: str) -> None:
+        """Refuse to run code that only a file names.
+
+        Args:
+            where: the file.
+
+        Raises:
+            ConfigError: it names a module that is not known, or a player that is a file or code.
+        """
+        foreign = [name for name in self.policies if name.startswith(("sb3:", "module:"))]
+        if module := split_id(self.env)[0]:
+            foreign += [module] * (not may_import(module))
+        for wrapper in self.wrappers:
+            module, name, _ = split_wrapper(wrapper)
+            foreign += [module] * (not may_import(module, name))
+        if foreign:
+            raise ConfigError(
+                f"{where} names {', '.join(map(shorten, foreign))}, which would run code; if you "
+                "trust the file and those, add --trust"
             )
 
     @property
@@ -72,6 +139,7 @@ def record(
     out: str | os.PathLike[str],
     make_factory: MakeFactory,
     progress: bool = True,
+    env: gym.Env[Any, Any] | MakeEnv | None = None,
 ) -> EpisodeStore:
     """Record whole episodes until there are at least `recording.frames` frames.
 
@@ -83,16 +151,22 @@ def record(
         out: the data set's folder; one that exists already is continued.
         make_factory: finds the players by their names (`dfgym.agents.players.make_factory`).
         progress: draw a progress bar.
+        env: an environment, or a function that makes it, instead of the one that `recording.env`
+            names. A class or a function of a module that can be imported is kept as the way to open
+            the game again.
 
     Raises:
         ConfigError: The environment cannot be recorded, or there is no such player.
         DataError: `out` holds another recording, or another process is writing it.
         MissingPackageError: The environment, a policy or resizing needs a package.
     """
-    source = open_source(recording.env, recording.env_kwargs, recording.size)
+    opening, make = _of_python(recording.opening, env)
+    opening, source, looks = decide(opening, recording.seed, recording.filter == "auto", make)
     try:
-        factories = {name: make_factory(name, recording.env, source) for name in recording.shares}
-        with _open(Path(out), _meta(recording, source)) as store:
+        factories = {name: make_factory(name, opening.env, source) for name in recording.shares}
+        with _open(Path(out), _meta(recording, opening, source)) as store:
+            if looks and not (store.path / PREVIEW).exists():
+                write_png(store.path / PREVIEW, draw_preview(looks, opening))
             frames = _count_frames(store, recording.shares)
             with tqdm(
                 total=recording.frames,
@@ -100,27 +174,49 @@ def record(
                 unit="frame",
                 disable=not progress or store.num_frames >= recording.frames,
             ) as bar:
-                while store.num_frames < recording.frames:
+                while store.num_frames < recording.frames or len(store) < MIN_EPISODES:
                     name = _furthest_behind(recording.shares, frames, store.num_frames + 1)
                     chance = np.random.SeedSequence([recording.seed, len(store)])
                     env_seed = int(chance.generate_state(1)[0])
                     policy = factories[name](chance.spawn(1)[0])
-                    episode = _play(source, policy, env_seed, recording.max_episode_steps)
+                    episode = _play(source, policy, env_seed, recording.max_episode_steps, bar)
                     store.append(*episode, seed=env_seed, policy=name)
-                    length = len(episode[0])
-                    frames[name] += length
-                    bar.update(min(length, recording.frames - bar.n))
+                    frames[name] += len(episode[0])
         return store
     finally:
         source.env.close()
 
 
-def _meta(recording: Recording, source: Source) -> dict[str, Any]:
+def _of_python(
+    opening: Opening, env: gym.Env[Any, Any] | MakeEnv | None
+) -> tuple[Opening, MakeEnv | None]:
+    """Return how an environment is opened again, if it can be, and what makes it now."""
+    if env is None:
+        return opening, None
+    if isinstance(env, gym.Env):
+        ready = env
+        return opening, lambda: ready
+    module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
+    if name.isidentifier() and module not in ("", "__main__"):
+        opening = dataclasses.replace(opening, env=name, module=module)
+    keywords = dict(opening.kwargs)
+    return opening, lambda: env(**keywords)
+
+
+def _meta(recording: Recording, opening: Opening, source: Source) -> dict[str, Any]:
+    special = {
+        name: to_plain(getattr(opening, name))
+        for name in ("module", "wrappers", "image_key", "render", "filter")
+        if getattr(opening, name) != getattr(Opening(""), name)
+    }
+    if source.max_steps is not None:
+        special["max_steps"] = source.max_steps
     return {
-        "env": recording.env,
-        "kwargs": dict(recording.env_kwargs),
+        "env": opening.env,
+        "kwargs": dict(opening.kwargs),
+        **special,
         "versions": source.versions(),
-        "frame_shape": list(_first_frame(source, recording.seed).shape),
+        "frame_shape": list(source.frame(source.env.reset(seed=recording.seed)[0]).shape),
         "fps": source.env.metadata.get("render_fps"),
         "actions": source.actions.to_plain(),
         "meanings": source.meanings,
@@ -154,7 +250,7 @@ def _furthest_behind(shares: Mapping[str, float], frames: Mapping[str, int], tot
 
 
 def _play(
-    source: Source, policy: SourcePolicy, seed: int, max_steps: int
+    source: Source, policy: SourcePolicy, seed: int, max_steps: int, bar: tqdm[Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool]:
     """Play one episode; returns frames, actions, rewards, terminated, truncated."""
     observation, _ = source.env.reset(seed=seed)
@@ -162,11 +258,13 @@ def _play(
     terminated = truncated = False
     while not (terminated or truncated):
         action = policy(observation, frames[-1])
+        bar.update(bar.n < (bar.total or 0))
         observation, reward, terminated, truncated, _ = source.env.step(source.to_env(action))
         frames.append(source.frame(observation))
         actions.append(action)
         rewards.append(float(reward))
         truncated = truncated or (not terminated and len(actions) >= max_steps)
+    bar.update(bar.n < (bar.total or 0))
     return (
         np.stack(frames),
         source.actions.stack(actions),
@@ -174,15 +272,6 @@ def _play(
         bool(terminated),
         bool(truncated),
     )
-
-
-def _first_frame(source: Source, seed: int) -> np.ndarray:
-    frame = source.frame(source.env.reset(seed=seed)[0])
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        raise ConfigError(
-            f"{source.env} draws frames of {frame.dtype} {frame.shape}; expected uint8 (h, w, 3)"
-        )
-    return frame
 
 
 def _open(out: Path, meta: dict[str, Any]) -> EpisodeStore:

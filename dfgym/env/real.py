@@ -12,7 +12,8 @@ from dfgym.env.keys import key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
 from dfgym.frames import upscale
-from dfgym.games.source import open_source
+from dfgym.games import packages
+from dfgym.games.source import Opening, open_source
 from dfgym.games.spaces import to_gymnasium
 from dfgym.world import shelf
 from dfgym.world.card import Card
@@ -30,18 +31,23 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     Args:
         world: a world's name on the shelf, or the path of its folder; only its card is read.
         render_mode: `rgb_array` or None.
+        trust: whether the modules that the card names may be imported, which runs them; without
+            it, those of packages that dfgym knows and those in `$DFGYM_TRUST`.
 
     Raises:
         WorldError: there is no such world, the game's actions are not the card's, or the card's
             source leads back to itself.
-        ConfigError: the render mode is another.
+        ConfigError: the render mode is another, or a module is neither known nor trusted.
         MissingPackageError: the game's package is missing; the message names the extra.
     """
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": 10}  # noqa: RUF012  Gymnasium's form
 
     def __init__(
-        self, world: str | os.PathLike[str] = shelf.DEFAULT, render_mode: str | None = None
+        self,
+        world: str | os.PathLike[str] = shelf.DEFAULT,
+        render_mode: str | None = None,
+        trust: bool = False,
     ) -> None:
         self.render_mode = check_render_mode(render_mode)
         card = shelf.card(world)
@@ -57,7 +63,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self._frame: np.ndarray | None = None
         self._ended = self._closed = False
         try:
-            self.source = open_source(card.source.env, card.source.kwargs, (height, width))
+            self.source = open_source(opening(card), trust)
         except MissingPackageError as reason:
             if not card.source.extra:
                 raise
@@ -149,3 +155,24 @@ def _check_source(card: Card) -> None:
         visited.append(card.name)
         name = card.source.env.removeprefix(_TWIN)
         card = shelf.card(card.source.kwargs.get("world", name))
+
+
+def opening(card: Card) -> Opening:
+    """Return how a world's real game is opened, as its card says, in frames of the world's size."""
+    source = card.source
+    return Opening(
+        env=source.env,
+        kwargs=source.kwargs,
+        module=source.module,
+        wrappers=source.wrappers,
+        image_key=source.image_key,
+        render=source.render,
+        size=(card.frames.height, card.frames.width),
+        filter=source.filter,
+    )
+
+
+def trust_source(world: str | os.PathLike[str]) -> None:
+    """Let the modules that a world's card names be imported, here and by processes started here."""
+    source = shelf.card(world).source
+    packages.trust(source.module, *(packages.split_wrapper(text)[0] for text in source.wrappers))

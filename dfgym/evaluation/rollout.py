@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dfgym import games
+from dfgym.env.real import opening
 from dfgym.errors import MissingPackageError
 from dfgym.games import Game, Policy, RandomPolicy
 from dfgym.games.source import Source, open_source
@@ -140,9 +141,7 @@ def open_real(card: Card) -> Source:
         MissingPackageError: The game is not installed; the message names the extra to install.
     """
     try:
-        return open_source(
-            card.source.env, card.source.kwargs, (card.frames.height, card.frames.width)
-        )
+        return open_source(opening(card))
     except MissingPackageError as reason:
         if not card.source.extra:
             raise

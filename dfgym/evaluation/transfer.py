@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from dfgym import checks
 from dfgym.command import run_command
+from dfgym.env.real import trust_source
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Section, Table, percent
@@ -58,6 +59,8 @@ class Config:
     """See `agents.ppo.Config`."""
     normalize_rewards: bool = False
     """See `agents.ppo.Config`."""
+    trust: bool = False
+    """Import the modules that the world's card names to open its real game, which runs them."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -76,6 +79,8 @@ def transfer(config: Config) -> dict[str, Any] | None:
         MissingPackageError: its real game is not installed.
     """
     shelf.card(config.world)
+    if config.trust:
+        trust_source(config.world)
     _score_random(config)
     for seed in config.seeds:
         for side in config.sides:

@@ -19,7 +19,7 @@ import numpy as np
 
 from dfgym.errors import ConfigError
 from dfgym.games import Drawings, Game, Reading, Seed, check_plan, check_shares
-from dfgym.games.source import Source, open_source
+from dfgym.games.source import Opening, Source, open_source
 
 ENV = "CartPole-v1"
 
@@ -249,7 +249,7 @@ def obeys(frames: Sequence[np.ndarray]) -> np.ndarray:
 @functools.lru_cache(maxsize=4)
 def _open(size: tuple[int, int]) -> Source:
     """Open the game and keep it: that takes as long as to draw a dozen frames."""
-    source = open_source(ENV, size=size)
+    source = open_source(Opening(ENV, size=size))
     source.env.reset(seed=0)
     return source
 

@@ -100,6 +100,8 @@ class Play:
     """A name on the shelf, or a folder's path."""
     real: bool = True
     """Whether to begin with the real game beside the dream."""
+    trust: bool = False
+    """Import the modules that the world's card names to open its real game, which runs them."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     serve: Annotated[Serve, tyro.conf.arg(name="")] = Serve()
 
@@ -115,6 +117,8 @@ class Watch:
     """A name on the shelf, or a folder's path."""
     real: bool = True
     """Whether to begin with the real game beside the dream."""
+    trust: bool = False
+    """Import the modules that the world's card names to open its real game, which runs them."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     serve: Annotated[Serve, tyro.conf.arg(name="")] = Serve()
 

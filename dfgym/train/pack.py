@@ -34,6 +34,8 @@ from dfgym.world.card import (
 
 START_BYTES = 2**24
 """The frames of a world's starts take no more, so that large frames do not swell the world."""
+MAX_STEPS = 1000
+"""Where an episode is truncated if neither the game nor a presentation has a limit."""
 UNWRITTEN = Files(weights="0" * 64, starts="0" * 64)
 
 
@@ -45,8 +47,8 @@ class Presentation:
     """One sentence."""
     observation_scale: int = 1
     """Each model pixel is drawn this many pixels high and wide in observations."""
-    max_steps: int = 1000
-    """Where an episode is truncated."""
+    max_steps: int = 0
+    """Where an episode is truncated; 0: at the game's own limit, or after 1,000 steps."""
     keys: dict[str, int | dict[str, float]] = field(default_factory=dict)
     """Keyboard key to action or, where actions have parts, to values of parts by their names."""
     names: tuple[str, ...] = ()
@@ -130,12 +132,16 @@ def draft_card(
         name=name,
         description=presentation.description,
         source=Source(
-            # Without the module: a card names no import path.
             env=meta.get("env", "unknown").rsplit(":", 1)[-1],
             kwargs=meta.get("kwargs", {}),
             versions=meta.get("versions", {}),
             extra=presentation.extra,
             licence=presentation.licence,
+            module=meta.get("module", ""),
+            wrappers=tuple(meta.get("wrappers", ())),
+            image_key=meta.get("image_key", ""),
+            render=meta.get("render", False),
+            filter=meta.get("filter", "area"),
         ),
         frames=Frames(
             height=height,
@@ -145,7 +151,7 @@ def draft_card(
             palette=game.palette,
         ),
         actions=draft_actions(game.actions, presentation.keys, presentation.names),
-        episode=Episode(max_steps=presentation.max_steps),
+        episode=Episode(max_steps=presentation.max_steps or meta.get("max_steps") or MAX_STEPS),
         rewards=Rewards(values=game.rewards),
         model=config.model,
         sampler=config.sampler,

@@ -1,7 +1,8 @@
 """The card: all about a world but its weights and starts, as dataclasses and as `world.toml`.
 
 A card comes from strangers, so nothing in it is trusted: types, unknown and missing keys and ranges
-are checked here, before anything is allocated, and no key can name an import path.
+are checked here, before anything is allocated. Modules that it names are text here: what may be
+imported is decided where a game is opened (`dfgym.games.packages`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ KEYS = ("left", "right", "up", "down", "space", "return")  # besides single char
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-v[0-9]+", re.ASCII)
 # Without ":", since `gym.make("module:Id-v0")` imports the module.
 _ENV_ID = re.compile(r"(?:[A-Za-z0-9_.-]{1,64}/)?[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_MODULE = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?", re.ASCII)
+_WRAPPER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(?: \{[ -~]*\})?", re.ASCII)
 _EXTRA = re.compile(r"(?:[a-z0-9]+(?:-[a-z0-9]+)*)?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII)
@@ -75,10 +78,25 @@ class Source:
     """The extra of dfgym that installs the game's package; empty if none is needed."""
     licence: Annotated[str, Meta(max_length=200)]
     """Licence of the game."""
+    module: str = ""
+    """The module that registers the id; as the next four part of how the game is opened again, see
+    `dfgym.games.source.Opening`. A module is imported only if it is known or trusted."""
+    wrappers: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    """Wrappers around the game, from the inside out, as `module:Class` with keywords as JSON."""
+    image_key: str = ""
+    """The way to the picture through the game's observations."""
+    render: bool = False
+    """Whether frames are rendered though observations have a picture."""
+    filter: Literal["area", "nearest", "contrast"] = "area"
+    """How the game's frames are brought to the world's size."""
 
     def __post_init__(self) -> None:
         checks.check(self, WorldError)
         _check_printable("licence", self.licence)
+        _check_printable("image_key", self.image_key)
+        _check_match("module", self.module, _MODULE, "a module's dotted name, or nothing")
+        for wrapper in self.wrappers:
+            _check_match("wrappers", wrapper, _WRAPPER, "module:Class with keywords as JSON")
         _check_match("env", self.env, _ENV_ID, "a Gymnasium id without ':'")
         _check_match("extra", self.extra, _EXTRA, "the name of an extra of dfgym, or nothing")
         _check_plain("kwargs", self.kwargs)

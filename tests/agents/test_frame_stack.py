@@ -20,7 +20,7 @@ from dfgym.agents import dqn, evaluate, ppo, saved
 from dfgym.agents.players import make_factory
 from dfgym.errors import ConfigError
 from dfgym.evaluation import transfer
-from dfgym.games.source import open_source
+from dfgym.games.source import Opening, open_source
 
 CHANGED = "DFTest/Changed-v0"
 TINY = {"steps": 32, "num_envs": 2, "rollout": 16, "batch": 32, "epochs": 1, "device": "cpu"}
@@ -86,7 +86,7 @@ def test_frame_by_frame_it_plays_as_through_vec_frame_stack(trained: Path) -> No
     model = PPO.load(trained, device="cpu")
     venv = VecFrameStack(DummyVecEnv([Changed]), 2)
     venv.seed(5)
-    source = open_source(CHANGED)
+    source = open_source(Opening(CHANGED))
     begin = make_factory(f"sb3:ppo:{trained}", CHANGED, source)
     stacked, paid = np.asarray(venv.reset()), 0.0
     for episode in range(6):
@@ -170,7 +170,7 @@ def test_dqn_sees_as_many_frames(tmp_path: Path) -> None:
         frame_stack=3, out=tmp_path, device="cpu",
     )  # fmt: skip
     path = dqn.train(config)
-    source = open_source(CHANGED)
+    source = open_source(Opening(CHANGED))
     assert saved.load("dqn", path, source.env.observation_space).frame_stack == 3
     assert len(evaluate.evaluate(f"sb3:dqn:{path}", CHANGED, 3, progress=False).returns) == 3
 

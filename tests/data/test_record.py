@@ -43,13 +43,13 @@ def test_an_episode_as_it_was_played_with_its_last_frame(tmp_path: Path) -> None
 def test_frames_come_from_rendering_where_observations_are_no_images(tmp_path: Path) -> None:
     kwargs = {"images": False}
     store = record("DFTest/Counter-v0", tmp_path / "data", 7, env_kwargs=kwargs)
-    assert store.frames[:, 0, 0, 0].tolist() == list(range(7))
+    assert store.frames[:, 0, 0, 0].tolist() == 2 * list(range(7))
     assert store.meta["kwargs"] == kwargs
 
 
 def test_a_time_limit_truncates_and_does_not_terminate(tmp_path: Path) -> None:
     store = record("DFTest/Timed-v0", tmp_path / "data", 5)
-    assert store.num_frames == 5 and np.flatnonzero(store.truncated).tolist() == [3]
+    assert store.num_frames == 10 and np.flatnonzero(store.truncated).tolist() == [3, 8]
     assert not store.terminated.any()
 
 
@@ -62,9 +62,9 @@ def test_an_endless_episode_is_cut_and_a_true_end_wins(tmp_path: Path) -> None:
         env_kwargs=kwargs,
         max_episode_steps=8,
     )
-    assert np.flatnonzero(store.truncated).tolist() == [7] and not store.terminated.any()
+    assert np.flatnonzero(store.truncated).tolist() == [7, 16] and not store.terminated.any()
     store = record("DFTest/Counter-v0", tmp_path / "b", 5, max_episode_steps=6)
-    assert np.flatnonzero(store.terminated).tolist() == [5] and not store.truncated.any()
+    assert np.flatnonzero(store.terminated).tolist() == [5, 12] and not store.truncated.any()
 
 
 def test_actions_count_from_zero_whatever_the_environment_counts_from(tmp_path: Path) -> None:
@@ -83,9 +83,10 @@ def test_resizing_takes_means_over_areas(tmp_path: Path) -> None:
         7,
         env_kwargs={"size": [12, 16]},
         resize=(3, 4),
+        filter="area",
     )
-    assert store.frames.shape == (7, 3, 4, 3)
-    assert (store.frames == np.arange(7)[:, None, None, None]).all()
+    assert store.frames.shape == (14, 3, 4, 3)
+    assert (store.frames == np.tile(np.arange(7), 2)[:, None, None, None]).all()
 
 
 def test_policies_get_their_shares_of_the_frames(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ ENDLESS, WORDS = gym.spaces.Box(-1, np.inf, (2,)), gym.spaces.Text(3)
         ("DFTest/None-v0", {}, "'DFTest/None-v0' with"),
         ("DFTest/Counter-v9", {}, "'DFTest/Counter-v9' with"),
         ("DFTest/Counter-v0", {"env_kwargs": {"speed": 3}}, "unexpected keyword argument 'speed'"),
-        ("a:b:c", {}, "`env` is 'a:b:c'; expected a Gymnasium id, as id or module:id"),
+        ("a:b:c", {}, "`env` is 'a:b:c'; expected id, module:id"),
         (
             "DFTest/Counter-v0",
             {"env_kwargs": {"max_episode_steps": 0}},
@@ -99,5 +99,5 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(
         MissingPackageError, match=r"libGL\.so\.1.*pip install opencv-python"
     ) as caught:
-        record("DFTest/Counter-v0", tmp_path / "data", 100, resize=(6, 6))
+        record("DFTest/Counter-v0", tmp_path / "data", 100, resize=(6, 6), filter="area")
     assert isinstance(caught.value, DfgymError) and not (tmp_path / "data").exists()

@@ -21,7 +21,7 @@ from dfgym.evaluation.rollout import Episode, Real, open_real, policies, roll
 from dfgym.evaluation.subject import QUICK
 from dfgym.games import RandomPolicy, cartpole
 from dfgym.games.cartpole import CartPolePolicy
-from dfgym.games.source import open_source
+from dfgym.games.source import Opening, open_source
 from dfgym.model.config import ModelConfig
 from dfgym.world import bundle
 from dfgym.world.card import Actions, Card, Frames, Source
@@ -148,7 +148,7 @@ def replaying(starts: bundle.Starts, pace: int) -> Callable[[int], Any]:
 @pytest.mark.parametrize("pace", [0, 1, 2])
 def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
     """Uniform motion: at twice the pace it is too far by as much as a dream that stands lags."""
-    source, n, frames = open_source("CartPole-v1", size=(64, 64)), 24, []
+    source, n, frames = open_source(Opening("CartPole-v1", size=(64, 64))), 24, []
     source.env.reset(seed=0)
     game: Any = source.env.unwrapped
     for x, angle in zip(np.linspace(-1, 1, n), np.linspace(-0.2, 0.2, n), strict=True):

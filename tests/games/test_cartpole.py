@@ -20,14 +20,14 @@ pytest.importorskip("pygame")
 from dfgym.errors import ConfigError
 from dfgym.games import Drawings
 from dfgym.games.cartpole import CartPolePolicy, compare, obeys, read
-from dfgym.games.source import Source, open_source
+from dfgym.games.source import Opening, Source, open_source
 
 WHITE = np.full((1, 64, 64, 3), 255, np.uint8)
 
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[Source]:
-    source = open_source("CartPole-v1", size=(64, 64))
+    source = open_source(Opening("CartPole-v1", size=(64, 64)))
     source.env.reset(seed=0)
     yield source
     source.env.close()
@@ -76,7 +76,7 @@ def test_the_state_is_read_off_a_frame(real: Source, x: float, angle: float) -> 
 
 @pytest.mark.parametrize("size", [(40, 60), (48, 96), (128, 128), (200, 300)])
 def test_frames_of_other_sizes_are_read(size: tuple[int, int]) -> None:
-    source = open_source("CartPole-v1", size=size)
+    source = open_source(Opening("CartPole-v1", size=size))
     source.env.reset(seed=0)
     for x, angle in ((0.0, 0.0), (1.3, 0.1), (-2.0, -0.2)):
         reading = read(picture(source, x, angle))
@@ -197,8 +197,8 @@ def test_a_drawn_game_can_still_be_killed() -> None:
     # SDL takes SIGTERM for itself where nobody handles it, so that `kill` did not end a recording.
     script = """
 import os, signal
-from dfgym.games.source import open_source
-source = open_source("CartPole-v1", size=(8, 8))
+from dfgym.games.source import Opening, open_source
+source = open_source(Opening("CartPole-v1", size=(8, 8)))
 source.env.reset(seed=0)
 source.frame(None)
 os.kill(os.getpid(), signal.SIGTERM)

@@ -14,12 +14,12 @@ pytest.importorskip("pygame")
 from dfgym.games import cartpole
 from dfgym.games.breakout import BreakoutPolicy
 from dfgym.games.minatar import MinAtarEnv
-from dfgym.games.source import Source, open_source
+from dfgym.games.source import Opening, Source, open_source
 
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[Source]:
-    source = open_source("CartPole-v1", size=(64, 64))
+    source = open_source(Opening("CartPole-v1", size=(64, 64)))
     yield source
     source.env.close()
 
