@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dfgym.diffusion.levels import context_levels, target_levels
+from dfgym.diffusion.levels import Stops, context_levels, target_levels
 from dfgym.diffusion.path import interpolate
 
 
@@ -68,6 +68,7 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
     shift: float = 1.0,
     noise_share: float = 0.1,
     clean_share: float = 0.0,
+    stops: Stops | None = None,
 ) -> NoisedSequences:
     """Noise a batch of sequences, every copy of every frame at a level of its own.
 
@@ -81,9 +82,10 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
         noise_share: the share of target copies that are pure noise, see `levels.target_levels`.
         clean_share: the share of sequences whose context copies are all clean, see
             `levels.context_levels`.
+        stops: levels that a share of the target copies takes, see `levels.target_levels`.
     """
     context_tau = context_levels(segment.shape, generator, clean_share)
-    target_tau = target_levels(segment.shape, shift, generator, noise_share)
+    target_tau = target_levels(segment.shape, shift, generator, noise_share, stops)
     eps = draw_noise(clean, generator)
     tau = torch.cat((context_tau, target_tau), 1)
     return noise_copies(clean, actions, eps, tau, visibility(segment, window))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
 
@@ -23,8 +26,24 @@ def denoising_levels(steps: int, shift: float) -> list[float]:
     return shifted(torch.arange(steps, dtype=torch.float64) / steps, shift).tolist()
 
 
+class Stops(NamedTuple):
+    """The levels at which a sampler of few steps asks for the clean frame, and how often they come.
+
+    Attributes:
+        levels: as `denoising_levels` returns them.
+        share: of the targets that are learned just there, each level as often.
+    """
+
+    levels: Sequence[float]
+    share: float
+
+
 def target_levels(
-    shape: tuple[int, ...], shift: float, generator: Generator, noise_share: float = 0.1
+    shape: tuple[int, ...],
+    shift: float,
+    generator: Generator,
+    noise_share: float = 0.1,
+    stops: Stops | None = None,
 ) -> Tensor:
     """Draw one independent level for each frame to be denoised, spread as the sampler visits them.
 
@@ -33,9 +52,15 @@ def target_levels(
         shift: see `shifted`.
         generator: of the CPU.
         noise_share: share of frames that are pure noise, where every sampled frame begins.
+        stops: levels that a share of the frames takes instead.
     """
     tau = shifted(torch.rand(shape, generator=generator), shift)
-    return tau * (torch.rand(shape, generator=generator) >= noise_share)
+    tau = tau * (torch.rand(shape, generator=generator) >= noise_share)
+    if stops is None or not stops.share:
+        return tau
+    levels = torch.tensor(stops.levels, dtype=tau.dtype)
+    stop = levels[torch.randint(len(levels), shape, generator=generator)]
+    return torch.where(torch.rand(shape, generator=generator) < stops.share, stop, tau)
 
 
 def context_levels(

@@ -43,14 +43,14 @@ class Convolution(nn.Module):
 class Modulation(nn.Module):
     """Gain and shift of normalised tokens, read off their frame's condition (adaLN)."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int | None = None) -> None:
         super().__init__()
-        self.project = nn.Linear(dim, 2 * dim)
+        self.project = nn.Linear(dim, 2 * (width or dim))
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Map conditions `(n, d)` to `(n, 2, 1, 1, d)`."""
+        """Map conditions `(n, d)` to `(n, 2, 1, 1, width)`; the width is d unless given."""
         scale, shift = self.project(condition)[:, None, None].chunk(2, -1)
         return torch.stack((1 + scale, shift), 1)
 

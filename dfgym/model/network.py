@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.multiscale import Multiscale
 from dfgym.model.recurrent import Recurrent
 from dfgym.model.transformer import FramePrediction, Transformer
 
@@ -19,7 +20,12 @@ class Network(Protocol):
 
     A past is a sequence of caches: tuples of tensors `(b, r, ...)`. A pass over a row's frame
     number `time` reads slots of at most the `r - 1` frames before it and writes slot `time % r`
-    alone, so that successors see the frame as the last pass over it did.
+    alone, so that successors see the frame as the last pass over it did; r may be another for each
+    layer. What a pass returns is for `predict_frame` and `predict_transition` alone to read.
+
+    In training a network is called with the copies of whole sequences, `NoisedSequences`. With a
+    number of `targets` it predicts the pictures of that many copies, the last ones, which no other
+    copy sees, and reward and termination of those before them; else both of all.
     """
 
     def empty_cache(self, rows: int, device: torch.device) -> Sequence[tuple[Tensor, ...]]:
@@ -33,17 +39,17 @@ class Network(Protocol):
 
     def step(
         self, frames: Tensor, conditioning: Any, actions: Tensor, position: Any, cache: Any
-    ) -> Tensor:
+    ) -> Any:
         """Pass one frame of every row; returns its last tokens and writes the cache in place."""
 
-    def predict_frame(self, x: Tensor) -> FramePrediction:
+    def predict_frame(self, x: Any) -> FramePrediction:
         """Predict the clean frames from last tokens."""
 
-    def predict_transition(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_transition(self, x: Any) -> tuple[Tensor, Tensor]:
         """Predict reward, logits `(b, R)`, and termination, logits `(b,)`, from last tokens."""
 
 
-def build(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent:
+def build(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent | Multiscale:
     """Build a network with fresh weights.
 
     Raises:
@@ -55,9 +61,11 @@ def build(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent:
             return Transformer(config, game)
         case "recurrent":
             return Recurrent(config, game)
+        case "multiscale":
+            return Multiscale(config, game)
 
 
-def build_empty(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent:
+def build_empty(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent | Multiscale:
     """Build a network on the meta device: shapes, for weights that come from a file."""
     with torch.device("meta"), _NoInitialisation():
         return build(config, game)

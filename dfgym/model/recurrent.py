@@ -26,6 +26,7 @@ from dfgym.model.transformer import (
     FramePrediction,
     NetworkOutput,
     Transformer,
+    select_targets,
     unflatten_outputs,
 )
 
@@ -112,7 +113,13 @@ class Recurrent(nn.Module):
         return x
 
     def forward(
-        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
+        self,
+        frames: Tensor,
+        tau: Tensor,
+        actions: Tensor,
+        time: Tensor,
+        mask: Tensor,
+        targets: int | None = None,
     ) -> NetworkOutput:
         """Pass whole sequences at once, each frame in two copies.
 
@@ -126,6 +133,7 @@ class Recurrent(nn.Module):
             time: of no effect: the order is time.
             mask: `(b, 2 t, 2 t)` bool. A frame that does not see the context copy before its own
                 starts from nothing; what lies further back is in the latent, whatever the mask.
+            targets: see `Network`.
         """
         n = frames.shape[1]
         t = n // 2
@@ -147,7 +155,8 @@ class Recurrent(nn.Module):
         after = torch.cat((torch.stack(latents, 1), of_targets), 1)
         before = before.repeat(1, 2, 1, 1, 1)
         x = self.decode_frame(x, modulations, before.flatten(0, 1), after.flatten(0, 1))
-        return unflatten_outputs(self.predict_frame(x), self.predict_transition(x), n)
+        output = unflatten_outputs(self.predict_frame(x), self.predict_transition(x), n)
+        return select_targets(output, targets)
 
     def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
         """Precompute what `step` needs of a signal level; arguments as for `Transformer`'s."""

@@ -85,15 +85,48 @@ class NetworkOutput(NamedTuple):
 
 
 def unflatten_outputs(
-    prediction: FramePrediction, transition: tuple[Tensor, Tensor], t: int
+    prediction: FramePrediction,
+    transition: tuple[Tensor, Tensor],
+    t: int,
+    transitions: int | None = None,
 ) -> NetworkOutput:
-    """Fold the predictions of `b * t` frames back to sequences of `t` frames."""
-    scores, log_weights, reward, termination = (
-        tensor.unflatten(0, (-1, t))
-        for tensor in (prediction.scores, prediction.log_weights, *transition)
+    """Fold the predictions of `b * t` frames back to sequences of `t` frames.
+
+    Args:
+        prediction: of the clean frames.
+        transition: of reward and termination.
+        t: frames of a sequence that are predicted.
+        transitions: frames of which reward and termination are; `t` if None.
+    """
+    scores, log_weights = (
+        tensor.unflatten(0, (-1, t)) for tensor in (prediction.scores, prediction.log_weights)
     )
+    reward, termination = (tensor.unflatten(0, (-1, transitions or t)) for tensor in transition)
     folded = FramePrediction(scores, log_weights, prediction.categorical)
     return NetworkOutput(folded, reward, termination)
+
+
+def select_targets(output: NetworkOutput, targets: int | None) -> NetworkOutput:
+    """Return the pictures of the last `targets` copies, and what came of the copies before them."""
+    if targets is None:
+        return output
+    (scores, log_weights, categorical), reward, termination = output
+    prediction = FramePrediction(scores[:, -targets:], log_weights[:, -targets:], categorical)
+    return NetworkOutput(prediction, reward[:, :-targets], termination[:, :-targets])
+
+
+def embed_level(embed: nn.Module, tau: Tensor, action: Tensor) -> Tensor:
+    """Compute conditions `(n, d)` from levels `(n,)` and embedded actions `(n, d)`.
+
+    Args:
+        embed: maps 64 angles to d numbers.
+        tau: signal levels.
+        action: the embedded actions.
+    """
+    angle = tau[:, None] * (
+        math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
+    )
+    return F.silu(embed(torch.cat((angle.cos(), angle.sin()), 1)) + action)
 
 
 class Conditioning(NamedTuple):
@@ -156,11 +189,7 @@ class Transformer(nn.Module):
 
     def condition(self, tau: Tensor, action: Tensor) -> Tensor:
         """Compute conditions `(n, d)` from levels `(n,)` and embedded actions `(n, d)`."""
-        angle = tau[:, None] * (
-            math.pi * torch.logspace(-1, 2, 32, base=2.0, device=tau.device, dtype=tau.dtype)
-        )
-        level = self.embed_level(torch.cat((angle.cos(), angle.sin()), 1))
-        return F.silu(level + action)
+        return embed_level(self.embed_level, tau, action)
 
     def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
         """Precompute what `step` needs of a signal level.
@@ -225,11 +254,20 @@ class Transformer(nn.Module):
         return x
 
     def forward(
-        self, frames: Tensor, tau: Tensor, actions: Tensor, time: Tensor, mask: Tensor
+        self,
+        frames: Tensor,
+        tau: Tensor,
+        actions: Tensor,
+        time: Tensor,
+        mask: Tensor,
+        targets: int | None = None,
     ) -> NetworkOutput:
-        """Predict every frame of whole sequences; arguments as for `encode_sequence`."""
+        """Predict the frames of whole sequences; arguments as for `encode_sequence`, `Network`."""
         x = self.encode_sequence(frames, tau, actions, time, mask)
-        return unflatten_outputs(self.predict_frame(x), self.predict_transition(x), frames.shape[1])
+        output = unflatten_outputs(
+            self.predict_frame(x), self.predict_transition(x), frames.shape[1]
+        )
+        return select_targets(output, targets)
 
     def empty_cache(self, rows: int, device: torch.device | str = "cpu") -> list[KVCache]:
         """Return zeroed keys and values of `rows` sequences.

@@ -63,6 +63,9 @@ class TrainConfig:
     noise_share: Share = 0.1
     """Share of the frames that are learned from pure noise, where every sampled frame begins; more
     for a world that takes few denoising steps."""
+    stop_share: Share = 0.0
+    """Share of the frames that are learned at one of the levels at which `sampler` asks for them,
+    each level as often, instead of anywhere; more for a world that takes two to four steps."""
     clean_share: Share = 0.0
     """Share of the sequences whose past is clean throughout, as context mode `clean` shows it; in
     the others each past frame has a level of its own."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
-from dfgym.diffusion.levels import TRANSITION_SIGNAL
+from dfgym.diffusion.levels import TRANSITION_SIGNAL, Stops, denoising_levels
 from dfgym.model.transformer import NetworkOutput
 from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
@@ -50,6 +50,12 @@ class Objective(NamedTuple):
     loss: Callable[[nn.Module, Any, Batch, nn.Module], Losses]
 
 
+def stops(config: TrainConfig) -> Stops:
+    """Return the levels of the run's own sampler, and how often they are learned."""
+    sampler = config.sampler
+    return Stops(denoising_levels(sampler.denoising_steps, sampler.shift), config.stop_share)
+
+
 def corrupt_batch(batch: Batch, config: TrainConfig, generator: Generator) -> NoisedSequences:
     """Noise every copy of every frame at a level of its own, see `diffusion.corrupt`."""
     return corrupt(
@@ -61,6 +67,7 @@ def corrupt_batch(batch: Batch, config: TrainConfig, generator: Generator) -> No
         shift=config.level_shift,
         noise_share=config.noise_share,
         clean_share=config.clean_share,
+        stops=stops(config),
     )
 
 
@@ -80,10 +87,10 @@ def compute_losses(
         average: not needed by this objective.
     """
     t = batch.clean.shape[1]
-    output: NetworkOutput = network(*noised)
+    output: NetworkOutput = network(*noised, targets=t)
     error = frame_loss(
-        output.prediction.scores[:, t:],
-        output.prediction.log_weights[:, t:],
+        output.prediction.scores,
+        output.prediction.log_weights,
         batch.clean,
         categorical=output.prediction.categorical,
     )
@@ -108,7 +115,10 @@ def frame_loss(scores: Tensor, log_weights: Tensor, clean: Tensor, *, categorica
         categorical: whether channels are colours.
     """
     if categorical:
-        likelihood = (scores.log_softmax(-1) * ((clean + 1) / 2)[:, :, None]).sum((3, 4, 5))
+        target, colour = ((clean + 1) / 2)[:, :, None], -1
+        if (first := scores.movedim(-1, 3)).is_contiguous():  # as fast as its layout allows
+            scores, target, colour = first, target.movedim(-1, 3), 3
+        likelihood = (scores.log_softmax(colour) * target).sum((3, 4, 5))
         return -(log_weights + likelihood).logsumexp(-1)
     return (scores[:, :, 0] - clean).square().sum((2, 3, 4))
 

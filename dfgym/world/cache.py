@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 
 def copy_rows(caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:
-    """Copy some rows' caches: `(rows, context levels, l, tensors of a layer, r, ...)`.
+    """Copy some rows' caches: `(rows, context levels, numbers)`, layer after layer.
 
     Slots that are out of sight are written as 0, so that equal situations give equal bytes however
     they were reached.
@@ -53,21 +53,32 @@ def copy_rows(caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:
         rows: int64 `(n,)`, indices of the rows.
         time: int64 `(n,)`, how many frames each of them has had.
     """
-    stacked = torch.stack(
-        [
-            torch.stack([torch.stack([tensor[rows] for tensor in layer]) for layer in cache])
-            for cache in caches
-        ]
-    ).movedim(3, 0)
-    slots = stacked.shape[4]
-    last = time[:, None] - 1
-    age = (last - torch.arange(slots, device=time.device)) % slots
-    hidden = age > last.clamp(max=slots - 2)
+    levels = [
+        torch.cat([_visible(tensor[rows], time) for layer in cache for tensor in layer], 1)
+        for cache in caches
+    ]
+    return torch.stack(levels, 1)
+
+
+def _visible(slots: Tensor, time: Tensor) -> Tensor:
+    """Return `(n, r, ...)` as `(n, numbers)`, what is out of sight 0."""
+    last, count = time[:, None] - 1, slots.shape[1]
+    age = (last - torch.arange(count, device=time.device)) % count
+    hidden = age > last.clamp(max=count - 2)
     # Not times 0, which would keep the sign of what was there.
-    return stacked.masked_fill(hidden.view(-1, 1, 1, 1, slots, *[1] * (stacked.dim() - 5)), 0)
+    return slots.masked_fill(hidden.view(*hidden.shape, *[1] * (slots.dim() - 2)), 0).flatten(1)
 
 
-def write_rows(caches: Sequence[Cache], rows: Tensor, new: Sequence[Cache] | Tensor) -> None:
+def restore_rows(caches: Sequence[Cache], rows: Tensor, saved: Tensor) -> None:
+    """Write what `copy_rows` copied over `rows`, in place."""
+    for cache, numbers in zip(caches, saved.unbind(1), strict=True):
+        tensors = [tensor for layer in cache for tensor in layer]
+        pieces = numbers.split([tensor[0].numel() for tensor in tensors], 1)
+        for tensor, piece in zip(tensors, pieces, strict=True):
+            tensor[rows] = piece.view(-1, *tensor.shape[1:])
+
+
+def write_rows(caches: Sequence[Cache], rows: Tensor, new: Sequence[Cache]) -> None:
     """Write the first of `new`'s rows over `rows`, in place."""
     for cache, new_cache in zip(caches, new, strict=True):
         for layer, new_layer in zip(cache, new_cache, strict=True):

@@ -31,7 +31,7 @@ from dfgym.frames import Codec
 from dfgym.model.network import Network, build_empty
 from dfgym.model.transformer import FramePrediction
 from dfgym.world.bundle import World
-from dfgym.world.cache import Batch, Cache, write_rows
+from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.outcomes import Outcomes, collect, read_state, sample_seeds
@@ -223,7 +223,7 @@ class Dynamics:
         self._seeds[index] = group_seeds[:count]
         self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
-    def commit(self, clean: Tensor, conditions: Conditions, batch: Batch, step: Step) -> Tensor:
+    def commit(self, clean: Tensor, conditions: Conditions, batch: Batch, step: Step) -> Any:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
         position, tokens = self._network.cache_position(batch.time), None
         for level, cache in zip(self._plan.levels, batch.caches, strict=True):
@@ -334,7 +334,7 @@ class Dynamics:
         x = self._eager(self._start(batch), levels[0.0], conditions.places, position, cache)
         return self._network.predict_frame(x)
 
-    def expect(self, tokens: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def expect(self, tokens: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read the expected reward and the probability of an end, float64 `(b,)`, off tokens."""
         reward, termination = self._network.predict_transition(tokens)
         expected = reward.double().softmax(-1).cpu().numpy() @ self._rewards
@@ -374,7 +374,7 @@ class Dynamics:
 
     def _denoise(
         self, conditions: Conditions, uniforms: Tensor, batch: Batch, step: Step
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Any]:
         """Generate every row's next frame from noise.
 
         Args:
@@ -431,15 +431,15 @@ class Dynamics:
             StateError: another thread is in the middle of a call.
         """
         index = torch.from_numpy(rows).to(self.device)
-        saved = torch.from_numpy(state["cache"]).to(self.device).movedim(0, 3)
-        if len(saved) != len(self._caches):
+        saved = torch.from_numpy(state["cache"]).to(self.device)
+        if saved.shape[1] != len(self._caches):
             raise ConfigError(
-                f"the state has {len(saved)} context levels and this environment "
+                f"the state has {saved.shape[1]} context levels and this environment "
                 f"{len(self._caches)}; restore it with the context_mode and denoising_steps it "
                 "was cloned with"
             )
         with self._exclusive:
-            write_rows(self._caches, index, saved)
+            restore_rows(self._caches, index, saved)
             self.present.frames[rows] = state["frame"]
             self._seeds[index] = torch.from_numpy(state["seed"]).to(self.device)
             self.present.time[index] = torch.from_numpy(state["time"]).to(self.device)

@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
 
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.model.network import weight_shapes
@@ -27,7 +26,7 @@ TOKEN, SLOT, CELL = 14, 2, 10
 """At the peak of a step so many numbers are held for each number of all tokens, of a cache's slots
 and of a frame: fitted from above to what torch allocates, see tests/world/test_memory.py."""
 
-Step = Callable[..., Tensor]
+Step = Callable[..., Any]
 """`Network.step`, or a function that does the same."""
 
 logger = logging.getLogger("dfgym")
@@ -66,7 +65,7 @@ def prepare(call: Step, device: torch.device, settings: Settings) -> Step:
     run = call
     if settings.precision == "bfloat16":
 
-        def run(*arguments: Any) -> Tensor:
+        def run(*arguments: Any) -> Any:
             with torch.autocast(device.type, torch.bfloat16):
                 return call(*arguments)
 
@@ -111,8 +110,8 @@ def row_bytes(card: Card, levels: int, frames: int = 1) -> int:
     cache = 4 * model.cache_size(card.game_spec)
     cells = card.frames.height * card.frames.width
     channels = (len(card.frames.palette) or 3) * (frames + model.mixture - 1)  # of the last alone
-    tokens = cells // model.patch**2 * model.dim
-    attended = SLOT * (model.window + 1) * tokens if frames == 1 else 0
+    tokens = model.numbers(card.frames.height, card.frames.width)
+    attended = SLOT * (model.window + 1) * cells // model.patch**2 * model.dim if frames == 1 else 0
     return levels * cache + 4 * (frames * (TOKEN * tokens + attended) + CELL * cells * channels)
 
 

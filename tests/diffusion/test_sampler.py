@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dfgym.diffusion.levels import context_levels, denoising_levels, shifted, target_levels
+from dfgym.diffusion.levels import (
+    Stops,
+    context_levels,
+    denoising_levels,
+    shifted,
+    target_levels,
+)
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 
@@ -146,6 +152,21 @@ def test_what_one_denoising_step_meets_can_be_learned_more_often() -> None:
     whole = (context == 1).all(1)
     assert abs(whole.double().mean() - 0.75) < 0.03  # by chance 0.6 ** 16 are
     assert abs((context[~whole] == 1).double().mean() - 0.6) < 0.02
+
+
+def test_the_levels_of_a_sampler_of_few_steps_can_be_learned_more_often() -> None:
+    levels = denoising_levels(3, 2.0)
+    generator = torch.Generator().manual_seed(0)
+    target = target_levels((4000, 16), 1.0, generator, noise_share=0, stops=Stops(levels, 0.9))
+    for level in levels:
+        assert abs(torch.isclose(target, torch.tensor(level)).double().mean() - 0.3) < 0.01
+    rest = target[~torch.isclose(target[..., None], torch.tensor(levels)).any(-1)]
+    assert abs(rest.mean() - 0.5) < 0.02, "the others lie anywhere"
+    plain, none = (
+        target_levels((4, 4), 1.0, torch.Generator().manual_seed(0), stops=stops)
+        for stops in (None, Stops(levels, 0.0))
+    )
+    assert torch.equal(plain, none)
 
 
 def test_path_ends_at_noise_and_at_the_frame() -> None:

@@ -74,7 +74,7 @@ def noised(segment: Tensor, seed: int = 0) -> NoisedSequences:
 def test_a_scan_equals_denoising_passes_and_commits(depth: int) -> None:
     """In one of the rows the episode ends midway, which is a new past for `step`."""
     card = dataclasses.replace(CARD, model=dataclasses.replace(SIZES, depth=depth))
-    network = build(card.model, card.game_spec)
+    network: Any = build(card.model, card.game_spec)
     network.load_state_dict(toy_weights(card))
     border, t = 4, 9
     segment = torch.zeros(2, t)

@@ -1,9 +1,10 @@
-"""The network: cached passes equal recomputed ones, nothing looks ahead, levels are its own."""
+"""Networks with a window: cached equals recomputed, nothing looks ahead, levels are its own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from dfgym.diffusion.corrupt import corrupt, visibility
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
 from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.multiscale import Multiscale
 from dfgym.model.network import build
 from dfgym.model.transformer import Transformer
 from dfgym.train.batches import Batch
@@ -23,12 +25,20 @@ from toys.world import tensors, toy_card, toy_weights
 WINDOW = 4
 
 
-@pytest.fixture(scope="module", params=[1, 3])
-def network(request: pytest.FixtureRequest) -> Transformer:
-    config = ModelConfig(16, request.param, heads=2, patch=2, window=WINDOW)
-    card = toy_card(model=config)
+SIZES = {
+    "one block": ModelConfig(16, 1, heads=2, patch=2, window=WINDOW),
+    "three blocks": ModelConfig(16, 3, heads=2, patch=2, window=WINDOW),
+    "two scales": ModelConfig(16, 1, 2, 4, WINDOW, kind="multiscale", fine_patch=2, fine_dim=8),
+    "three scales": ModelConfig(16, 2, 2, 4, WINDOW, kind="multiscale", fine_patch=1, fine_dim=6),
+    "one scale": ModelConfig(16, 1, 2, 2, WINDOW, kind="multiscale", fine_patch=2, fine_dim=16),
+}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def network(request: pytest.FixtureRequest) -> Any:
+    card = toy_card(model=SIZES[request.param])
     built = build(card.model, card.game_spec)
-    assert isinstance(built, Transformer)
+    assert isinstance(built, Transformer | Multiscale)
     built.load_state_dict(toy_weights(card))
     return built.eval().requires_grad_(False)
 
@@ -47,7 +57,7 @@ def full(t: int) -> Tensor:
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
 def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_window_rolls(
-    network: Transformer, mode: str
+    network: Any, mode: str
 ) -> None:
     """Recomputed: the whole history at once, each frame seeing its window as its cache does."""
     b, t, steps = 2, 3 * WINDOW, 3
@@ -77,7 +87,9 @@ def test_cached_equals_recomputed_in_every_context_mode_before_and_after_the_win
             network.step(frames[:, n], conditioning, actions[:, n], position, cache)
 
 
-def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Transformer) -> None:
+def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(
+    network: Any,
+) -> None:
     t = 8
     frames, tau = random(1, t, 8, 8, 3), torch.rand(1, t)
     actions, time = torch.zeros(1, t, dtype=torch.int64), torch.arange(t)[None]
@@ -101,7 +113,7 @@ def test_nothing_looks_ahead_or_across_episodes_or_beyond_the_window(network: Tr
 
 
 def test_training_layout_equals_a_denoising_pass_over_committed_frames(
-    network: Transformer,
+    network: Any,
 ) -> None:
     b, t = 1, 7
     generator = torch.Generator().manual_seed(3)
@@ -122,7 +134,9 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
             torch.testing.assert_close(whole.prediction.scores[:, copy], scores, rtol=0, atol=3e-5)
 
 
-def test_every_frame_has_its_own_level_and_its_action_matters(network: Transformer) -> None:
+def test_every_frame_has_its_own_level_and_its_action_matters(
+    network: Any,
+) -> None:
     frames, tau = random(1, 2, 8, 8, 3), torch.tensor([[1.0, 0.5]])
     actions, time = torch.tensor([[3, 1]]), torch.arange(2)[None]
     base = network(frames, tau, actions, time, full(2)).prediction.mean[:, 1]
@@ -134,7 +148,9 @@ def test_every_frame_has_its_own_level_and_its_action_matters(network: Transform
         assert (other.prediction.mean[:, 1] - base).abs().max() > 1e-3
 
 
-def test_loss_counts_known_rewards_of_little_noised_frames_only(network: Transformer) -> None:
+def test_loss_counts_known_rewards_of_little_noised_frames_only(
+    network: Any,
+) -> None:
     clean = torch.nn.functional.one_hot(torch.zeros(1, 3, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
     generator = torch.Generator().manual_seed(0)
     nothing = torch.zeros(1, 3, dtype=torch.int64)

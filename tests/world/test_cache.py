@@ -17,7 +17,8 @@ from dfgym.diffusion import noise
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.corrupt import visibility
 from dfgym.model.config import ModelConfig
-from dfgym.model.transformer import FramePrediction, NetworkOutput, Transformer
+from dfgym.model.recurrent import Recurrent
+from dfgym.model.transformer import FramePrediction, NetworkOutput
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -57,11 +58,13 @@ class Past:
 
 
 def toy(kind: str) -> World:
-    card = toy_card(model=ModelConfig(16, 2, heads=1, patch=2, window=WINDOW, kind=kind))  # type: ignore[arg-type]
+    scales = {"patch": 4, "fine_patch": 2, "fine_dim": 8} if kind == "multiscale" else {"patch": 2}
+    model = ModelConfig(16, 2, heads=1, window=WINDOW, kind=kind, **scales)  # type: ignore[arg-type]
+    card = toy_card(model=model)
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
 
 
-WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent")}
+WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent", "multiscale")}
 
 # Row 0 begins once, so that its window rolls over twice; the others begin anew at any time.
 turns = st.lists(
@@ -111,7 +114,7 @@ def recompute(
     )
     inputs = [frames, taus, actions, torch.arange(t)[None]]
     mask = visibility(torch.zeros(1, t), WINDOW)
-    if isinstance(run._network, Transformer):
+    if not isinstance(run._network, Recurrent):
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
         inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]

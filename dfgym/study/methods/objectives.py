@@ -41,7 +41,7 @@ from dfgym.study.methods.shortcut import (
 from dfgym.study.methods.targets import Target, Weight, error_weight, regression_target
 from dfgym.train.batches import Batch
 from dfgym.train.config import TrainConfig
-from dfgym.train.loss import Losses, Objective, frame_loss, transition_losses
+from dfgym.train.loss import Losses, Objective, frame_loss, stops, transition_losses
 
 Corruption = Literal["diffusion_forcing", "teacher_forcing", "full_sequence"]
 JUMPING_SHARE = 0.25
@@ -136,7 +136,7 @@ def corrupt_batch(
     batch = separate_pictures(batch, method)
     window, shape = config.model.window, batch.actions.shape
     context_tau = context_levels(shape, generator, config.clean_share)
-    tau = target_levels(shape, config.level_shift, generator, config.noise_share)
+    tau = target_levels(shape, config.level_shift, generator, config.noise_share, stops(config))
     mask = visibility(batch.segment, window)
     if method.corruption != "diffusion_forcing":
         context_tau = torch.ones_like(context_tau)
