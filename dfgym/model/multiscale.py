@@ -298,16 +298,16 @@ class Multiscale(nn.Module):
         """
         b, t = tau.shape
         first = t - (targets or t)  # of the targets
-        seen = first or t  # copies that others may see; the first of all
+        shown = first or t  # copies that others may see, the first ones
         index, begun = find_past(time, mask, self.ages)
-        index = index.clamp(max=seen - 1)
+        index = index.clamp(max=shown - 1)
         rows = torch.arange(b, device=tau.device)[:, None]
-        pixels = frames[:, :seen]
+        pixels = frames[:, :shown]
         sources = fold(pixels.flatten(0, 1), self.config.fine_patch)
         past = []
         for age, (at, exists) in enumerate(zip(index, begun, strict=True), 1):
             embedded = self.embed_past[age - 1](sources)
-            x = embedded[(rows * seen + at).flatten()]
+            x = embedded[(rows * shown + at).flatten()]
             past.append(self._replace_absent(x, age, exists.flatten()))
         conditioning = self.condition(tau.flatten(), self.embed_action(actions.flatten()))
         x, skips = self.encode(frames.flatten(0, 1), past, conditioning)
@@ -327,9 +327,11 @@ class Multiscale(nn.Module):
             pixels[rows, index[0, :, first:]].flatten(0, 1) * exists,
             exists,
         )
-        contexts = x.unflatten(0, (b, t))[:, :seen].flatten(0, 1)
+        contexts = x.unflatten(0, (b, t))[:, :shown].flatten(0, 1)
         reward, termination = self._transition(contexts)
-        return unflatten_outputs(self.predict_frame(tokens), (reward, termination), t - first, seen)
+        return unflatten_outputs(
+            self.predict_frame(tokens), (reward, termination), t - first, shown
+        )
 
     def empty_cache(
         self, rows: int, device: torch.device | str = "cpu"

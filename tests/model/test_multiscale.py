@@ -46,9 +46,9 @@ def test_a_new_network_copies_the_frame_before(card: Card) -> None:
     mean = network(*noised, targets=4).prediction.mean[0]
     before = (mean - torch.cat((torch.zeros(1, 8, 8, 3), clean[0, :3]))).abs().mean((1, 2, 3))
     other = (mean[1:] - clean[0, 1:]).abs().mean((1, 2, 3))
-    assert (before[1:] < 0.15).all() and (other > 0.5).all()
+    assert (before[1:] < 0.2).all() and (other > 0.5).all()
     level = -1 / 3 if card.game_spec.categorical else 0
-    assert (mean[0] - level).abs().max() < 0.1, "nothing to copy: all colours are alike"
+    assert (mean[0] - level).abs().max() < 0.3, "nothing to copy: all colours are alike"
 
 
 def test_the_past_of_every_layout_is_the_last_frames_that_are_in_sight() -> None:
