@@ -298,16 +298,16 @@ class Multiscale(nn.Module):
         """
         b, t = tau.shape
         first = t - (targets or t)  # of the targets
-        shown = first or t  # copies that others may see, the first ones
+        others = first or t  # copies that others may see, the first ones
         index, begun = find_past(time, mask, self.ages)
-        index = index.clamp(max=shown - 1)
+        index = index.clamp(max=others - 1)
         rows = torch.arange(b, device=tau.device)[:, None]
-        pixels = frames[:, :shown]
+        pixels = frames[:, :others]
         sources = fold(pixels.flatten(0, 1), self.config.fine_patch)
         past = []
         for age, (at, exists) in enumerate(zip(index, begun, strict=True), 1):
             embedded = self.embed_past[age - 1](sources)
-            x = embedded[(rows * shown + at).flatten()]
+            x = embedded[(rows * others + at).flatten()]
             past.append(self._replace_absent(x, age, exists.flatten()))
         conditioning = self.condition(tau.flatten(), self.embed_action(actions.flatten()))
         x, skips = self.encode(frames.flatten(0, 1), past, conditioning)
@@ -327,10 +327,10 @@ class Multiscale(nn.Module):
             pixels[rows, index[0, :, first:]].flatten(0, 1) * exists,
             exists,
         )
-        contexts = x.unflatten(0, (b, t))[:, :shown].flatten(0, 1)
+        contexts = x.unflatten(0, (b, t))[:, :others].flatten(0, 1)
         reward, termination = self._transition(contexts)
         return unflatten_outputs(
-            self.predict_frame(tokens), (reward, termination), t - first, shown
+            self.predict_frame(tokens), (reward, termination), t - first, others
         )
 
     def empty_cache(

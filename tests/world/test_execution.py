@@ -97,7 +97,7 @@ def test_a_compiler_that_fails_is_told() -> None:
         raise RuntimeError("Python.h is missing")
 
     with pytest.raises(DeviceError, match=r"cannot compile here: Python\.h is missing"):
-        runtime.warm_up(broken)  # type: ignore[arg-type]
+        runtime.warm_up(broken)
 
 
 def test_more_rows_than_memory_can_hold_are_refused(
