@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.embedding import embed_all, make_embedding
 from dfgym.model.layers import (
     Block,
     CachePosition,
@@ -84,12 +85,12 @@ class FineBlock(nn.Module):
 
 
 class Conditioning(NamedTuple):
-    """What depends on level and action alone, of every action or of every frame.
+    """What depends on level and action alone, of A actions or of every frame.
 
     Attributes:
-        tokens: `(A + 1, d)`, added to all coarse tokens.
-        down: the modulations of the fine blocks on the way down, `(A + 1, 2, 1, 1, width)` each.
-        blocks: of the coarse blocks, `(A + 1, depth, 3, 2, 1, 1, d)`.
+        tokens: `(A, d)`, added to all coarse tokens.
+        down: the modulations of the fine blocks on the way down, `(A, 2, 1, 1, width)` each.
+        blocks: of the coarse blocks, `(A, depth, 3, 2, 1, 1, d)`.
         up: as `down`, of the way up, from fine to coarse.
     """
 
@@ -172,7 +173,7 @@ class Multiscale(nn.Module):
             torch.zeros(game.height // patch, game.width // patch, width)
             for patch, width in zip(config.patches, sizes, strict=True)
         )
-        self.embed_action = nn.Embedding(game.actions + 1, d)
+        self.embed_action = make_embedding(game.actions, d)
         self.embed_level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
         self.down_blocks = nn.ModuleList(FineBlock(d, width) for width in widths)
         self.down = nn.ModuleList(
@@ -194,7 +195,8 @@ class Multiscale(nn.Module):
         self.head_out = nn.Linear(d, game.rewards + 1)
         for position in self.embed_position:
             nn.init.normal_(position, std=0.02)
-        nn.init.normal_(self.embed_action.weight)
+        if isinstance(self.embed_action, nn.Embedding):
+            nn.init.normal_(self.embed_action.weight)
         nn.init.zeros_(self.head_out.weight)
 
     def condition(self, tau: Tensor, action: Tensor) -> Conditioning:
@@ -207,9 +209,9 @@ class Multiscale(nn.Module):
         coarse = [block.modulations(condition) for block in self.blocks]  # type: ignore[operator]
         return Conditioning(action, down, torch.stack(coarse, 1), up)
 
-    def conditioning(self, tau: float) -> Conditioning:
-        """Precompute what `step` needs of a signal level."""
-        actions = self.embed_action.weight
+    def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
+        """Precompute what `step` needs of a signal level; arguments as `Transformer`'s."""
+        actions = embed_all(self.embed_action, actions)
         return self.condition(torch.full_like(actions[:, 0], tau), actions)
 
     def encode(
@@ -291,7 +293,7 @@ class Multiscale(nn.Module):
         Args:
             frames: `(b, t, h, w, c)`, noised to their levels.
             tau: `(b, t)`, the signal level that each copy is conditioned on.
-            actions: `(b, t)` int64, the action that led to each frame.
+            actions: `(b, t)` int64 or `(b, t, parts)`, the action that led to each frame.
             time: `(b, t)` int64, each frame's position in time.
             mask: `(b, t, t)` bool, True where a copy (row) sees another (column).
             targets: see `Network`.
@@ -309,7 +311,7 @@ class Multiscale(nn.Module):
             embedded = self.embed_past[age - 1](sources)
             x = embedded[(rows * others + at).flatten()]
             past.append(self._replace_absent(x, age, exists.flatten()))
-        conditioning = self.condition(tau.flatten(), self.embed_action(actions.flatten()))
+        conditioning = self.condition(tau.flatten(), self.embed_action(actions.flatten(0, 1)))
         x, skips = self.encode(frames.flatten(0, 1), past, conditioning)
         rope = rotary(time, self.config.dim // self.config.heads)
         modulations = conditioning.blocks.unbind(1)
@@ -376,7 +378,7 @@ class Multiscale(nn.Module):
         Args:
             frames: `(b, h, w, c)`.
             conditioning: of the level that all rows are conditioned on.
-            actions: `(b,)` int64, the action that led to each frame.
+            actions: `(b,)` int64, the action that led to each frame, as an index of `conditioning`.
             position: each row's; slots older than its first frame count as empty.
             cache: the pixels, then keys and values of each block, written in place.
         """
