@@ -25,4 +25,6 @@ def row_bytes(config: TrainConfig, game: GameSpec) -> int:
     cells = game.height * game.width
     tokens = cells // model.patch**2 * model.dim
     held = tokens * (SAVED * model.depth + SHARED) + CELLS * cells * game.channels
+    # Finer tokens go through one block down, and those of the targets through one up.
+    held += (model.numbers(game.height, game.width) - tokens) * SAVED
     return 4 * frames * held + 5 * frames**2  # and which copy sees which
