@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 import dfgym  # registers the ids
 from dfgym.bench.clock import SectionClock, check_seconds, durations, percentiles
@@ -69,7 +68,7 @@ def bench(
         **{f"vector_{name}": value for name, value in batch.items() if name.endswith("_ms")},
         "outside_network": batch["outside_network"],
         "device": str(env.dynamics.device),
-        "threads": torch.get_num_threads(),
+        "threads": env.dynamics.threads.count,
     }
 
 

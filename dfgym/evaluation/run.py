@@ -150,11 +150,12 @@ def render(results: dict[str, Any], film: bytes | None = None) -> str:
 
 def machine(subject: Subject) -> dict[str, Any]:
     """Describe what a world is measured on, in values that a card can hold."""
+    dynamics = subject.make(1)
     return {
-        "device": str(subject.make(1).device),
+        "device": str(dynamics.device),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": dynamics.threads.count,
         "torch": str(torch.__version__),  # a subclass of str, which no card takes
         "python": platform.python_version(),
     }

@@ -194,7 +194,7 @@ def _is_trained(config: TrainConfig, method: Method) -> bool:
     """
     if not (config.out / FILE).is_file():
         return False
-    _, step, origin, _ = read_checkpoint(config.out)
+    _, step, origin, *_ = read_checkpoint(config.out)
     try:
         saved = json.loads((config.out / METHOD_FILE).read_text())
         same = fixed_settings(from_table(origin.settings, config.out)) == fixed_settings(config)
@@ -212,7 +212,7 @@ def _is_trained(config: TrainConfig, method: Method) -> bool:
 @functools.lru_cache(maxsize=4)
 def _load(config: TrainConfig, method: Method) -> StudyModel:
     """Make in memory what `pack` writes: not every model of the study can be an environment."""
-    tensors, _, _, _ = read_checkpoint(config.out)
+    tensors, *_ = read_checkpoint(config.out)
     stores = [EpisodeStore.open(path) for path in config.data]
     card = draft_card(config, survey(stores, config.held_out), stores)
     weights = averaged_weights(tensors)

@@ -52,6 +52,8 @@ class Head:
     """What the run learns from."""
     seconds: Annotated[float, Meta(ge=0)]
     """The wall time of the run, over all calls."""
+    threads: Annotated[int, Meta(ge=1)] = 1
+    """CPU threads that it was trained on: with others the last bits can be others."""
 
 
 class Checkpoint(NamedTuple):
@@ -62,6 +64,8 @@ class Checkpoint(NamedTuple):
     origin: Origin
     seconds: float = 0.0
     """The wall time of the run, over all calls."""
+    threads: int = 1
+    """The CPU threads that it was trained on."""
 
 
 def save_checkpoint(
@@ -87,8 +91,9 @@ def metadata(
     step: int, origin: Origin, tensors: dict[str, Tensor], seconds: float = 0.0
 ) -> dict[str, str]:
     """Return what a checkpoint holds beside its tensors, as safetensors keeps it."""
-    head = json.dumps(dataclasses.asdict(Head(step, origin, seconds)))
-    return {"head": head, "sha256": _digest(head, tensors)}
+    head = Head(step, origin, seconds, torch.get_num_threads())
+    text = json.dumps(dataclasses.asdict(head))
+    return {"head": text, "sha256": _digest(text, tensors)}
 
 
 def _digest(head: str, tensors: dict[str, Tensor]) -> str:
@@ -125,7 +130,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path} is not a whole checkpoint of this version of dfgym: {reason}; bring back a "
             "whole one, or train anew with another --out"
         ) from reason
-    return Checkpoint(tensors, head.step, head.origin, head.seconds)
+    return Checkpoint(tensors, head.step, head.origin, head.seconds, head.threads)
 
 
 def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> None:

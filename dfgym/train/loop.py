@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
-from dfgym.device import pick_device
+from dfgym.device import Threads, pick_device
 from dfgym.errors import ConfigError, DeviceError
 from dfgym.files import lock_folder, remove_drafts
 from dfgym.model.config import GameSpec, ModelConfig
@@ -63,6 +63,16 @@ def _processes(device: torch.device) -> Iterator[Process]:
         dist.destroy_process_group()
 
 
+def _threads(config: TrainConfig, device: torch.device) -> Threads:
+    """Choose the CPU threads of a run: those that it began with, since other sums have other bits.
+
+    Of several processes each has one: `torchrun` sets it.
+    """
+    begun = (config.out / FILE).is_file()
+    count = read_checkpoint(config.out).threads if begun else None
+    return Threads("training", 1 if device.type != "cpu" else None, count)
+
+
 def _precision(config: TrainConfig, device: torch.device) -> torch.dtype:
     """The number format of the matrix products."""
     match config.precision, device.type:
@@ -83,7 +93,7 @@ def _resume(
     """Load the run folder's checkpoint, if there is one; return its step and its wall time."""
     if not (config.out / FILE).is_file():
         return 0, 0.0
-    tensors, step, saved, seconds = read_checkpoint(config.out)
+    tensors, step, saved, seconds, _ = read_checkpoint(config.out)
     before = fixed_settings(from_table(saved.settings, config.out))
     before, now = (
         {**settings, "objective": name}
@@ -146,7 +156,7 @@ def train(
     if config.precision == "bfloat16" and device.type == "mps":
         raise DeviceError("precision is 'bfloat16'; on mps use 'float32'")
     stores = [EpisodeStore.open(path) for path in config.data]
-    with _processes(device) as process:
+    with _threads(config, device), _processes(device) as process:
         if process.rank == 0:
             for store in stores:
                 store.verify()

@@ -189,7 +189,7 @@ def pack(
         WorldError: the name is malformed, or `out` exists already.
     """
     check_name(name)
-    tensors, step, origin, seconds = read_checkpoint(run)
+    tensors, step, origin, seconds, _ = read_checkpoint(run)
     if origin.objective != diffusion_forcing.name:
         raise ConfigError(
             f"{run} was trained by the objective {origin.objective!r}; expected "

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfgym.device import pick_device
+from dfgym.device import Threads, pick_device
 from dfgym.diffusion import noise
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
@@ -112,6 +112,7 @@ class Dynamics:
 
     Attributes:
         present: the moment that the rows have come to.
+        threads: the context in which all is computed: how many threads of a CPU it takes.
         section: the context that every part of a step runs in, which receives the part's name, such
             as `dfgym::denoise`. By default it does nothing. `torch.profiler.record_function` shows
             the parts in a profile; `dfgym.bench` puts a clock here.
@@ -128,6 +129,8 @@ class Dynamics:
         self.num_rows = num_rows
         self.section: Section = nullcontext
         self.device = pick_device(settings.device)
+        subject = "a single environment" if num_rows == 1 else "a batch of environments"
+        self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
         self._levels, self._plan = resolve_sampling(world.card, settings)
         check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
@@ -145,7 +148,8 @@ class Dynamics:
             levels = {*self._levels, *(level.stated for level in self._plan.levels)}
             self._condition = Conditioner(self._network, world.card.actions, levels, self.device)
         if settings.compile:
-            self._warm_up()
+            with self.threads:
+                self._warm_up()
 
     @torch.inference_mode()
     def _warm_up(self) -> None:
@@ -183,7 +187,7 @@ class Dynamics:
                 between them, rows of `dfgym.actions`; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
-        with self._exclusive, self.section("dfgym::reset"):
+        with self._exclusive, self.threads, self.section("dfgym::reset"):
             for first in range(0, len(rows), size):
                 group = slice(first, first + size)
                 self._reset_group(rows[group], seeds[group], list(contexts[group]), size)
@@ -239,7 +243,7 @@ class Dynamics:
 
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; `actions` are rows, int64 `(b,)` or float32 `(b, parts)`, checked."""
-        with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
+        with self._exclusive, self.threads, torch.inference_mode(), self.section("dfgym::step"):
             transition, self.present = self._next(actions)
         return transition
 
@@ -249,7 +253,7 @@ class Dynamics:
         Whoever keeps a state of the rows beside this one can so change both in one statement,
         between whose parts Python lets no interrupt in.
         """
-        with self._exclusive, torch.inference_mode(), self.section("dfgym::step"):
+        with self._exclusive, self.threads, torch.inference_mode(), self.section("dfgym::step"):
             return self._next(actions)
 
     def observe(self, actions: np.ndarray, frames: np.ndarray) -> Transition:

@@ -98,13 +98,13 @@ def test_the_average_reaches_back_over_a_share_of_the_steps(tmp_path: Path) -> N
 def test_a_run_of_minutes_trains_for_them_and_is_prolonged(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", steps=0, minutes=0.02, warmup=0.1)
     train(config)
-    _, first, _, seconds = read_checkpoint(config.out)
+    _, first, _, seconds, _ = read_checkpoint(config.out)
     assert first > 3 and seconds == pytest.approx(1.2, abs=0.3)
     assert rates(config.out)[0] < 0.5 and rates(config.out)[-1] < 0.5
     train(config)  # nothing is left to do
     assert read_checkpoint(config.out).step == first
     train(dataclasses.replace(config, minutes=0.05))
-    _, second, _, seconds = read_checkpoint(config.out)
+    _, second, _, seconds, _ = read_checkpoint(config.out)
     assert second > first and seconds == pytest.approx(3, abs=0.4)
     assert rates(config.out)[first] == 1 and rates(config.out)[-1] < 0.5
 
