@@ -22,6 +22,7 @@ pytest_plugins = [
     "toys.page",
     "toys.breakout",
     "toys.things",
+    "toys.actions",
 ]
 
 

@@ -133,7 +133,7 @@ def players(card: Card) -> dict[str, Callable[[int, int], list[Policy]]]:
 
     def wander(hold: float) -> Callable[[int, int], list[Policy]]:
         return lambda rows, seed: [
-            RandomPolicy(card.actions.n, child, hold)
+            RandomPolicy(card.actions, child, hold)
             for child in np.random.SeedSequence(seed).spawn(rows)
         ]
 

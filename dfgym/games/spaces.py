@@ -73,7 +73,8 @@ def to_gymnasium(space: ActionSpace) -> gym.Space[Any]:
         case "multi_discrete":
             return gym.spaces.MultiDiscrete(np.reshape(np.array(space.n, np.int64), space.shape))
         case "multi_binary":
-            return gym.spaces.MultiBinary(space.shape)
+            # SB3 takes a number for a list of switches, and no tuple of it.
+            return gym.spaces.MultiBinary(space.shape[0] if len(space.shape) == 1 else space.shape)
         case "box":
             low, high = (
                 np.array(bounds, space.dtype).reshape(space.shape)

@@ -154,8 +154,12 @@ class Actions(ActionSpace):
             try:
                 self.press(action)
             except ActionError as reason:
-                allowed = f"an action, 0 to {self.n - 1}" if isinstance(self.n, int) else reason
-                raise WorldError(f"keys.{key} is {shorten(action)}; expected {allowed}") from None
+                fix = (
+                    f"; expected an action, 0 to {self.count - 1}"
+                    if self.is_discrete
+                    else f": {reason}"
+                )
+                raise WorldError(f"keys.{key} is {shorten(action)}{fix}") from None
 
     def press(self, *actions: int | dict[str, float]) -> Row:
         """Return the action of keys that are held together, given by their entries in `keys`.
@@ -171,12 +175,12 @@ class Actions(ActionSpace):
             if isinstance(row, int) and isinstance(action, int):
                 row = self.row(action)
             elif isinstance(row, int) or isinstance(action, int):
-                raise ActionError("values of parts by their names")
+                raise ActionError("give values of parts by their names")
             else:
                 for name, value in action.items():
                     if name not in self.part_names:
                         names = ", ".join(self.part_names)
-                        raise ActionError(f"parts of {names}, and not {shorten(name)}")
+                        raise ActionError(f"give parts of {names}, and not {shorten(name)}")
                     row[self.part_names.index(name)] = value
                 self.check_rows(row[None])
         return row

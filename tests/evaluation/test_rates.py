@@ -91,7 +91,7 @@ def test_a_space_invaders_without_bombs_is_caught(monkeypatch: pytest.MonkeyPatc
     card = toy_card(
         frames=Frames(10, 10, 4, 10, colours),  # type: ignore[arg-type]
         source=Source(env_id("space_invaders"), {}, {}, "minatar", "GPL-3.0"),
-        actions=Actions(4, ("noop", "left", "right", "fire"), {}),
+        actions=Actions(4, ("noop", "left", "right", "fire"), keys={}),
     )
     # The scripted player takes long.
     wanderers = {name: rates.players(card)[name] for name in ("random", "sticky-random")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,11 @@ import numpy as np
 import pytest
 
 from dfgym.games.spaces import describe, shift
+from dfgym.train.pack import draft_actions
+from dfgym.world import bundle
+from dfgym.world.bundle import Starts
+from dfgym.world.card import Episode, Frames, Source
+from toys.world import toy_card, toy_weights
 
 SPACES: dict[str, gym.Space[Any]] = {
     "discrete": gym.spaces.Discrete(5, start=2),
@@ -81,6 +87,35 @@ class Marker(gym.Env[np.ndarray, Any]):
 
 
 MARKER = "DFTest/Marker-v0"
+
+
+def marker_world(kind: str, path: Path) -> Path:
+    """Write a world of random weights with such actions, whose starts are real episodes."""
+    space = describe(SPACES[kind], kind)
+    palette = ((0, 0, 0), (255, 255, 255))
+    card = toy_card(
+        source=Source(env=MARKER, kwargs={"kind": kind}, versions={}, extra="", licence="none"),
+        frames=Frames(height=8, width=8, observation_scale=5, fps=5, palette=palette),
+        actions=draft_actions(space, {}),
+        episode=Episode(max_steps=6),
+    )
+    env, random, episodes = Marker(kind), np.random.default_rng(0), []
+    for seed in range(3):
+        frames, rows = [env.reset(seed=seed)[0]], []
+        for _ in range(env.length):
+            rows.append(space.sample(random))
+            frames.append(env.step(shift(env.action_space, space.native(rows[-1])))[0])
+        episodes.append((np.stack(frames), space.stack([*rows, np.zeros_like(rows[0])])))
+    starts = Starts(
+        np.concatenate([frames for frames, _ in episodes]),
+        np.concatenate([rows for _, rows in episodes]),
+        np.arange(0, 3 * (env.length + 1) + 1, env.length + 1),
+        np.arange(3),
+    )
+    weights = toy_weights(card)
+    weights["head_out.bias"][-1] = -20.0  # the logit of an end
+    bundle.write(path, card, weights, starts)
+    return path
 
 
 @pytest.fixture

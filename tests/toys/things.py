@@ -141,7 +141,7 @@ def thing_cards() -> Iterator[dict[str, Card]]:
             name=f"toy-{name.lower()}-v0",
             source=Source(f"DFThings/{name}-v0", {}, {}, "", "none"),
             frames=Frames(game.SIZE, game.SIZE, 4, 10, game.palette),
-            actions=Actions(3, ("stay", "left", "right"), {"a": 1, "d": 2}),
+            actions=Actions(3, ("stay", "left", "right"), keys={"a": 1, "d": 2}),
             episode=Episode(200),
             rewards=Rewards((-1.0, 0.0, 1.0)),
         )
