@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
+from dfgym import checks
 from dfgym.actions import ActionSpace
-from dfgym.checks import shorten
 from dfgym.errors import ActionError, ConfigError, DataError
 from dfgym.files import read_capped, write_json
 
@@ -32,29 +33,24 @@ MAX_NUMBER = 1 << 62  # of a frame or a seed: whatever counts them fits into 64 
 INDEX = "index.json"
 COLUMNS = ("frames", "actions", "rewards", "terminated", "truncated")
 
-OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "env": (lambda env: type(env) is str, "a Gymnasium id"),
-    "kwargs": (lambda kwargs: type(kwargs) is dict, "a table"),
-    "versions": (
-        lambda versions: type(versions) is dict and _are_strings(versions.values()),
-        "a table of strings",
-    ),
-    "fps": (lambda fps: type(fps) in (int, float) and 1 <= fps <= 1000, "a number from 1 to 1000"),
-    "meanings": (
-        lambda meanings: isinstance(meanings, list | tuple) and _are_strings(meanings),
-        "a list of strings",
-    ),
-    "module": (lambda module: type(module) is str, "a module's name"),
-    "wrappers": (
-        lambda wrappers: isinstance(wrappers, list | tuple) and _are_strings(wrappers),
-        "a list of strings",
-    ),
-    "image_key": (lambda key: type(key) is str, "a string"),
-    "render": (lambda render: type(render) is bool, "a boolean"),
-    "filter": (lambda kind: type(kind) is str, "a string"),
-    "max_steps": (lambda limit: type(limit) is int and limit >= 1, "a number of steps"),
+FrameShape: Any = tuple[
+    Annotated[int, Meta(ge=1, le=MAX_SIDE)], Annotated[int, Meta(ge=1, le=MAX_SIDE)], Literal[3]
+]
+"""Height, width, and the three colours."""
+OPTIONAL: dict[str, Any] = {
+    "env": str,
+    "kwargs": dict[str, Any],
+    "versions": dict[str, str],
+    "fps": Annotated[float, Meta(ge=1, le=1000)],
+    "meanings": list[str],
+    "module": str,
+    "wrappers": list[str],
+    "image_key": str,
+    "render": bool,
+    "filter": str,
+    "max_steps": Annotated[int, Meta(ge=1)],
 }
-"""Keys of `meta.json` that may be left out or null: what they must be, as a check and in words."""
+"""Types of the keys of `meta.json` that may be left out or null."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ class Episode:
     """One line of `episodes.jsonl`: rows `start` to `start + frames`, and how they came about."""
 
     start: int
-    frames: int
-    seed: int
+    frames: Annotated[int, Meta(ge=2, le=MAX_NUMBER)]
+    seed: Annotated[int, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
     policy: str
     sha256: str
 
@@ -108,27 +104,16 @@ def check_meta(meta: Any, where: str) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         version = meta.get("format") if isinstance(meta, dict) else meta
         raise DataError(f"{where} has format {version!r}; this version reads format {FORMAT}")
-    shape = meta.get("frame_shape")
-    if (
-        not isinstance(shape, list | tuple)
-        or len(shape) != 3
-        or not all(type(size) is int and 0 < size <= MAX_SIDE for size in shape)
-        or shape[2] != 3
-    ):
-        text = repr(shape) if len(repr(shape)) < 60 else shorten(shape)
-        raise DataError(
-            f"{where}: frame_shape is {text}; it must be [height, width, 3], with sides of at most "
-            f"{MAX_SIDE}"
-        )
+    checks.convert(FrameShape, meta.get("frame_shape"), DataError, f"{where}: frame_shape")
     actions = meta.get("actions")
     if type(actions) is not dict and (type(actions) is not int or actions < 1):
         raise DataError(
             f"{where} is a data set without actions: actions is {actions!r}; "
             "it must say how many the game has, or of which parts they are"
         )
-    for key, (fits, allowed) in OPTIONAL.items():
-        if meta.get(key) is not None and not fits(meta[key]):
-            raise DataError(f"{where}: {key} is {meta[key]!r}; it must be {allowed}")
+    for key, kind in OPTIONAL.items():
+        if meta.get(key) is not None:
+            checks.convert(kind, meta[key], DataError, f"{where}: {key}")
     meanings = meta.get("meanings")
     if meanings and (type(actions) is dict or len(meanings) != actions):
         count = "of several parts" if type(actions) is dict else actions
@@ -182,10 +167,6 @@ def check_episode(
         raise DataError("rewards must be finite numbers")
 
 
-def _are_strings(values: Iterable[Any]) -> bool:
-    return all(type(value) is str for value in values)
-
-
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read and check `meta.json`.
 
@@ -215,18 +196,14 @@ def read_episodes(folder: Path) -> list[Episode]:
     _check_index(folder, lines)
     for number, line in enumerate(lines, 1):
         try:
-            episode = Episode(**json.loads(line))
-            kinds = [type(value).__name__ for value in vars(episode).values()]
-        except (TypeError, ValueError, RecursionError) as reason:
-            raise DataError(f"{file}, line {number} is not an episode: {reason}") from reason
-        if kinds != ["int", "int", "int", "str", "str"]:
-            raise DataError(f"{file}, line {number} is not an episode: its values are {kinds}")
-        if not max(episode.frames, abs(episode.seed), start) < MAX_NUMBER:
-            raise DataError(f"{file}, line {number} has a number that is too large")
-        if episode.start != start or episode.frames < 2:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as reason:
+            raise DataError(f"{file}, line {number} is not JSON: {reason}") from reason
+        episode = checks.convert(Episode, values, DataError, f"{file}, line {number}")
+        if episode.start != start:
             raise DataError(
-                f"{file}, line {number}: start {episode.start!r} and frames {episode.frames!r}; "
-                f"it must start at {start} and have at least 2 frames"
+                f"{file}, line {number}: start is {episode.start}; the episodes before it have "
+                f"{start} frames"
             )
         episodes.append(episode)
         start += episode.frames
@@ -260,7 +237,9 @@ def _check_index(folder: Path, lines: Sequence[bytes]) -> None:
         if type(count) is not int or count < 0:
             raise TypeError("episodes is no count")
     except (ValueError, KeyError, TypeError, RecursionError) as reason:
-        raise DataError(f"{file} is no index of a data set: {shorten(str(reason))}") from reason
+        raise DataError(
+            f"{file} is no index of a data set: {checks.shorten(str(reason))}"
+        ) from reason
     fix = f"bring it back, or remove {INDEX} to take the data set as it is"
     if len(lines) < count:
         raise DataError(
