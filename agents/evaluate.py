@@ -199,13 +199,24 @@ def find_policy(
             size = venv.observation_space.shape
             make = players.make_scripted
             return _by_row([make(player, env, size, item) for item in seeds], own, space), 1
+        case "module":
+            raise ConfigError(
+                f"player {agent!r} plays one environment in its own form; expected are random, "
+                "sticky-random, scripted and sb3"
+            )
         case "sb3":
+            if player.wrappers:
+                raise ConfigError(
+                    f"player {agent!r} has wrappers, with which it can only record; leave them out"
+                )
             saved_agent = saved.load(player.algorithm, player.file, venv.observation_space)
             if saved_agent.model.action_space != own:
                 raise ConfigError(
                     f"{player.file} learned with actions {saved_agent.model.action_space}, and "
                     f"{env} has {own}; they must be equal"
                 )
+            if saved_agent.remembers:
+                raise ConfigError(f"{player.file} is recurrent, and can only record and be watched")
             set_random_seed(seed)
             frame_stack = saved_agent.frame_stack
             return lambda observations, _: saved_agent.choose(observations, greedy), frame_stack

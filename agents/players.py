@@ -3,14 +3,22 @@
     random                          an action drawn evenly at each step
     sticky-random                   the same, but the last action is repeated 4 times in 5
     scripted:<epsilon>[:<dawdle>]   the scripted policy of a known game (`dfgym.games`)
-    sb3:<algorithm>:<zip file>      an agent that Stable-Baselines3 saved (a pickle: only your own)
+    sb3:<algorithm>:<zip file>      an agent that Stable-Baselines3 or sb3-contrib saved (a pickle:
+                                    only your own); +module:Class behind it, once for each, are
+                                    the wrappers that it was trained with, from the inside out
+    module:<module>:<name>          a function from an observation to an action, in the game's own
+                                    form, or a class of such functions, made with a seed (your own
+                                    code, which is imported)
 
 A policy acts; a policy factory makes the policy of one episode.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -18,20 +26,26 @@ import numpy as np
 
 import dfgym
 from dfgym import games
+from dfgym.actions import Row
 from dfgym.errors import ConfigError
-from dfgym.games import Policy, RandomPolicy, ScriptedPolicy
-from dfgym.games.source import PolicyFactory, Source, SourcePolicy
+from dfgym.games import Policy, RandomPolicy, ScriptedPolicy, packages
+from dfgym.games.source import PolicyFactory, Source, SourcePolicy, WrappedPolicy
+from dfgym.games.spaces import shift
 
 HOLD = 0.8
 """The probability that sticky-random repeats its last action: 5 steps on average."""
-FORMS = "random, sticky-random, scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file>"
+FORMS = (
+    "random, sticky-random, scripted:<epsilon>[:<dawdle>], "
+    "sb3:<algorithm>:<zip file>[+module:Class ...], module:<module>:<name>"
+)
+_WRAPPER = re.compile(r"\+(?=[A-Za-z_][\w.]*:[A-Za-z_]\w*(?: |\+|$))", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Player:
     """A player's name, taken apart."""
 
-    kind: Literal["random", "sticky-random", "scripted", "sb3"]
+    kind: Literal["random", "sticky-random", "scripted", "sb3", "module"]
     epsilon: float = 0.0
     """The share of a scripted policy's actions that are random."""
     dawdle: float = 0.0
@@ -40,6 +54,12 @@ class Player:
     """The algorithm of Stable-Baselines3 that trained the agent."""
     file: str = ""
     """The agent's zip file."""
+    wrappers: tuple[str, ...] = ()
+    """The wrappers that the agent was trained with, from the inside out."""
+    module: str = ""
+    """The module of a player that is code."""
+    name: str = ""
+    """The function or class in it."""
 
 
 def parse(name: str) -> Player:
@@ -57,7 +77,10 @@ def parse(name: str) -> Player:
             except ValueError as reason:
                 raise ConfigError(f"player {name!r}: {reason}; allowed are {FORMS}") from reason
         case ["sb3", algorithm, file]:
-            return Player("sb3", algorithm=algorithm, file=file)
+            path, *wrappers = _WRAPPER.split(file)
+            return Player("sb3", algorithm=algorithm, file=path, wrappers=tuple(wrappers))
+        case ["module", module, place] if packages.MODULE.fullmatch(module) and place:
+            return Player("module", module=module, name=place)
         case _:
             raise ConfigError(f"player {name!r} is unknown; allowed are {FORMS}")
 
@@ -85,6 +108,8 @@ def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
             return lambda seed: _of_frames(make_scripted(player, env_id, size, seed))
         case "sb3":
             return _make_sb3_factory(name, player, source)
+        case "module":
+            return _make_module_factory(player, source)
 
 
 def make_scripted(
@@ -122,8 +147,10 @@ def _of_frames(policy: Policy) -> SourcePolicy:
 
 def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactory:
     from dfgym.agents import saved  # Stable-Baselines3 is slow to import
+    from dfgym.agents.atari import find_wrappers
 
-    space: gym.Space[Any] = source.env.observation_space
+    wrap = partial(_wrap, player.wrappers) if player.wrappers else find_wrappers(player, source)
+    space: gym.Space[Any] = (wrap(source.env) if wrap else source.env).observation_space
     try:
         agent = saved.load(player.algorithm, player.file, space)
     except (ValueError, OSError) as reason:
@@ -135,7 +162,41 @@ def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactor
         )
 
     def begin(seed: np.random.SeedSequence) -> SourcePolicy:
+        if wrap is not None:
+            own = source.env.action_space
+            native = source.actions.native
+            return WrappedPolicy(wrap, lambda: _in_own_form(agent.begin(), own, native))
         play = agent.begin()
         return lambda observation, frame: play(observation)
+
+    return begin
+
+
+def _in_own_form(
+    play: Callable[[Any], Row], own: gym.Space[Any], native: Callable[[Row], Any]
+) -> Callable[[Any], Any]:
+    """Let a player of rows choose actions in the game's own form."""
+    return lambda observation: shift(own, native(play(observation)))
+
+
+def _wrap(wrappers: tuple[str, ...], env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    for wrapper in wrappers:
+        env = packages.wrap(env, wrapper, trusted=True)
+    return env
+
+
+def _make_module_factory(player: Player, source: Source) -> PolicyFactory:
+    module = packages.import_game(player.module, f"player {player.name}", trusted=True)
+    play = getattr(module, player.name, None)
+    if not callable(play):
+        raise ConfigError(
+            f"player {player.name!r} is not in {player.module}; expected a function from an "
+            "observation to an action, or a class of such functions"
+        )
+    own = source.env.action_space
+
+    def begin(seed: np.random.SeedSequence) -> SourcePolicy:
+        choose = play(int(seed.generate_state(1)[0])) if isinstance(play, type) else play
+        return lambda observation, _: source.actions.row(shift(own, choose(observation), -1))
 
     return begin

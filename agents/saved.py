@@ -6,6 +6,7 @@ own. That is why only `agents/` does it, and only with a path that the caller sp
 
 from __future__ import annotations
 
+import importlib
 import json
 import zipfile
 from collections import deque
@@ -19,12 +20,24 @@ import stable_baselines3 as sb3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from dfgym.actions import ActionSpace, Row
-from dfgym.errors import ConfigError
+from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.games import spaces
 
-ALGORITHMS = ("a2c", "dqn", "ppo")
+ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
+CONTRIB = {
+    "ars": "ARS",
+    "crossq": "CrossQ",
+    "maskableppo": "MaskablePPO",
+    "qrdqn": "QRDQN",
+    "recurrentppo": "RecurrentPPO",
+    "tqc": "TQC",
+    "trpo": "TRPO",
+}
+"""The algorithms of sb3-contrib, and its classes."""
 _MARKS = {"exploration_rate": "dqn", "clip_range": "ppo", "gae_lambda": "a2c"}
 """What SB3 writes of one algorithm and not of those after it."""
+_RELATIVES = {"dqn": ("qrdqn",), "ppo": ("maskableppo", "recurrentppo"), "a2c": ("trpo",)}
+"""The algorithms of sb3-contrib that write the same."""
 _UNLOADABLE = (  # what SB3 and torch raise for a file that is damaged or of something else
     AssertionError, AttributeError, EOFError, ImportError, KeyError, OSError, RuntimeError,
     TypeError, ValueError, zipfile.BadZipFile,
@@ -65,6 +78,8 @@ class SavedAgent:
         An agent of several frames at once remembers them; those before the first are 0, as
         `VecFrameStack` has them.
         """
+        if self.remembers:
+            return self._begin_recurrent()
         if self.frame_stack == 1:
             return lambda observation: self.actions.row(self.choose(observation, greedy=True))
         frames: deque[np.ndarray] = deque(maxlen=self.frame_stack)
@@ -74,6 +89,23 @@ class SavedAgent:
                 frames.extend([np.zeros_like(observation)] * self.frame_stack)
             frames.append(np.array(observation))
             return self.actions.row(self.choose(np.concatenate(frames, axis=-1), greedy=True))
+
+        return play
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it is recurrent: then it plays by `begin` alone."""
+        return hasattr(getattr(self.model, "policy", None), "lstm_actor")
+
+    def _begin_recurrent(self) -> Callable[[np.ndarray], Row]:
+        state: Any = None
+        start = np.array([True])
+
+        def play(observation: np.ndarray) -> Row:
+            nonlocal state
+            action, state = self.model.predict(observation, state, start, deterministic=True)
+            start[:] = False
+            return self.actions.row(action)
 
         return play
 
@@ -92,15 +124,16 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         ConfigError: the algorithm is unknown or another one's, there is no such file or it is no
             such zip, or the spaces differ.
     """
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(f"algorithm is {algorithm!r}; allowed are {', '.join(ALGORITHMS)}")
+    if algorithm not in (*ALGORITHMS, *CONTRIB):
+        allowed = ", ".join((*ALGORITHMS, *CONTRIB))
+        raise ConfigError(f"algorithm is {algorithm!r}; allowed are {allowed}")
     if not Path(path).is_file():
         raise ConfigError(f"there is no file {path}; give the zip that SB3's save() wrote")
     actual = _algorithm(path)
-    if actual not in (None, algorithm):
+    if actual is not None and algorithm not in (actual, *_RELATIVES[actual]):
         raise ConfigError(f"{path} holds an agent of {actual}, not of {algorithm}; use {actual}")
     try:
-        model = getattr(sb3, algorithm.upper()).load(path, device="cpu")
+        model = _find_class(algorithm).load(path, device="cpu")
     except _UNLOADABLE as reason:
         raise ConfigError(
             f"{path} cannot be loaded as an agent of {algorithm}: {reason}"
@@ -122,6 +155,18 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         f"{list(env_shape)}; expected equal ones, or images that differ by a whole factor in size, "
         "in channels (frames stacked in an observation), or both"
     )
+
+
+def _find_class(algorithm: str) -> type[BaseAlgorithm]:
+    if algorithm in ALGORITHMS:
+        return getattr(sb3, algorithm.upper())
+    try:
+        contrib = importlib.import_module("sb3_contrib")
+    except ImportError as reason:
+        raise MissingPackageError(
+            f"agents of {algorithm} need the package sb3-contrib: pip install sb3-contrib"
+        ) from reason
+    return getattr(contrib, CONTRIB[algorithm])
 
 
 def _algorithm(path: str | Path) -> str | None:

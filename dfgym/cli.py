@@ -58,6 +58,21 @@ class Record:
     """Record what the game renders though its observations are pictures."""
     max_episode_steps: int = 10_000
     """Longer episodes are truncated there."""
+    processes: int = 1
+    """How many processes play; the recording is the same with any number."""
+    shard: str = "1/1"
+    """`i/n`: record the i-th of n shares, as on n machines; `dfgym verify A B --out C` puts them
+    together."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Compare data sets with the hashes they were written with, and put shards together."""
+
+    data: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Data set folders, which `dfgym record` wrote."""
+    out: Path | None = None
+    """A new folder: write the data sets there as one; they must be all shards of one recording."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +203,26 @@ def _record(parse: Parse) -> None:
         render=config.render,
         max_episode_steps=config.max_episode_steps,
     )
-    store = record(recording, config.out, make_factory)
+    index, _, count = config.shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
+        raise ConfigError(f"shard is {config.shard!r}; expected i/n, like 1/4")
+    shard, processes = (int(index), int(count)), config.processes
+    store = record(recording, config.out, make_factory, processes=processes, shard=shard)
     from dfgym.data.summary import describe
     from dfgym.data.survey import look
 
     print(f"{config.out}:\n{describe(look([store]))}")
+
+
+def _verify(parse: Parse) -> None:
+    config: Verify = parse(Verify)
+    from dfgym.data.merge import merge, verify
+
+    if not config.data:
+        raise ConfigError("no data set is named; give the folders that `dfgym record` wrote")
+    stores = verify(config.data) if config.out is None else [merge(config.data, config.out)]
+    for store in stores:
+        print(f"{store.path}: {store.num_frames:,} frames in {len(store):,} episodes, as recorded")
 
 
 def _survey(parse: Parse) -> None:
@@ -334,6 +364,7 @@ def _demo(parse: Parse) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
+    "verify": ("compare recordings with their hashes, and put shards together", _verify),
     "survey": ("say what recordings hold, and what is wrong with them", _survey),
     "train": ("train a model on data sets", _train),
     "pack": ("turn a training's checkpoint into a world", _pack),

@@ -21,6 +21,7 @@ from toys.game import DREAM, NAME
 COMMANDS = (
     "worlds",
     "record",
+    "verify",
     "survey",
     "train",
     "pack",

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
+from dfgym.data.draft import drafting
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ActionError, ConfigError, DataError, MissingPackageError
-from dfgym.files import DRAFT_AGE, draft_path, remove_drafts
 from dfgym.games import spaces
 
 if TYPE_CHECKING:
@@ -101,14 +99,8 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
         raise _damaged(dataset_id, reason) from reason
     space = dataset.action_space
     meta = _meta(dataset)
-    path = Path(out)
-    if path.exists():
-        raise DataError(f"{path} exists; choose another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_drafts(path.parent, path.name, age=DRAFT_AGE)
-    draft = draft_path(path)
     try:
-        with EpisodeStore.create(draft, meta) as store:
+        with drafting(out, meta) as store:
             details = dataset.storage.get_episode_metadata(dataset.episode_indices)
             for episode, detail in zip(dataset, details, strict=True):
                 store.append(
@@ -120,12 +112,9 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
                     seed=int(detail.get("seed", 0)),
                     policy=str(detail.get("policy", "minari")),
                 )
-        draft.rename(path)
     except OSError as reason:
         raise _damaged(dataset_id, reason) from reason
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return EpisodeStore.open(path)
+    return EpisodeStore.open(out)
 
 
 def _buffers(minari: ModuleType, store: EpisodeStore) -> Iterator[EpisodeBuffer]:

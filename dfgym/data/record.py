@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import gymnasium as gym
-import numpy as np
 from msgspec import Meta
 from tqdm import tqdm
 
 from dfgym.checks import check, shorten, to_plain
+from dfgym.data.crew import Crew, MakeFactory, Plan
 from dfgym.data.store import EpisodeStore
 from dfgym.data.view import decide, draw_preview
 from dfgym.errors import ConfigError, DataError
@@ -23,14 +26,12 @@ from dfgym.files import write_png
 from dfgym.games import POLICY_VERSION
 from dfgym.games.packages import may_import, split_id, split_wrapper
 from dfgym.games.resizing import Filter
-from dfgym.games.source import MakeEnv, Opening, PolicyFactory, Source, SourcePolicy
+from dfgym.games.source import MakeEnv, Opening, Source
 
 PREVIEW = "preview.png"
 """The file that shows a frame before and after it is resized."""
 MIN_EPISODES = 2
 """A training holds one episode out."""
-MakeFactory = Callable[[str, str, Source], PolicyFactory]
-"""Finds a policy factory by a player's name, for an environment's id and the environment."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def record(
     make_factory: MakeFactory,
     progress: bool = True,
     env: gym.Env[Any, Any] | MakeEnv | None = None,
+    processes: int = 1,
+    shard: tuple[int, int] = (1, 1),
 ) -> EpisodeStore:
     """Record whole episodes until there are at least `recording.frames` frames.
 
@@ -154,37 +157,77 @@ def record(
         env: an environment, or a function that makes it, instead of the one that `recording.env`
             names. A class or a function of a module that can be imported is kept as the way to open
             the game again.
+        processes: how many play; the recording is the same with any number of them.
+        shard: `(i, n)`: record the i-th of n shares of it, as on n machines; see
+            `dfgym.data.merge`.
 
     Raises:
         ConfigError: The environment cannot be recorded, or there is no such player.
         DataError: `out` holds another recording, or another process is writing it.
         MissingPackageError: The environment, a policy or resizing needs a package.
     """
+    _check_work(env, processes, shard)
     opening, make = _of_python(recording.opening, env)
     opening, source, looks = decide(opening, recording.seed, recording.filter == "auto", make)
+    names = tuple(recording.shares)
+    limit = recording.max_episode_steps
+    plan = Plan(opening, make, make_factory, names, recording.seed, limit)
+    total = -(-recording.frames // shard[1])
     try:
-        factories = {name: make_factory(name, opening.env, source) for name in recording.shares}
-        with _open(Path(out), _meta(recording, opening, source)) as store:
-            if looks and not (store.path / PREVIEW).exists():
-                write_png(store.path / PREVIEW, draw_preview(looks, opening))
-            frames = _count_frames(store, recording.shares)
-            with tqdm(
-                total=recording.frames,
+        factories = plan.factories(source)
+        meta = _meta(recording, opening, source)
+        if shard[1] > 1:
+            meta["shard"] = list(shard)
+        with (
+            _open(Path(out), meta) as store,
+            Crew(plan, processes) if processes > 1 else nullcontext() as crew,
+            tqdm(
+                total=total,
                 initial=store.num_frames,
                 unit="frame",
-                disable=not progress or store.num_frames >= recording.frames,
-            ) as bar:
-                while store.num_frames < recording.frames or len(store) < MIN_EPISODES:
-                    name = _furthest_behind(recording.shares, frames, store.num_frames + 1)
-                    chance = np.random.SeedSequence([recording.seed, len(store)])
-                    env_seed = int(chance.generate_state(1)[0])
-                    policy = factories[name](chance.spawn(1)[0])
-                    episode = _play(source, policy, env_seed, recording.max_episode_steps, bar)
-                    store.append(*episode, seed=env_seed, policy=name)
-                    frames[name] += len(episode[0])
+                disable=not progress or store.num_frames >= total,
+            ) as bar,
+        ):
+            if looks and not (store.path / PREVIEW).exists():
+                write_png(store.path / PREVIEW, draw_preview(looks, opening))
+            turns = _Turns(store, recording.shares, shard)
+            while store.num_frames < total or len(store) < (MIN_EPISODES if shard[1] == 1 else 1):
+                number, name = turns.next()
+                if crew is None:
+                    tick = partial(_tick, bar)
+                    episode = plan.play(source, factories, (number, name), tick)
+                else:
+                    crew.expect(turns.ahead(processes + 1))
+                    episode = crew.collect(number)
+                    bar.update(min(len(episode.frames), total - bar.n))
+                store.append(*episode, seed=plan.seeds(number)[0], policy=name)
+                turns.add(name, len(episode.frames))
         return store
     finally:
         source.env.close()
+
+
+def _tick(bar: tqdm[Any]) -> None:
+    bar.update(bar.n < (bar.total or 0))
+
+
+def _check_work(
+    env: gym.Env[Any, Any] | MakeEnv | None, processes: int, shard: tuple[int, int]
+) -> None:
+    if processes < 1:
+        raise ConfigError(f"processes is {processes}; expected at least 1")
+    if not 1 <= shard[0] <= shard[1]:
+        raise ConfigError(f"shard is {shard[0]}/{shard[1]}; expected i/n with i from 1 to n")
+    if processes > 1 and env is not None and not _is_importable(env):
+        raise ConfigError(
+            f"processes is {processes}, and they cannot import `env`; expected a class or a "
+            "function of a module"
+        )
+
+
+def _is_importable(env: gym.Env[Any, Any] | MakeEnv) -> bool:
+    module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
+    return name.isidentifier() and module not in ("", "__main__")
 
 
 def _of_python(
@@ -196,11 +239,9 @@ def _of_python(
     if isinstance(env, gym.Env):
         ready = env
         return opening, lambda: ready
-    module, name = getattr(env, "__module__", ""), getattr(env, "__qualname__", "")
-    if name.isidentifier() and module not in ("", "__main__"):
-        opening = dataclasses.replace(opening, env=name, module=module)
-    keywords = dict(opening.kwargs)
-    return opening, lambda: env(**keywords)
+    if _is_importable(env):
+        opening = dataclasses.replace(opening, env=env.__qualname__, module=env.__module__)
+    return opening, partial(env, **opening.kwargs)
 
 
 def _meta(recording: Recording, opening: Opening, source: Source) -> dict[str, Any]:
@@ -227,51 +268,51 @@ def _meta(recording: Recording, opening: Opening, source: Source) -> dict[str, A
     }
 
 
-def _count_frames(store: EpisodeStore, shares: Mapping[str, float]) -> dict[str, int]:
-    """Count the frames that each policy has recorded.
+class _Turns:
+    """Who plays which episode: the player that is furthest behind its share of the frames.
 
-    Raises:
-        DataError: An episode is of another policy.
+    Without a draw, so that there is nothing to resume.
     """
-    frames = dict.fromkeys(shares, 0)
-    for index, episode in enumerate(store.episodes):
-        if episode.policy not in frames:
-            raise DataError(
-                f"{store.path}/episodes.jsonl: episode {index} was played by {episode.policy!r}, "
-                f"and meta.json names {', '.join(frames)}; record into another folder"
-            )
-        frames[episode.policy] += episode.frames
-    return frames
 
+    def __init__(
+        self, store: EpisodeStore, shares: Mapping[str, float], shard: tuple[int, int]
+    ) -> None:
+        self.shares, self.shard = shares, shard
+        self.episodes = dict.fromkeys(shares, 0)
+        self.frames: dict[str, float] = dict.fromkeys(shares, 0)
+        for index, episode in enumerate(store.episodes):
+            if episode.policy not in shares:
+                raise DataError(
+                    f"{store.path}/episodes.jsonl: episode {index} was played by "
+                    f"{episode.policy!r}, and meta.json names {', '.join(shares)}; record into "
+                    "another folder"
+                )
+            self.add(episode.policy, episode.frames)
 
-def _furthest_behind(shares: Mapping[str, float], frames: Mapping[str, int], total: int) -> str:
-    """Return the policy that plays next; without a draw, there is nothing to resume."""
-    return max(shares, key=lambda name: shares[name] * total - frames[name])
+    def add(self, name: str, frames: float) -> None:
+        """Count an episode."""
+        self.episodes[name] += 1
+        self.frames[name] += frames
 
+    def next(self) -> tuple[int, str]:
+        """Return the number of the next episode, and who plays it."""
+        first, step = self.shard
+        total = sum(self.frames.values()) + 1
+        name = max(self.shares, key=lambda name: self.shares[name] * total - self.frames[name])
+        return first - 1 + step * sum(self.episodes.values()), name
 
-def _play(
-    source: Source, policy: SourcePolicy, seed: int, max_steps: int, bar: tqdm[Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool, bool]:
-    """Play one episode; returns frames, actions, rewards, terminated, truncated."""
-    observation, _ = source.env.reset(seed=seed)
-    frames, actions, rewards = [source.frame(observation)], [], []
-    terminated = truncated = False
-    while not (terminated or truncated):
-        action = policy(observation, frames[-1])
-        bar.update(bar.n < (bar.total or 0))
-        observation, reward, terminated, truncated, _ = source.env.step(source.to_env(action))
-        frames.append(source.frame(observation))
-        actions.append(action)
-        rewards.append(float(reward))
-        truncated = truncated or (not terminated and len(actions) >= max_steps)
-    bar.update(bar.n < (bar.total or 0))
-    return (
-        np.stack(frames),
-        source.actions.stack(actions),
-        np.array(rewards, np.float32),
-        bool(terminated),
-        bool(truncated),
-    )
+    def ahead(self, count: int) -> list[tuple[int, str]]:
+        """Return the next episodes as they will be if they are as long as those before."""
+        turns = copy.copy(self)
+        turns.episodes, turns.frames = dict(self.episodes), dict(self.frames)
+        mean = sum(self.frames.values()) / max(1, sum(self.episodes.values())) or 1
+        episodes = []
+        for _ in range(count):
+            number, name = turns.next()
+            episodes.append((number, name))
+            own = self.frames[name] / self.episodes[name] if self.episodes[name] else mean
+            turns.add(name, own)
+        return episodes
 
 
 def _open(out: Path, meta: dict[str, Any]) -> EpisodeStore:

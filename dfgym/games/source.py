@@ -21,6 +21,30 @@ from dfgym.games.resizing import Filter, resize
 
 SourcePolicy = Callable[[Any, np.ndarray], Row]
 """Plays one episode: from an environment's observation and its frame to an action, as a row."""
+
+
+@dataclass(frozen=True)
+class WrappedPolicy:
+    """A policy of a game within wrappers of its own, which may skip frames or end at a lost life.
+
+    Attributes:
+        wrap: puts the wrappers around the game.
+        begin: begins an episode of the wrapped game; returns what chooses its actions, in the
+            game's own form, from its observations.
+    """
+
+    wrap: Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+    begin: Callable[[], Callable[[Any], Any]]
+
+    def __call__(self, observation: Any, frame: np.ndarray) -> Row:
+        """Refuse to play where there is no game that could be wrapped.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a player with wrappers plays real games only; record with it")
+
+
 PolicyFactory = Callable[[np.random.SeedSequence], SourcePolicy]
 """Makes the policy of one episode, whose chance follows from the seed."""
 

@@ -46,7 +46,7 @@ def test_the_scripted_player_beats_random_in_the_real_game() -> None:
         ("scripted:x", "could not convert"),
         ("scripted:2", "epsilon"),
         ("sb3:ppo:nowhere.zip", "nowhere.zip"),
-        ("sb3:sac:nowhere.zip", "sac"),
+        ("sb3:her:nowhere.zip", "her"),
     ],
 )
 def test_a_wrong_agent_is_named(agent: str, text: str) -> None:

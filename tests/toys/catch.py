@@ -62,3 +62,18 @@ class Negative(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):
 
 
 gym.register("toys/Catch-v0", f"{__name__}:Catch", max_episode_steps=100)
+
+
+def still(observation: np.ndarray) -> int:
+    """Play without moving: a player from a module."""
+    return 1
+
+
+class Drift:
+    """Moves to one side for a whole episode, by chance: a player with a state."""
+
+    def __init__(self, seed: int) -> None:
+        self.action = 2 * int(np.random.default_rng(seed).integers(2))
+
+    def __call__(self, observation: np.ndarray) -> int:
+        return self.action
