@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import math
-import re
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,90 +186,28 @@ def test_what_an_agent_cannot_learn_in_or_on_is_refused(agent: Any, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-CARTPOLE: dict[Any, dict[str, Any]] = {  # what differs there from the defaults
-    ppo: {
-        "frame_stack": 4,
-        "steps": 100_000,
-        "standardize": True,
-        "normalize_rewards": True,
-    },
-    dqn: {"frame_stack": 4, "steps": 100_000, "memory": 10_000},
-}
+ZOO = runpy.run_path(str(Path(__file__).parents[2] / ".ci" / "zoo.py"))
 
 
-def zoo(file: str) -> dict[str, dict[str, Any]]:
-    """A Zoo file's values by id, without a YAML package."""
-    text = (HYPERPARAMS / file).read_text()
-    sections: dict[str, dict[str, Any]] = {}
-    anchors: dict[str | None, dict[str, Any]] = {None: {}}
-    pattern = r"^(DF\S+):(?: &(\w+))?\n(?:  <<: \*(\w+)\n)?((?:  \w.+\n)*)"
-    for name, anchor, merged, lines in re.findall(pattern, text, re.MULTILINE):
-        values = re.findall(r"^  (\w+): (.+)$", lines, re.MULTILINE)
-        assert len(dict(values)) == len(values), "a key stands there twice"
-        sections[name] = anchors[merged or None] | dict(values)
-        anchors |= {anchor: sections[name]} if anchor else {}
-    return sections
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_the_zoo_file_says_what_the_agent_does(agent: Any) -> None:
+    file = HYPERPARAMS / f"{agent.__name__.rpartition('.')[2]}.yml"
+    assert file.read_text() == ZOO["text"](agent), "run `python .ci/zoo.py`"
+    settings = {field.name for field in dataclasses.fields(agent.Config)}
+    elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
+    others = {"frame_stack", "standardize", "normalize_rewards"}  # the Zoo has keys of its own
+    assert settings - elsewhere - others == {*ZOO["FIELDS"][agent].values()}
 
 
-@pytest.mark.parametrize(
-    ("agent", "renamed"),
-    [
-        (
-            ppo,
-            {
-                "n_timesteps": "steps",
-                "n_envs": "num_envs",
-                "n_steps": "rollout",
-                "batch_size": "batch",
-                "n_epochs": "epochs",
-                "ent_coef": "entropy",
-            },
-        ),
-        (
-            dqn,
-            {
-                "n_timesteps": "steps",
-                "n_envs": "num_envs",
-                "buffer_size": "memory",
-                "batch_size": "batch",
-                "gradient_steps": "updates",
-                "target_update_interval": "target_every",
-                "exploration_fraction": "explore",
-                "exploration_final_eps": "final_epsilon",
-            },
-        ),
-    ],
-    ids=["ppo", "dqn"],
-)
-def test_the_zoo_file_says_what_the_agent_does(agent: Any, renamed: dict[str, str]) -> None:
-    zoos = zoo(f"{agent.__name__.rpartition('.')[2]}.yml")
-    breakout, cartpole = "minatar-breakout-v0", "cartpole-pixels-v0"
-    assert [*zoos] == [
-        f"{kind}/{game}" for game in (breakout, cartpole) for kind in ("DFWorld", "DFReal")
-    ]
-    for game, other in ((breakout, {}), (cartpole, CARTPOLE[agent])):
-        values = zoos[f"DFWorld/{game}"]
-        assert values == zoos[f"DFReal/{game}"]
-        assert values.pop("policy") == "CnnPolicy"
-        # As the Zoo evaluates it: a string of Python.
-        eyes = eval(ast.literal_eval(values.pop("policy_kwargs")))
-        assert eyes.pop("features_extractor_class") is WholeFrameCNN
-        for key, value in eyes.pop("features_extractor_kwargs", {}).items():
-            values[key] = str(int(value))
-        assert not eyes
-        if normalize := values.pop("normalize", None):
-            assert eval(ast.literal_eval(normalize)) == {"norm_obs": False, "norm_reward": True}
-            values["normalize_rewards"] = "1"
-        assert values.pop("train_freq", "1") == "1"
-        values.setdefault("frame_stack", "1")  # the Zoo's default too
-        output = {
-            renamed.get(key, key): float(text.removeprefix("lin_")) for key, text in values.items()
-        }
-        config = dataclasses.asdict(agent.Config(**other))
-        assert output == {key: config[key] for key in output}
-        elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
-        unsaid = {key for key in ("standardize", "normalize_rewards") if not config.get(key)}
-        assert config.keys() - elsewhere - unsaid == output.keys()
+def test_the_zoo_can_evaluate_its_strings() -> None:
+    values = ZOO["entries"](ppo, ppo.Config(standardize=True, normalize_rewards=True))
+    eyes = eval(ast.literal_eval(values["policy_kwargs"]))
+    assert eyes == {
+        "features_extractor_class": WholeFrameCNN,
+        "features_extractor_kwargs": {"standardize": True},
+    }
+    assert eval(ast.literal_eval(values["normalize"])) == {"norm_obs": False, "norm_reward": True}
+    assert "normalize" not in ZOO["entries"](ppo, ppo.Config())
 
 
 def test_the_documented_three_lines_train() -> None:
