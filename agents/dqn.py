@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import gymnasium as gym
 from msgspec import Meta
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
@@ -79,6 +80,11 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     """
 
     def build(venv: VecEnv) -> DQN:
+        if not isinstance(venv.action_space, gym.spaces.Discrete):
+            raise ConfigError(
+                f"{config.env} has actions {venv.action_space}; DQN chooses among Discrete actions "
+                "alone: train with dfgym.agents.ppo"
+            )
         return DQN(
             "CnnPolicy",
             venv,

@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from dfgym import checks
 from dfgym.actions import ActionSpace
-from dfgym.agents import players, saved, sb3
+from dfgym.agents import flat, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed, make_venv
 from dfgym.errors import ConfigError
 from dfgym.games import Policy, RandomPolicy
-from dfgym.games.spaces import describe, shift
+from dfgym.games.spaces import describe
 from dfgym.statistics import bootstrap_interval, interquartile_mean
 
 BatchPolicy = Callable[[np.ndarray, np.ndarray], Any]
@@ -191,7 +191,7 @@ def find_policy(
     match player.kind:
         case "random":
             generator = np.random.default_rng(seed)
-            return lambda *_: shift(own, space.native(space.sample(generator, rows))), 1
+            return lambda *_: flat.to_batch(own, space, space.sample(generator, rows)), 1
         case "sticky-random":
             held = [RandomPolicy(space, item, players.HOLD) for item in seeds]
             return _by_row(held, own, space), 1
@@ -210,16 +210,18 @@ def find_policy(
                     f"player {agent!r} has wrappers, with which it can only record; leave them out"
                 )
             saved_agent = saved.load(player.algorithm, player.file, venv.observation_space)
-            if saved_agent.model.action_space != own:
-                raise ConfigError(
-                    f"{player.file} learned with actions {saved_agent.model.action_space}, and "
-                    f"{env} has {own}; they must be equal"
-                )
+            try:
+                read = flat.find_reader(saved_agent.model.action_space, own, env)
+            except ConfigError as reason:
+                raise ConfigError(f"{player.file}: {reason}; they must be equal") from reason
             if saved_agent.remembers:
                 raise ConfigError(f"{player.file} is recurrent, and can only record and be watched")
             set_random_seed(seed)
-            frame_stack = saved_agent.frame_stack
-            return lambda observations, _: saved_agent.choose(observations, greedy), frame_stack
+
+            def play(observations: np.ndarray, begins: np.ndarray) -> Any:
+                return flat.to_batch(own, space, read(saved_agent.choose(observations, greedy)))
+
+            return play, saved_agent.frame_stack
 
 
 def _by_row(policies: Sequence[Policy], own: gym.Space[Any], space: ActionSpace) -> BatchPolicy:
@@ -227,7 +229,7 @@ def _by_row(policies: Sequence[Policy], own: gym.Space[Any], space: ActionSpace)
         for row in np.flatnonzero(begins).tolist():
             policies[row].reset()
         rows = [p(frame) for p, frame in zip(policies, observations, strict=True)]
-        return shift(own, space.native(space.stack(rows)))
+        return flat.to_batch(own, space, space.stack(rows))
 
     return play
 

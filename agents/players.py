@@ -146,7 +146,7 @@ def _of_frames(policy: Policy) -> SourcePolicy:
 
 
 def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactory:
-    from dfgym.agents import saved  # Stable-Baselines3 is slow to import
+    from dfgym.agents import flat, saved  # Stable-Baselines3 is slow to import
     from dfgym.agents.atari import find_wrappers
 
     wrap = partial(_wrap, player.wrappers) if player.wrappers else find_wrappers(player, source)
@@ -155,18 +155,17 @@ def _make_sb3_factory(name: str, player: Player, source: Source) -> PolicyFactor
         agent = saved.load(player.algorithm, player.file, space)
     except (ValueError, OSError) as reason:
         raise ConfigError(f"player {name!r}: {reason}") from reason
-    if agent.actions.parts != source.actions.parts:
-        raise ConfigError(
-            f"player {name!r} has actions {agent.actions}, and the environment has "
-            f"{source.actions}; use an agent of this game"
-        )
+    try:
+        read = flat.find_reader(agent.model.action_space, source.env.action_space, "the game")
+    except ConfigError as reason:
+        raise ConfigError(f"player {name!r}: {reason}; use an agent of this game") from reason
 
     def begin(seed: np.random.SeedSequence) -> SourcePolicy:
         if wrap is not None:
             own = source.env.action_space
             native = source.actions.native
-            return WrappedPolicy(wrap, lambda: _in_own_form(agent.begin(), own, native))
-        play = agent.begin()
+            return WrappedPolicy(wrap, lambda: _in_own_form(agent.begin(read), own, native))
+        play = agent.begin(read)
         return lambda observation, frame: play(observation)
 
     return begin

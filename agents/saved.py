@@ -19,9 +19,9 @@ import numpy as np
 import stable_baselines3 as sb3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from dfgym.actions import ActionSpace, Row
+from dfgym.actions import Row
+from dfgym.agents.flat import Reader
 from dfgym.errors import ConfigError, MissingPackageError
-from dfgym.games import spaces
 
 ALGORITHMS = ("a2c", "ddpg", "dqn", "ppo", "sac", "td3")
 CONTRIB = {
@@ -56,11 +56,6 @@ class SavedAgent:
     def __init__(self, model: BaseAlgorithm, scale: int = 1, frame_stack: int = 1) -> None:
         self.model, self.scale, self.frame_stack = model, scale, frame_stack
 
-    @property
-    def actions(self) -> ActionSpace:
-        """The actions that it chooses from; choices count from 0."""
-        return spaces.describe(self.model.action_space, "the agent")
-
     def choose(self, observations: np.ndarray, greedy: bool) -> np.ndarray:
         """Choose an action for each observation of a batch, or for one without a batch.
 
@@ -72,23 +67,30 @@ class SavedAgent:
             observations = observations.repeat(self.scale, axis=-3).repeat(self.scale, axis=-2)
         return self.model.predict(observations, deterministic=greedy)[0]
 
-    def begin(self) -> Callable[[np.ndarray], Row]:
+    def begin(self, read: Reader) -> Callable[[np.ndarray], Row]:
         """Begin an episode and return the function that plays it greedily, in rows, step by step.
 
         An agent of several frames at once remembers them; those before the first are 0, as
         `VecFrameStack` has them.
+
+        Args:
+            read: reads the agent's actions, see `flat.find_reader`.
         """
         if self.remembers:
-            return self._begin_recurrent()
+            return self._begin_recurrent(read)
+
+        def choose(observation: np.ndarray) -> Row:
+            return _one(read, self.choose(observation, greedy=True))
+
         if self.frame_stack == 1:
-            return lambda observation: self.actions.row(self.choose(observation, greedy=True))
+            return choose
         frames: deque[np.ndarray] = deque(maxlen=self.frame_stack)
 
         def play(observation: np.ndarray) -> Row:
             if not frames:
                 frames.extend([np.zeros_like(observation)] * self.frame_stack)
             frames.append(np.array(observation))
-            return self.actions.row(self.choose(np.concatenate(frames, axis=-1), greedy=True))
+            return choose(np.concatenate(frames, axis=-1))
 
         return play
 
@@ -97,7 +99,7 @@ class SavedAgent:
         """Whether it is recurrent: then it plays by `begin` alone."""
         return hasattr(getattr(self.model, "policy", None), "lstm_actor")
 
-    def _begin_recurrent(self) -> Callable[[np.ndarray], Row]:
+    def _begin_recurrent(self, read: Reader) -> Callable[[np.ndarray], Row]:
         state: Any = None
         start = np.array([True])
 
@@ -105,9 +107,14 @@ class SavedAgent:
             nonlocal state
             action, state = self.model.predict(observation, state, start, deterministic=True)
             start[:] = False
-            return self.actions.row(action)
+            return _one(read, action)
 
         return play
+
+
+def _one(read: Reader, action: Any) -> Row:
+    row = read(np.asarray(action)[None])[0]
+    return row if isinstance(row, np.ndarray) else int(row)
 
 
 def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) -> SavedAgent:

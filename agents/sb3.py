@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 from tqdm import tqdm
 
 import dfgym
+from dfgym.agents.flat import FlatActions, flatten
 from dfgym.command import run_command
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError
@@ -114,6 +115,8 @@ def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) ->
             f"frame_stack is {frame_stack}; {env} has frames of {sides[0]}x{sides[1]}, of which "
             f"at most {(min(sides) - 1) // channels} can be stacked"
         )
+    if flatten(venv.action_space, env) != venv.action_space:
+        venv = FlatActions(venv, env)
     return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
 
 

@@ -78,7 +78,7 @@ PACKAGES = {
 IMPORT_NAMES = {"opencv-python": "cv2", "pillow": "PIL", "pygame-ce": "pygame"}
 BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol", "TorchFunctionMode"}
 BASES |= {"RequestHandler"}  # how aiohttp's replies to what is no request are changed
-SB3_BASES = {"BaseCallback", "BaseFeaturesExtractor"}  # how SB3 is extended
+SB3_BASES = {"BaseCallback", "BaseFeaturesExtractor", "VecEnvWrapper"}  # how SB3 is extended
 
 MAX_FILE = 450
 MAX_FUNCTION = 60  # lines below its docstring

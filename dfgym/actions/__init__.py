@@ -308,7 +308,7 @@ class ActionSpace:
             for item, bounds in zip(self.parts, self._sampling_bounds, strict=True)
         ]
         rows = np.stack(columns, -1)
-        return self._tidy(rows)
+        return self.round(rows)
 
     @functools.cached_property
     def _sampling_bounds(self) -> tuple[tuple[float, float], ...]:
@@ -320,7 +320,7 @@ class ActionSpace:
             return tuple(b for _, space in self.children for b in space._sampling_bounds)
         return ((0.0, 0.0),) * len(self.parts)
 
-    def _tidy(self, rows: np.ndarray) -> np.ndarray:
+    def round(self, rows: np.ndarray) -> np.ndarray:
         """Round rows to what the space's number formats can hold; float32, within the bounds."""
         return flatten(self, compose(self, rows), rows.shape[:-1]).astype(np.float32)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def held_out_starts(
 def draft_actions(
     space: ActionSpace, keys: dict[str, int | dict[str, float]], names: tuple[str, ...] = ()
 ) -> Actions:
-    """Return the card's table of actions.
+    """Return the card's table of actions; parts get keys where there are none.
 
     Raises:
         WorldError: a key plays no action, or the names do not fit.
@@ -107,7 +108,27 @@ def draft_actions(
         fields["names"] = names
     if space.is_discrete and not space.meanings:
         fields["meanings"] = tuple(map(str, range(space.count)))
-    return Actions(**fields, keys=keys)
+    actions = Actions(**fields, keys=keys)
+    return actions if keys or space.is_discrete else replace(actions, keys=suggest_keys(actions))
+
+
+def suggest_keys(actions: Actions) -> dict[str, int | dict[str, float]]:
+    """Return keys that play parts: arrows and letters to the bounds of values, digits for choices.
+
+    Parts for which no keys are left have none.
+    """
+    pairs = iter(
+        [("left", "right"), ("down", "up"), ("a", "d"), ("s", "w"), ("j", "l"), ("k", "i")]
+    )
+    digits = iter("1234567890")
+    rest, keys = np.atleast_1d(actions.rest), dict[str, int | dict[str, float]]()
+    for name, item, idle in zip(actions.part_names, actions.parts, rest, strict=True):
+        ends = [value for value in item.extremes if value != idle]
+        names = (
+            tuple(itertools.islice(digits, len(ends))) if item.n else next(pairs, ())[-len(ends) :]
+        )
+        keys |= {key: {name: float(end)} for key, end in zip(names, ends, strict=False)}
+    return keys
 
 
 def draft_card(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dfgym.actions import ActionSpace
+
 ROOT = Path(__file__).resolve().parents[2]
 SHELF = ROOT / "envs_registry"
 Card = dict[str, Any]
@@ -180,6 +182,13 @@ def _inside(frames: dict[str, Any]) -> str:
 
 
 def _actions(actions: dict[str, Any]) -> str:
+    if actions.get("kind", "discrete") != "discrete":
+        space = ActionSpace.from_plain({k: v for k, v in actions.items() if k != "keys"})
+        sets = (
+            f"{key} sets {', '.join(f'{name} to {value:g}' for name, value in entry.items())}"
+            for key, entry in actions["keys"].items()
+        )
+        return f"`{space}`, parts {', '.join(space.part_names)}; keys: {'; '.join(sets) or 'none'}"
     keys = {action: key for key, action in actions["keys"].items()}
     named = (
         f"{index} = {meaning}" + (f" (key {keys[index]})" if index in keys else "")

@@ -115,14 +115,14 @@ def test_an_episode_remembers_its_frames_and_no_others(
         frames_before.append(observation)
         return np.array(1), None
 
-    model: Any = SimpleNamespace(predict=predict, action_space=gym.spaces.Discrete(2))
+    model: Any = SimpleNamespace(predict=predict)
     agent = saved.SavedAgent(model, 1, frame_stack)
     bright = np.random.default_rng(0).integers(1, 256, (sum(lengths), 2, 2, 3), np.uint8)
     reused = np.zeros((2, 2, 3), np.uint8)  # some environments write each frame into the last one
     end = 0
     for length in lengths:
         begin, end = end, end + length
-        play = agent.begin()
+        play = agent.begin(np.asarray)
         for now in range(begin, end):
             reused[:] = bright[now]
             assert play(reused) == 1

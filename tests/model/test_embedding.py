@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_a_cached_step_equals_the_whole_sequence(
     heads = 1 if architecture == "recurrent" else 2
     config = ModelConfig(16, 2, heads=heads, patch=2, window=4, kind=architecture)
     card = toy_card(model=config, actions=draft_actions(space, {}))
-    network = build(card.model, card.game_spec)
+    network: Any = build(card.model, card.game_spec)
     network.load_state_dict(toy_weights(card))
     network.eval().requires_grad_(False)
     b, t, tau = 3, 5, 0.7
@@ -97,7 +97,7 @@ def test_a_cached_step_equals_the_whole_sequence(
     for n in range(t):
         conditioning = network.conditioning(tau, rows[:, n])
         position = network.cache_position(torch.full((b,), n))
-        x = network.step(frames[:, n], conditioning, places, position, cache)  # type: ignore[arg-type]
+        x = network.step(frames[:, n], conditioning, places, position, cache)
         single = (*network.predict_frame(x)[:2], *network.predict_transition(x))
         for one, all_of_them in zip(single, whole, strict=True):
             assert torch.allclose(one, all_of_them[:, n], atol=1e-4)

@@ -54,6 +54,20 @@ def test_a_world_obeys_what_it_was_recorded_with(kind: str, tmp_path: Path) -> N
         PPO("MlpPolicy", venv, n_steps=8, batch_size=16, device="cpu").learn(16)
 
 
+def test_parts_have_keys_where_the_recipe_names_none() -> None:
+    box = draft_actions(describe(SPACES["box"], "box"), {}, ("turn", "gas", "brake"))
+    assert box.keys == {
+        "left": {"turn": -1.0},
+        "right": {"turn": 1.0},
+        "up": {"gas": 1.0},
+        "d": {"brake": 1.0},
+    }
+    both = draft_actions(describe(SPACES["dict"], "dict"), {})
+    assert both.keys["1"] == {"go": 1.0} and both.keys["3"] == {"keys.0": 1.0}
+    assert both.keys["left"] == {"mouse.0": pytest.approx(-0.1)}
+    assert draft_actions(describe(SPACES["discrete"], ""), {}).keys == {}
+
+
 def test_keys_and_names_of_parts() -> None:
     space = describe(SPACES["box"], "box")
     keys: dict[str, int | dict[str, float]] = {"left": {"turn": -1}, "up": {"gas": 1}}
