@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
     """Run a `python -m` command with the flags of its dataclass and return the exit code."""
 
     def command() -> None:
-        run(tyro.cli(config, description=about))
+        name = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None)
+        run(tyro.cli(config, description=about, prog=f"python -m {name}" if name else None))
 
     return run_command("dfgym", command)
 

@@ -14,7 +14,7 @@ import tyro
 import dfgym
 from dfgym.checks import shorten, to_plain
 from dfgym.command import fail, run_command
-from dfgym.errors import ConfigError, DfgymError
+from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.play.command import Play, Watch
 from dfgym.world import shelf
 from dfgym.world.settings import Settings
@@ -115,9 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     match words:
         case [] | ["-h" | "--help", *_]:
-            print(_usage())
+            return run_command("dfgym", lambda: print(_usage()))
         case ["--version", *_]:
-            print(dfgym.__version__)
+            return run_command("dfgym", lambda: print(dfgym.__version__))
         case _ if any("\0" in word for word in words):
             return fail("dfgym", "an argument holds the character NUL, which no path can")
         case [command, *rest] if command in COMMANDS:
@@ -164,9 +164,14 @@ def worlds() -> int:
 def _parameters(folder: Path) -> int:
     """Count a world's weights, all float32, without loading them."""
     file = folder / "weights.safetensors"
+    if not file.is_file():  # a pipe would wait for ever
+        raise WorldError(f"{file} is missing or not a plain file; get the world again")
     with file.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
-    return (file.stat().st_size - 8 - header) // 4
+    body = file.stat().st_size - 8 - header
+    if body <= 0 or body % 4:
+        raise WorldError(f"{file} is not a file of weights; get the world again")
+    return body // 4
 
 
 def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

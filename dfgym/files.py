@@ -102,7 +102,7 @@ def read_capped(path: Path, cap: int, error: type[DfgymError]) -> bytes:
     """
     try:
         if not path.is_file():
-            raise error(f"{path} is missing or not a plain file")
+            raise error(f"{path} is missing or not a plain file; bring it back or get it again")
         with path.open("rb") as file:
             data = file.read(cap + 1)
     except OSError as reason:

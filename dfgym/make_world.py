@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import tyro
 
 from dfgym.agents.players import make_factory
+from dfgym.checks import convert
 from dfgym.data.record import record
 from dfgym.device import pick_device
-from dfgym.errors import WorldError
+from dfgym.errors import DataError, WorldError
 from dfgym.evaluation.run import card_entries, evaluate
 from dfgym.files import write_json
 from dfgym.games import packages
@@ -112,7 +113,14 @@ class _Clock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        self.seconds: dict[str, float] = {}
+        if path.is_file():
+            try:
+                self.seconds = convert(dict[str, float], json.loads(path.read_text()), DataError)
+            except (ValueError, RecursionError) as reason:
+                raise DataError(
+                    f"{path} holds no times ({reason}); remove it to count them anew"
+                ) from reason
 
     def __call__(self, stage: str) -> _Clock:
         print(f"== {stage}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from dfgym import make_world
-from dfgym.errors import ConfigError, WorldError
+from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import evaluate, machine
 from dfgym.evaluation.subject import Subject
+from dfgym.train import launch
+from dfgym.train.recipe import load_recipe
 from dfgym.world import bundle
 from dfgym.world.settings import Settings
 
@@ -127,3 +130,30 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None
                 make_world.Config(name=name, out=tmp_path / "w", runs=tmp_path / "r", processes=-1)
             )
     assert not list(tmp_path.iterdir())
+
+
+def test_damaged_times_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "times.json"
+    for text in ("{", "[]", '{"record": "x"}', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"times.json holds no times .*; remove it"):
+            make_world._Clock(path)
+    path.write_text('{"record": 3}')
+    assert make_world._Clock(path).seconds == {"record": 3}
+
+
+def test_children_use_the_cores_that_are_ours_and_not_the_folder_s_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "available_cores", lambda: 1)
+    assert launch.count_processes(None, 16, torch.device("cpu")) == 1
+    (tmp_path / "random.py").write_text("x = 1")
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    config = load_recipe(recipe).train
+    with pytest.raises(DfgymError, match="training failed"):  # for want of data alone
+        launch.launch(
+            dataclasses.replace(config, data=(tmp_path / "none",), out=tmp_path / "run"), 1
+        )
+    assert "none is not a data set: no such folder" in capfd.readouterr().err

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from dfgym.data.episode import EpisodeArrays, play_episode
+from dfgym.data.game import Game
 from dfgym.games.source import MakeEnv, Opening, PolicyFactory, Source, open_source
 
 MakeFactory = Callable[[str, str, Source], PolicyFactory]
@@ -55,7 +56,8 @@ class Plan:
         number, name = episode
         game_seed, player_seed = self.seeds(number)
         policy = factories[name](player_seed)
-        return play_episode(source, policy, game_seed, self.max_steps, tick)
+        game = Game(source, f"{self.opening.env}, episode {number}")
+        return play_episode(game, policy, game_seed, self.max_steps, tick)
 
 
 class Crew:

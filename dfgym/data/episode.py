@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from dfgym.data.game import Game
 from dfgym.games import spaces
-from dfgym.games.source import Source, SourcePolicy, WrappedPolicy
+from dfgym.games.source import SourcePolicy, WrappedPolicy
 
 
 class EpisodeArrays(NamedTuple):
@@ -20,22 +21,23 @@ class EpisodeArrays(NamedTuple):
     rewards: np.ndarray
     terminated: bool
     truncated: bool
+    seed: int
+    """That the game was reset with."""
 
 
 class Tap(gym.Env[Any, Any]):
     """A game's one episode, every step of which is recorded, whatever wrappers stand around it.
 
     Args:
-        source: the game.
+        game: the game.
         seed: of the episode.
         max_steps: truncate there.
         tick: called once for each frame.
     """
 
-    def __init__(
-        self, source: Source, seed: int, max_steps: int, tick: Callable[[], object]
-    ) -> None:
-        self.source, self.seed, self.max_steps, self.tick = source, seed, max_steps, tick
+    def __init__(self, game: Game, seed: int, max_steps: int, tick: Callable[[], object]) -> None:
+        self.game, self.seed, self.max_steps, self.tick = game, seed, max_steps, tick
+        self.source = source = game.source
         self.observation_space = source.env.observation_space
         self.action_space = source.env.action_space
         self.metadata, self.spec = source.env.metadata, source.env.spec
@@ -63,8 +65,9 @@ class Tap(gym.Env[Any, Any]):
             self.truncated = not self.terminated
             raise gym.error.ResetNeeded("the episode is over")
         if not self.frames:
-            self._begin = self.source.env.reset(seed=self.seed)
-            self._keep(self._begin[0])
+            observation, info, frame, self.seed = self.game.reset(self.seed)
+            self._begin = observation, info
+            self._keep(frame)
         return self._begin
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -76,27 +79,25 @@ class Tap(gym.Env[Any, Any]):
         """Play an action, as a row."""
         if self.over:
             raise gym.error.ResetNeeded("the episode is over")
-        env = self.source.env
-        observation, reward, terminated, truncated, info = env.step(self.source.to_env(row))
-        self._keep(observation)
+        observation, frame, reward, self.terminated, truncated, info = self.game.step(row)
+        self._keep(frame)
         self.actions.append(row)
-        self.rewards.append(float(reward))
-        self.terminated = bool(terminated)
-        late = not terminated and len(self.actions) >= self.max_steps
-        self.truncated = bool(truncated) or late
-        return observation, float(reward), self.terminated, self.truncated, info
+        self.rewards.append(reward)
+        late = not self.terminated and len(self.actions) >= self.max_steps
+        self.truncated = truncated or late
+        return observation, reward, self.terminated, self.truncated, info
 
     def render(self) -> Any:
         """Draw the game."""
         return self.source.env.render()
 
-    def _keep(self, observation: Any) -> None:
-        self.frames.append(self.source.frame(observation))
+    def _keep(self, frame: np.ndarray) -> None:
+        self.frames.append(frame)
         self.tick()
 
 
 def play_episode(
-    source: Source,
+    game: Game,
     policy: SourcePolicy | WrappedPolicy,
     seed: int,
     max_steps: int,
@@ -105,13 +106,16 @@ def play_episode(
     """Play one episode.
 
     Args:
-        source: the game.
+        game: the game.
         policy: plays it.
         seed: of the game's reset.
         max_steps: truncate there.
         tick: called once for each frame.
+
+    Raises:
+        ConfigError: the game answers wrongly or raises.
     """
-    tap = Tap(source, seed, max_steps, tick)
+    tap = Tap(game, seed, max_steps, tick)
     if isinstance(policy, WrappedPolicy):
         _play_wrapped(tap, policy)
     else:
@@ -120,10 +124,11 @@ def play_episode(
             observation, *_ = tap.step_row(policy(observation, tap.frames[-1]))
     return EpisodeArrays(
         np.stack(tap.frames),
-        source.actions.stack(tap.actions),
+        game.source.actions.stack(tap.actions),
         np.array(tap.rewards, np.float32),
         tap.terminated,
         tap.truncated,
+        tap.seed,
     )
 
 

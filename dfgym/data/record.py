@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dfgym.checks import check, shorten, to_plain
 from dfgym.data.crew import Crew, MakeFactory, Plan
+from dfgym.data.game import Game
 from dfgym.data.store import EpisodeStore
 from dfgym.data.view import decide, draw_preview
 from dfgym.errors import ConfigError, DataError
@@ -200,7 +201,7 @@ def record(
                     crew.expect(turns.ahead(processes + 1))
                     episode = crew.collect(number)
                     bar.update(min(len(episode.frames), total - bar.n))
-                store.append(*episode, seed=plan.seeds(number)[0], policy=name)
+                store.append(*episode[:-1], seed=episode.seed, policy=name)
                 turns.add(name, len(episode.frames))
         return store
     finally:
@@ -257,8 +258,8 @@ def _meta(recording: Recording, opening: Opening, source: Source) -> dict[str, A
         "kwargs": dict(opening.kwargs),
         **special,
         "versions": source.versions(),
-        "frame_shape": list(source.frame(source.env.reset(seed=recording.seed)[0]).shape),
-        "fps": source.env.metadata.get("render_fps"),
+        "frame_shape": list(Game(source, opening.env).reset(recording.seed)[2].shape),
+        "fps": _fps(source),
         "actions": source.actions.to_plain(),
         "meanings": source.meanings,
         "policies": recording.shares,
@@ -266,6 +267,17 @@ def _meta(recording: Recording, opening: Opening, source: Source) -> dict[str, A
         "seed": recording.seed,
         "max_episode_steps": recording.max_episode_steps,
     }
+
+
+def _fps(source: Source) -> float | None:
+    """Return the game's frames a second as a plain number; None if it says nothing of use."""
+    try:
+        fps = float(source.env.metadata.get("render_fps", "none"))
+    except (TypeError, ValueError):
+        return None
+    if not 1 <= fps <= 1000:
+        return None
+    return int(fps) if fps.is_integer() else fps
 
 
 class _Turns:

@@ -64,6 +64,11 @@ class EpisodeStore:
             DataError: a part is missing, damaged or shorter than the list of episodes says.
         """
         folder = Path(path)
+        if folder.is_file():
+            raise DataError(
+                f"{folder} is a file, and a data set is a folder: make one with `dfgym record`, or "
+                "from recordings of your own with dfgym.data.store.EpisodeStore"
+            )
         if not folder.is_dir():
             raise DataError(f"{folder} is not a data set: no such folder; make one: dfgym record")
         store = cls(folder, read_meta(folder), read_episodes(folder))

@@ -8,6 +8,7 @@ import logging
 import gymnasium as gym
 import numpy as np
 
+from dfgym.data.game import Game
 from dfgym.errors import ConfigError
 from dfgym.games import RandomPolicy, packages
 from dfgym.games.images import LEAST
@@ -49,7 +50,7 @@ def decide(
         opening = dataclasses.replace(opening, module=_find_module(opening.env))
     try:
         opening, source = _decide_image(opening, source, seed, make)
-        frames = _look(dataclasses.replace(source, size=None), seed, 0)
+        frames = _look(dataclasses.replace(source, size=None), opening.env, seed, 0)
         frames, opening = _decide_size(opening, source, frames, seed, pick)
     except ConfigError:
         source.env.close()
@@ -119,7 +120,7 @@ def _decide_size(
         return [], opening
     if opening.size == (height, width):
         return [], opening
-    frames = _look(dataclasses.replace(source, size=None), seed, LOOK_STEPS)
+    frames = _look(dataclasses.replace(source, size=None), opening.env, seed, LOOK_STEPS)
     if pick:
         kind, why = pick_filter(frames, opening.size)
         log.warning(
@@ -130,14 +131,14 @@ def _decide_size(
     return frames, opening
 
 
-def _look(source: Source, seed: int, steps: int) -> list[np.ndarray]:
+def _look(source: Source, name: str, seed: int, steps: int) -> list[np.ndarray]:
     """Play at random and return some of the frames, the first one among them."""
-    policy = RandomPolicy(source.actions, seed)
-    frames = [source.frame(source.env.reset(seed=seed)[0])]
+    policy, game = RandomPolicy(source.actions, seed), Game(source, name)
+    frames = [game.reset(seed)[2]]
     for step in range(1, steps + 1):
-        observation, _, terminated, truncated, _ = source.env.step(source.to_env(policy(frames[0])))
+        _, frame, _, terminated, truncated, _ = game.step(policy(frames[0]))
         if step % LOOK_EVERY == 0:
-            frames.append(source.frame(observation))
+            frames.append(frame)
         if terminated or truncated:
-            source.env.reset(seed=seed + step)
+            game.reset(seed + step)
     return frames

@@ -9,12 +9,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfgym import checks
 from dfgym.actions.forms import is_whole
 from dfgym.env.keys import key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
-from dfgym.env.starts import check_frames, parse
+from dfgym.env.starts import check_frames, check_seed, parse
 from dfgym.errors import ConfigError, StateError
 from dfgym.games.spaces import to_gymnasium
 from dfgym.world.dynamics import Dynamics
@@ -82,9 +81,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             DeviceError: the device is missing.
         """
         self.render_mode = check_render_mode(render_mode)
-        self._rows: Rows | None = Rows(
-            world, 1, None, checks.convert(Settings, settings, ConfigError)
-        )
+        self._rows: Rows | None = Rows(world, 1, None, Settings.from_keywords(settings))
         card = self._rows.world.card
         self.observation_space, self.action_space = spaces(self._rows)
         self.metadata = {**self.metadata, "render_fps": card.frames.fps}
@@ -111,7 +108,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             StateError: the environment is closed.
         """
         rows = self._open()
-        start = parse(rows.world, options)
+        start, seed = parse(rows.world, options), check_seed(seed)
         super().reset(seed=seed)
         rows.max_steps = self._own_limit()
         info = rows.begin(np.array([0]), start, self.np_random, [seed])[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from dfgym.env.keys import key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
+from dfgym.env.starts import check_seed
 from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
 from dfgym.frames import upscale
 from dfgym.games import packages
@@ -48,7 +49,13 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         world: str | os.PathLike[str] = shelf.DEFAULT,
         render_mode: str | None = None,
         trust: bool = False,
+        **others: Any,
     ) -> None:
+        if others:
+            raise ConfigError(
+                f"keyword {min(others)!r} is for a dream; the real game takes world, render_mode, "
+                "trust and max_episode_steps alone, so leave it out"
+            )
         self.render_mode = check_render_mode(render_mode)
         card = shelf.card(world)
         _check_source(card)
@@ -93,6 +100,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
                 f"options {options!r}: the real game takes none, only a dream can begin elsewhere; "
                 "leave them out"
             )
+        seed = check_seed(seed)
         super().reset(seed=seed)
         observation, info = self.source.env.reset(seed=seed)
         self._frame, self._ended = self.source.frame(observation), False

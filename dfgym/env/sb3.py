@@ -47,6 +47,7 @@ class DreamVecEnv(VecEnv):
         self.env, self.spec = env, env.spec
         self._actions: Any = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = env.metadata  # whose frame rate films take
 
     def reset(self) -> np.ndarray:
         """Begin an episode in every row, with the seeds and options that were set for it."""

@@ -29,6 +29,19 @@ class Start:
     """The caller's own: frames, uint8 `(t, h, w, 3)` at model size, and t - 1 actions, as rows."""
 
 
+def check_seed(seed: Any) -> int | None:
+    """Return the seed of a reset as an `int`.
+
+    Raises:
+        ConfigError: it is neither None nor a whole number of at least 0.
+    """
+    if seed is None:
+        return None
+    if not is_whole(seed) or seed < 0:
+        raise ConfigError(f"seed {seed!r} must be an int of at least 0, or None")
+    return int(seed)
+
+
 def parse(world: World, options: dict[str, Any] | None) -> Start:
     """Check the options of a reset, before anything changes.
 

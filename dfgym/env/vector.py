@@ -10,7 +10,6 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from dfgym import checks
 from dfgym.actions.forms import is_whole
 from dfgym.env.env import EnvOutcomes, check_samples, registered_limit, spaces
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
@@ -75,7 +74,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             world,
             int(num_envs),
             None if limit == -1 else limit,
-            checks.convert(Settings, settings, ConfigError),
+            Settings.from_keywords(settings),
         )
         card = self._rows.world.card
         if limit is None:

@@ -5,6 +5,7 @@ GIFs are written by Pillow, since OpenCV's own GIF writer mixes neighbouring col
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import tempfile
@@ -74,6 +75,7 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float) -> bytes:
 
     Raises:
         MissingPackageError: imageio-ffmpeg, which brings the encoder, is missing.
+        OSError: the film could not be written whole, as where the disk is full.
     """
     try:
         import imageio_ffmpeg
@@ -93,9 +95,18 @@ def encode_mp4(frames: Iterable[np.ndarray], fps: float) -> bytes:
             ffmpeg_log_level="error",
         )
         writer.send(None)  # runs the generator to where it waits for frames
+        count = 0
         for frame in itertools.chain([first], frames):
             writer.send(np.ascontiguousarray(frame))
+            count += 1
         writer.close()
+        try:  # the encoder's exit code is not to be had; what it wrote is
+            written, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+        except RuntimeError:
+            written = 0
+        if written != count:
+            text = f"{written} of {count} frames of the film were written; is the disk full?"
+            raise OSError(errno.EIO, text, folder)
         return path.read_bytes()
 
 

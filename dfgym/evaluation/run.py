@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dfgym.device import available_cores
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation import (
     drift,
@@ -154,7 +155,7 @@ def machine(subject: Subject) -> dict[str, Any]:
     return {
         "device": str(dynamics.device),
         "processor": platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "threads": dynamics.threads.count,
         "torch": str(torch.__version__),  # a subclass of str, which no card takes
         "python": platform.python_version(),

@@ -104,7 +104,10 @@ class Source:
         game: Any = self.env.unwrapped
         if hasattr(game, "get_action_meanings"):  # the Arcade Learning Environment's form
             return [str(word).lower() for word in game.get_action_meanings()]
-        return list(getattr(game, "action_meanings", map(str, range(self.actions.count))))
+        meanings = getattr(game, "action_meanings", None)
+        if isinstance(meanings, list | tuple) and len(meanings) == self.actions.count:
+            return [str(word) for word in meanings]
+        return [str(action) for action in range(self.actions.count)]
 
     def to_env(self, row: Row) -> Any:
         """Return an action in the environment's own form and numbers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import secrets
 import signal
 import socket
@@ -14,7 +15,7 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import tyro
 from msgspec import Meta
@@ -47,11 +48,7 @@ class Serve:
         """Refuse what cannot be served."""
         checks.check(self, ConfigError)
         if not self.names:
-            raise ConfigError(
-                f"host is {self.host!r}, which listens at every address of this machine, but a "
-                "request must say by which of its names it came (against DNS rebinding); give the "
-                "names with --allow-host"
-            )
+            self._refuse_every_address()
 
     @property
     def names(self) -> list[str]:
@@ -84,12 +81,24 @@ class Serve:
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), family=family)
+            listener = socket.create_server((self.host, self.port), family=family)
         except OSError as reason:
             raise ConfigError(
                 f"cannot listen at {self.host} port {self.port}: {reason}; choose another --port, "
                 "or leave it out"
             ) from reason
+        address = listener.getsockname()[0].partition("%")[0]
+        if ipaddress.ip_address(address).is_unspecified and not self.allow_host:  # "0", "0x0"
+            listener.close()
+            self._refuse_every_address()
+        return listener
+
+    def _refuse_every_address(self) -> NoReturn:
+        raise ConfigError(
+            f"host is {self.host!r}, which listens at every address of this machine, but a "
+            "request must say by which of its names it came (against DNS rebinding); give the "
+            "names with --allow-host"
+        )
 
 
 @dataclass(frozen=True)
@@ -183,9 +192,23 @@ def _open(url: str, private: str) -> None:
     Every user of a machine can see the arguments of every process, and the address has the token.
     """
     page = Path(private) / "play.html"
+    if _is_console_browser():
+        return
     with contextlib.suppress(webbrowser.Error, OSError):  # the address was printed
         page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={url}">')
         webbrowser.open(page.as_uri())
+
+
+def _is_console_browser() -> bool:
+    """Whether the only browser there is would take this terminal, and nobody has asked for it."""
+    if os.environ.get("BROWSER"):
+        return False
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return False
+    name = Path(str(getattr(browser, "name", ""))).name
+    return name in ("www-browser", "links", "elinks", "lynx", "w3m")
 
 
 class _Sessions:

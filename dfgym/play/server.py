@@ -173,6 +173,8 @@ class Server:
             return _text(501, str(error))
         except DataError as error:
             return _text(409, str(error))
+        except OSError as error:
+            return _text(507, f"the recording cannot be written: {error}; make room and save again")
         content_type, ending = RECORDINGS[form]
         headers = {"Content-Disposition": f'attachment; filename="{film.card.name}{ending}"'}
         return web.Response(body=data, content_type=content_type, headers=headers)

@@ -170,13 +170,15 @@ def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
     Raises:
         ConfigError: see `study`.
     """
-    allowed = ", ".join([*SUBJECTS, *(claim.row for claim in CLAIMS)])
+    rows = sorted((claim.row for claim in CLAIMS), key=lambda row: (row[0] != "D", len(row), row))
+    allowed = ", ".join([*SUBJECTS, *rows])
     if config.all == (config.subject is not None):
         raise ConfigError(f"give either one subject ({allowed}) or --all")
+    subject = config.subject.lower() if config.subject else None
     selected = [
         claim
         for claim in CLAIMS
-        if config.all or config.subject in (subject_of(claim.name), claim.name, claim.row)
+        if config.all or subject in (subject_of(claim.name), claim.name, claim.row.lower())
     ]
     if not selected:
         raise ConfigError(f"the subject is {shorten(config.subject)}; allowed are {allowed}")

@@ -14,6 +14,7 @@ from types import FrameType
 
 import torch
 
+from dfgym.device import available_cores
 from dfgym.errors import ConfigError, DfgymError
 from dfgym.files import write_json
 from dfgym.train.config import TrainConfig, to_table
@@ -35,7 +36,7 @@ def count_processes(count: int | None, batch: int, device: torch.device) -> int:
         ConfigError: the number does not fit the batch or the machine.
     """
     cuda = device.type == "cuda"
-    most = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    most = torch.cuda.device_count() if cuda else available_cores()
     if count is None:
         return max(n for n in range(1, most + 1) if batch % n == 0)
     if count < 1 or batch % count or (cuda and count > most):
@@ -62,6 +63,7 @@ def launch(config: TrainConfig, processes: int) -> None:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "PYTHONSAFEPATH": "1",  # a random.py of the user's here is not Python's
         # Without these glibc returns freed tensors to the system and fetches them again: slow.
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": "100000000000",

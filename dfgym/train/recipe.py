@@ -19,6 +19,7 @@ from dfgym.files import read_capped, write_atomic
 from dfgym.train.config import TrainConfig
 from dfgym.train.pack import Presentation, draft_card
 from dfgym.train.survey import Survey
+from dfgym.world.card import MAX_LINE
 
 FOLDER = Path(__file__).parent / "recipes"
 MAX_BYTES = 64 * 1024
@@ -56,7 +57,7 @@ def load_recipe(path: Path) -> Recipe:
             the data can tell, as whether there is an action for a key, is not looked at.
     """
     try:
-        table = tomllib.loads(read_capped(path, MAX_BYTES, ConfigError).decode())
+        table = _read_table(path)
         table["train"] = _complete(table.get("train", {}))
         recipe = convert(Recipe, table, ConfigError)
         # The smallest game that all of this can be true of: a card knows what is allowed.
@@ -85,7 +86,7 @@ def load_training(path: Path, config: TrainConfig) -> TrainConfig:
         ConfigError: the file is missing or malformed.
     """
     try:
-        table = tomllib.loads(read_capped(path, MAX_BYTES, ConfigError).decode())
+        table = _read_table(path)
         loaded = convert(TrainConfig, _complete(table.get("train", {})), ConfigError, "train")
     except (DfgymError, ValueError) as reason:
         raise ConfigError(f"{path}: {reason}") from reason
@@ -124,6 +125,17 @@ def write_recipe(
         if inside and reason:
             lines[number] = f"{line}  # {reason}"
     write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file of strangers'; raises ConfigError or ValueError, in little time."""
+    text = read_capped(path, MAX_BYTES, ConfigError)
+    if max(map(len, text.split(b"\n"))) > MAX_LINE:  # of dots, tomllib takes quadratic time
+        raise ConfigError(f"a line is longer than {MAX_LINE} bytes; break it")
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError:
+        raise ConfigError("it is nested too deep; write fewer lists or tables in another") from None
 
 
 def _complete(training: Any) -> Any:

@@ -205,7 +205,10 @@ def _read_arrays(
     data = read_capped(file, cap, WorldError)
     actual = hashlib.sha256(data).hexdigest()
     if actual != digest:
-        raise WorldError(f"{file} is damaged or foreign: its sha256 is {actual}, not {digest}")
+        raise WorldError(
+            f"{file} is damaged or foreign: its sha256 is {actual}, not {digest}; "
+            "get the world again"
+        )
     try:
         entries = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as reason:

@@ -10,11 +10,10 @@ shells check actions and end episodes.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,14 +27,13 @@ from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
-from dfgym.model.network import Network, build_empty
 from dfgym.model.transformer import FramePrediction
+from dfgym.world import runtime
 from dfgym.world.bundle import World
 from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.outcomes import Outcomes, collect, read_state, sample_seeds
-from dfgym.world.runtime import Step, check_memory, pin, prepare, warm_up
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 
@@ -85,17 +83,6 @@ class Present(NamedTuple):
     time: Tensor
 
 
-@functools.lru_cache(maxsize=8)
-def _network(world: World, device: torch.device) -> Network:
-    """The world's network on a device, shared by all who use the world: nobody writes to it."""
-    # First without gradients: weights that were loaded in inference mode can have none.
-    network = build_empty(world.card.model, world.card.game_spec).eval().requires_grad_(False)
-    weights = {name: value.to(device) for name, value in world.weights.items()}
-    network.load_state_dict(weights, assign=True)
-    logger.info("world %s on %s", world.card.name, device)
-    return network
-
-
 class Dynamics:
     """`num_rows` independent copies of a learned game on one device.
 
@@ -132,18 +119,20 @@ class Dynamics:
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
         self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
         self._levels, self._plan = resolve_sampling(world.card, settings)
-        check_memory(world.card, num_rows, len(self._plan.levels), self.device)
+        runtime.check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
-        self._network = _network(world, self.device)
-        self._step = prepare(self._network.step, self.device, settings)
+        self._network = runtime.load_network(world, self.device)
+        self._step = runtime.prepare(self._network.step, self.device, settings)
         # Of batches of any size, which a compiled step does not take.
-        self._eager = prepare(self._network.step, self.device, replace(settings, compile=False))
+        self._eager = runtime.prepare(
+            self._network.step, self.device, replace(settings, compile=False)
+        )
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
         self.present = Present(np.zeros(shape, np.uint8), torch.zeros_like(self._seeds))
         self._exclusive = Exclusive("this world's dynamics")
-        with torch.inference_mode():
+        with runtime.computing(self.device):
             self._caches = self._empty_caches(num_rows)
             levels = {*self._levels, *(level.stated for level in self._plan.levels)}
             self._condition = Conditioner(self._network, world.card.actions, levels, self.device)
@@ -158,20 +147,25 @@ class Dynamics:
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
         position = self._network.cache_position(self.present.time)
         levels, places = self._condition(self.world.card.actions.fill(rows))
-        pin(self._caches, self.device)
+        runtime.pin(self._caches, self.device)
         for cache in self._caches:
             for conditioning in levels.values():
-                warm_up(self._step, frames, conditioning, places, position, cache)
+                runtime.warm_up(self._step, frames, conditioning, places, position, cache)
 
     def _empty_caches(self, rows: int) -> list[Cache]:
         """Return a cache for each context level."""
         return [self._network.empty_cache(rows, self.device) for _ in self._plan.levels]
 
+    @contextmanager
+    def _computing(self, section: str) -> Iterator[None]:
+        """The context of every call that computes; raises StateError if a thread is inside."""
+        with self._exclusive, self.threads, runtime.computing(self.device), self.section(section):
+            yield
+
     def frames(self) -> np.ndarray:
         """Return the current frames of every row, uint8 `(b, h, w, 3)`, freshly allocated."""
         return self.present.frames.copy()
 
-    @torch.inference_mode()
     def reset(
         self,
         rows: np.ndarray,
@@ -187,7 +181,7 @@ class Dynamics:
                 between them, rows of `dfgym.actions`; the last `window` frames count.
         """
         size = min(RESET_GROUP, self.num_rows)
-        with self._exclusive, self.threads, self.section("dfgym::reset"):
+        with self._computing("dfgym::reset"):
             for first in range(0, len(rows), size):
                 group = slice(first, first + size)
                 self._reset_group(rows[group], seeds[group], list(contexts[group]), size)
@@ -227,7 +221,9 @@ class Dynamics:
         self._seeds[index] = group_seeds[:count]
         self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
-    def commit(self, clean: Tensor, conditions: Conditions, batch: Batch, step: Step) -> Any:
+    def commit(
+        self, clean: Tensor, conditions: Conditions, batch: Batch, step: runtime.Step
+    ) -> Any:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
         position, tokens = self._network.cache_position(batch.time), None
         for level, cache in zip(self._plan.levels, batch.caches, strict=True):
@@ -243,7 +239,7 @@ class Dynamics:
 
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; `actions` are rows, int64 `(b,)` or float32 `(b, parts)`, checked."""
-        with self._exclusive, self.threads, torch.inference_mode(), self.section("dfgym::step"):
+        with self._computing("dfgym::step"):
             transition, self.present = self._next(actions)
         return transition
 
@@ -253,7 +249,7 @@ class Dynamics:
         Whoever keeps a state of the rows beside this one can so change both in one statement,
         between whose parts Python lets no interrupt in.
         """
-        with self._exclusive, self.threads, torch.inference_mode(), self.section("dfgym::step"):
+        with self._computing("dfgym::step"):
             return self._next(actions)
 
     def observe(self, actions: np.ndarray, frames: np.ndarray) -> Transition:
@@ -273,12 +269,11 @@ class Dynamics:
         transition, self.present = self.follow(actions, frames)
         return transition
 
-    @torch.inference_mode()
     def follow(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, Present]:
         """Compute what `observe` does without doing it, as `propose` does of `step`."""
         size, tokens = min(RESET_GROUP, self.num_rows), []
-        clean = self.codec.encode(torch.from_numpy(frames).to(self.device))
-        with self._exclusive, self.section("dfgym::observe"):
+        with self._computing("dfgym::observe"):
+            clean = self.codec.encode(torch.from_numpy(frames).to(self.device))
             for first in range(0, self.num_rows, size):
                 rows = torch.arange(first, first + size, device=self.device)
                 filled = rows.clamp(max=self.num_rows - 1)  # all groups are of one size
@@ -300,7 +295,6 @@ class Dynamics:
         """
         return self.world.card.model.mixture > 1 and len(self._levels) == 1
 
-    @torch.inference_mode()
     def outcomes(self, actions: np.ndarray, samples: int = 8) -> Outcomes:
         """Work out what a step of every row may lead to; no row moves.
 
@@ -312,7 +306,7 @@ class Dynamics:
             samples: k where outcomes are samples.
         """
         conditions, rows = self._condition(actions), self.num_rows
-        with self._exclusive, self.section("dfgym::outcomes"):
+        with self._computing("dfgym::outcomes"):
             if self.exact:
                 prediction = self.predict(conditions, self.batch)
                 weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
@@ -359,7 +353,8 @@ class Dynamics:
         bucket = (below < uniforms[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
         spread = (clean - mean).square().mean((1, 2, 3)).sqrt() / 2
         numbers = (bucket.double(), ends, (uniforms[:, 1] < ends).double(), spread.double())
-        bucket, ends, ended, spread = torch.stack(numbers).cpu().numpy()
+        runtime.check_finite(self.world.card.name, results := torch.stack(numbers).cpu().numpy())
+        bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
         return Transition(present.frames.copy(), rewards, ended > 0, ends, spread), present
@@ -377,7 +372,7 @@ class Dynamics:
         return noise.uniform(batch.seeds, batch.time, noise.HEADS, 2 + draws).double()
 
     def _denoise(
-        self, conditions: Conditions, uniforms: Tensor, batch: Batch, step: Step
+        self, conditions: Conditions, uniforms: Tensor, batch: Batch, step: runtime.Step
     ) -> tuple[Tensor, Tensor, Any]:
         """Generate every row's next frame from noise.
 

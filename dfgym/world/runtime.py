@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
-from dfgym.errors import ConfigError, DeviceError
-from dfgym.model.network import weight_shapes
+from dfgym.errors import ConfigError, DeviceError, WorldError
+from dfgym.model.network import Network, build_empty, weight_shapes
+from dfgym.world.bundle import World
 from dfgym.world.cache import Cache
 from dfgym.world.card import Card
 from dfgym.world.settings import Settings
@@ -74,6 +78,37 @@ def prepare(call: Step, device: torch.device, settings: Settings) -> Step:
     require_compiler(device)
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     return torch.compile(run, fullgraph=True, dynamic=False, mode=mode)
+
+
+@functools.lru_cache(maxsize=8)
+def load_network(world: World, device: torch.device) -> Network:
+    """The world's network on a device, shared by all who use the world: nobody writes to it."""
+    # First without gradients: weights that were loaded in inference mode can have none.
+    network = build_empty(world.card.model, world.card.game_spec).eval().requires_grad_(False)
+    weights = {name: value.to(device) for name, value in world.weights.items()}
+    network.load_state_dict(weights, assign=True)
+    logger.info("world %s on %s", world.card.name, device)
+    return network
+
+
+@contextmanager
+def computing(device: torch.device) -> Iterator[None]:
+    """The context of all that is computed: no gradients, and no autocast of the caller's."""
+    with torch.autocast(device.type, enabled=False), torch.inference_mode():
+        yield
+
+
+def check_finite(name: str, numbers: np.ndarray) -> None:
+    """Refuse numbers that finite weights can still lead to, if they are large enough.
+
+    Raises:
+        WorldError: some are not finite.
+    """
+    if not np.isfinite(numbers).all():
+        raise WorldError(
+            f"the world {name} computes numbers that are not finite, so its weights are useless; "
+            "take another world, or train it anew"
+        )
 
 
 def pin(caches: Sequence[Cache], device: torch.device) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from dfgym import checks
+from dfgym.checks import shorten
 from dfgym.diffusion.context import ContextMode
 from dfgym.errors import ConfigError
 
@@ -42,6 +43,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         checks.check(self, ConfigError)
+
+    @classmethod
+    def from_keywords(cls, keywords: dict[str, Any]) -> Settings:
+        """Return the settings among an environment's keywords.
+
+        Raises:
+            ConfigError: a keyword is unknown, or has a value that is not allowed.
+        """
+        names = [field.name for field in fields(cls)]
+        if unknown := keywords.keys() - set(names):
+            allowed = ", ".join(("world", "render_mode", "max_episode_steps", *names))
+            raise ConfigError(f"unknown keyword {shorten(min(unknown))}; allowed are {allowed}")
+        return checks.convert(cls, keywords, ConfigError)
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings that are not left at their defaults, as an environment's keywords."""

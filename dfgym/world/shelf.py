@@ -23,7 +23,15 @@ def folders() -> list[Path]:
     spec = importlib.util.find_spec("dfgym.worlds")
     packaged = spec.submodule_search_locations if spec else None
     listed = os.environ.get(VARIABLE, "").split(os.pathsep)
-    return [Path(folder) for folder in (*(packaged or ()), *filter(None, listed))]
+    return [*map(Path, packaged or ()), *(_expand(folder) for folder in listed if folder)]
+
+
+def _expand(folder: str) -> Path:
+    """Return a folder whose `~` nobody has replaced, as in a Dockerfile or a systemd unit."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # no such user
+        return Path(folder)
 
 
 def names() -> list[str]:
@@ -38,7 +46,8 @@ def survey() -> tuple[list[str], list[str]]:
     for folder in folders():
         try:
             entries = os.listdir(folder)
-        except FileNotFoundError:  # a shelf that nobody has filled yet
+        except FileNotFoundError:
+            problems.append(f"the shelf's folder {folder} is missing: make it, or mend ${VARIABLE}")
             continue
         except OSError as reason:
             problems.append(f"the shelf's folder {folder} cannot be read: {reason.strerror}")

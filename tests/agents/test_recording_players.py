@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from dfgym.agents.players import parse
 from dfgym.data.episode import Tap
+from dfgym.data.game import Game
 from dfgym.errors import ConfigError
 from dfgym.games.source import Opening, WrappedPolicy, open_source
 from toys.catch import Catch, Negative
@@ -88,7 +89,7 @@ def test_an_agent_plays_through_its_wrappers_and_the_game_is_recorded(tmp_path: 
 
 def test_a_wrapper_that_resets_in_mid_episode_cuts_it_off() -> None:
     source = open_source(Opening("Catch", module="toys.catch"), trusted=True)
-    tap = Tap(source, 0, 100, lambda: None)
+    tap = Tap(Game(source, "a game"), 0, 100, lambda: None)
     first, _ = tap.reset()
     assert (tap.reset()[0] == first).all() and len(tap.frames) == 1
     tap.step(1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
@@ -101,6 +102,30 @@ def test_an_mp4_has_every_frame(game: Session, tmp_path: Path, beside: bool) -> 
     last = game.timeline.current.frame.astype(int)
     dream = pictures[-1][-160:, :160]
     assert np.abs(dream[8::16, 8::16] - last).mean() < 12  # colours are coded coarsely
+
+
+def test_an_mp4_that_was_cut_short_is_not_handed_out(
+    game: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a nearly full disk leaves of a film."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    real = ffmpeg.write_frames
+
+    def cut(path: str, *arguments: Any, **keywords: Any) -> Any:
+        writer = real(path, *arguments, **keywords)
+        try:
+            yield next(writer)
+            while True:
+                writer.send((yield))
+        finally:
+            writer.close()
+            with open(path, "r+b") as file:
+                file.truncate(Path(path).stat().st_size // 2)
+
+    play(game, ACTIONS[:5])
+    monkeypatch.setattr(ffmpeg, "write_frames", cut)
+    with pytest.raises(OSError, match=r"0 of \d+ frames of the film were written"):
+        save.mp4(game.film())
 
 
 def test_no_mp4_without_the_encoder(game: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from dfgym import cli
 from dfgym.errors import ConfigError
-from dfgym.play import server
+from dfgym.play import command, server
 from dfgym.play.command import Serve, stop_on_signals
 from dfgym.play.server import AccessPolicy, Server
 from toys.page import PATIENCE, TOKEN, Page, Running, RunTest
@@ -196,6 +197,56 @@ def test_only_named_hosts_are_served(flags: dict[str, Any], hosts: set[str]) -> 
 def test_impossible_addresses_are_refused(flags: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         Serve(**flags)
+
+
+@pytest.mark.parametrize("host", ["0", "0x0", "00.0.0.0", "0.0"])
+def test_every_spelling_of_every_address_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match=f"host is '{host}', which listens at every address"):
+        Serve(host=host, port=0).listen()
+    Serve(host=host, port=0, allow_host=("game.example",)).listen().close()
+
+
+@pytest.mark.parametrize(
+    ("name", "console"), [("lynx", True), ("/usr/bin/w3m", True), ("x", False)]
+)
+def test_no_browser_takes_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, console: bool
+) -> None:
+    monkeypatch.delenv("BROWSER", raising=False)
+    opened: list[str] = []
+    monkeypatch.setattr(command.webbrowser, "get", lambda: webbrowser.GenericBrowser(name))
+    monkeypatch.setattr(command.webbrowser, "open", opened.append)
+    command._open("http://127.0.0.1:1", str(tmp_path))
+    assert bool(opened) != console
+    monkeypatch.setenv("BROWSER", name)  # asked for
+    command._open("http://127.0.0.1:1", str(tmp_path))
+    assert opened
+
+
+def test_the_end_of_the_terminal_ends_the_server() -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(stop.wait(), 5)
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_is_answered_in_words(play: RunTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(server, "_encode", full)
+
+    async def test(running: Running) -> None:
+        async with running.page() as page:
+            await page.frame()
+            query = f"?token={TOKEN}&session={page.hello['session']}"
+            status, text, _ = await running.get(f"/save/gif{query}")
+            assert status == 507 and "No space left on device; make room and save again" in text
+
+    play(test)
 
 
 def test_a_port_in_use_is_refused() -> None:

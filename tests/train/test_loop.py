@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,17 @@ def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> Non
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
             recipe.load_recipe(path)
+
+
+def test_a_recipe_of_a_stranger_takes_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    for text, message in (
+        ("a" + 30_000 * ".a" + " = 1", "a line is longer than 1024 bytes"),
+        ("a = " + 500 * "[" + "\n" + (500 * "[" + "\n") * 20, "nested too deep"),
+        (64 * 1024 * "#\n", "larger than the allowed"),
+    ):
+        path.write_text(text)
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=message):
+            recipe.load_recipe(path)
+        assert time.monotonic() - began < 5
