@@ -16,7 +16,7 @@ A policy acts; a policy factory makes the policy of one episode.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -103,9 +103,11 @@ def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
         case "sticky-random":
             return lambda seed: _of_frames(RandomPolicy(actions, seed, HOLD))
         case "scripted":
+            spec = source.env.spec
+            kwargs = {} if spec is None else spec.kwargs
             size = source.size or source.env.observation_space.shape
-            make_scripted(player, env_id, size, 0)  # raises now what it would raise later
-            return lambda seed: _of_frames(make_scripted(player, env_id, size, seed))
+            make_scripted(player, env_id, size, 0, kwargs)  # raises now what it would raise later
+            return lambda seed: _of_frames(make_scripted(player, env_id, size, seed, kwargs))
         case "sb3":
             return _make_sb3_factory(name, player, source)
         case "module":
@@ -113,7 +115,11 @@ def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
 
 
 def make_scripted(
-    player: Player, env_id: str, size: tuple[int, ...] | None, seed: games.Seed
+    player: Player,
+    env_id: str,
+    size: tuple[int, ...] | None,
+    seed: games.Seed,
+    kwargs: Mapping[str, Any] | None = None,
 ) -> ScriptedPolicy:
     """Make the scripted policy of an environment's game.
 
@@ -122,17 +128,18 @@ def make_scripted(
         env_id: the environment's Gymnasium id; a world's stands for its real game.
         size: the frames' shape, which begins with height and width.
         seed: of the policy's own generator.
+        kwargs: the environment's keywords; some make it another game.
 
     Raises:
         ConfigError: No scripted policy plays the game, or not in such frames.
     """
-    game = games.find(dfgym.source_id(env_id))
+    game = games.find(dfgym.source_id(env_id), kwargs=kwargs)
     height_width = tuple(size or ())[:2]
     if game is None or (len(height_width) == 2 and not game.can_play(*height_width)):
         ids = ", ".join(game.env_id for game in games.all_games())
         raise ConfigError(
-            f"there is no scripted player for {env_id!r} with frames of {height_width}; "
-            f"there is one for each of {ids}"
+            f"there is no scripted player for {env_id!r} with frames of {height_width} and "
+            f"keywords {dict(kwargs or {})}; there is one for each of {ids}"
         )
     try:
         return game.policy(player.epsilon, seed, player.dawdle)

@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FLICKER = 16
+"""Grey levels by which a pixel of an RGB world may be off and still count as equal: a sixteenth of
+the range. A world of few colours has no such flicker."""
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -79,3 +83,16 @@ def upscale(frames: np.ndarray, scale: int) -> np.ndarray:
 def downscale(frames: np.ndarray, scale: int) -> np.ndarray:
     """Undo `upscale`: keep the top left pixel of each `scale` x `scale` cell, fresh."""
     return frames[..., ::scale, ::scale, :].copy()
+
+
+def flicker(has_palette: bool) -> int:
+    """Return by how many grey levels equal pixels may differ: 0 in a world of few colours."""
+    return 0 if has_palette else FLICKER
+
+
+def differ(frames: np.ndarray, others: np.ndarray, tolerance: int = 0) -> np.ndarray:
+    """Return which pixels differ by more than the tolerance in some colour, bool `(..., h, w)`."""
+    if not tolerance:
+        return (frames != others).any(-1)
+    gap = np.maximum(frames, others) - np.minimum(frames, others)  # uint8 does not overflow so
+    return (gap > tolerance).any(-1)

@@ -50,6 +50,7 @@ keys = {a = 1, d = 2}
 """
 SCORE = {"transitions": 10, "illegal_per_1000": 1.23456, "wrong_per_1000": 0.0, "sticky_share": 0.0}
 REPORT = {
+    "verdict": {"overall": "no fault was measured", "findings": []},
     "machine": {"cores": 2},
     "legality": {"dream": SCORE, "real": SCORE},
     "speed": {"single_steps_per_second": 123.456},
@@ -82,6 +83,7 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert world.card.name == "my-breakout-v0" and world.card.frames.observation_scale == 4
     assert world.card.model.dim == 16 and world.card.training["steps_done"] == 4
     assert world.card.measured["legality"]["illegal_per_1000"] == 1.235
+    assert world.card.measured["verdict"] == "no fault was measured"
     assert set(world.card.measured["seconds"]) == {"record", "train", "evaluate"}
     run = tmp_path / "runs" / "my-breakout-v0"
     assert len((run / "train" / "log.jsonl").read_text().splitlines()) == 4

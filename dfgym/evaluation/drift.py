@@ -20,12 +20,14 @@ from dfgym.evaluation.rollout import (
     roll,
 )
 from dfgym.evaluation.subject import MakeDynamics, Subject
+from dfgym.evaluation.verdict import Finding
+from dfgym.frames import flicker
 from dfgym.games import Drawings
 from dfgym.world.card import Card
 
 NAME = "drift"
 COUNT = 10_000
-MEASURES = (metrics.brightness, metrics.detail, metrics.change)
+MEASURES = (metrics.brightness, metrics.detail)
 TITLES = {
     "brightness": "brightness in grey levels",
     "detail": "difference of neighbouring pixels",
@@ -40,6 +42,28 @@ JUDGED = 200
 def measure(subject: Subject) -> dict[str, Any]:
     """Measure how frames change as a game goes on; see `track`."""
     return track(subject.make, subject.card, subject.scale(COUNT))
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return whether a long dream freezes, flickers or loses its light."""
+    dream, real = result["dream"], result["real"]
+    items, blocks = [], len(dream["change"])
+    after = f"after {result['block'] * (blocks - 1):,} frames"
+    for measure, calm, wild in (
+        ("change", "the dream freezes", "the dream flickers"),
+        ("detail", "the dream blurs", "the dream turns noisy"),
+        ("brightness", "the dream darkens", "the dream brightens"),
+    ):
+        usual = float(np.mean(real[measure]))
+        spread = max(np.ptp(real[measure]), 0.5 * usual if measure == "change" else 0.2 * usual)
+        gap = dream[measure][-1] - usual
+        if abs(gap) > spread:
+            words = (
+                f"{after} {calm if gap < 0 else wild}: {TITLES[measure]} is "
+                f"{dream[measure][-1]:.3g}, {usual:.3g} in the real game"
+            )
+            items.append(Finding("flaw", words, abs(gap) / max(spread, 1e-9)))
+    return items or [Finding("merit", f"{after} the picture is as lively as the real one")]
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +106,7 @@ def track(
         over evenly spaced frames).
     """
     size = -(-frames // blocks)
-    source_game = find_game(card)
+    source_game, tolerance = find_game(card), flicker(bool(card.frames.palette))
     result: dict[str, Any] = {"block": size, "policy": describe_policy(card)}
     for name, game in (("dream", Dream(make(rows), seed)), ("real", Real(card, rows, seed))):
         episodes = roll(game, policies(card, rows, 0.0, seed), frames * rows)
@@ -91,6 +115,8 @@ def track(
         for measure in MEASURES:
             values = [measure(episode.frames[a : b + 1]) for episode, _, a, b in pieces]
             result[name][measure.__name__] = _means(pieces, values)
+        changes = [metrics.change(e.frames[a : b + 1], tolerance) for e, _, a, b in pieces]
+        result[name]["change"] = _means(pieces, changes)
         if source_game is not None and source_game.judge is not None:
             verdicts = {id(e): legality.judge(source_game, e) for e in episodes}
             values = [1000 * (~verdicts[id(e)].legal[a:b]).mean() for e, _, a, b in pieces]

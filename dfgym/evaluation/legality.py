@@ -11,12 +11,15 @@ from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Section, Table
 from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
 from dfgym.evaluation.subject import Subject
+from dfgym.evaluation.verdict import Finding, Level
 from dfgym.games import Game, Verdicts
 from dfgym.world.card import Card
 
 NAME = "legality"
 COUNT = 10_000
 ROWS = 16
+FLAWED, FAULTY = 10.0, 100.0
+"""More illegal transitions in 1,000 than these are a flaw, a fault."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,25 @@ def _table(counts: Legality) -> dict[str, float]:
         "wrong_per_1000": counts.wrong_per_1000,
         "sticky_share": counts.sticky_share,
     }
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return how often the dream breaks the rules, if the judge can be trusted."""
+    dream, real = result["dream"], result["real"]
+    if real["illegal"]:
+        words = (
+            f"the rules were not tested: the judge forbids {real['illegal']:,} of "
+            f"{real['transitions']:,} transitions of the real game, so it judges another game"
+        )
+        return [Finding("untested", words)]
+    rate = dream["illegal_per_1000"]
+    words = f"{rate:.2f} of 1,000 transitions break the game's rules"
+    level: Level = "fault" if rate > FAULTY else "flaw" if rate > FLAWED else "merit"
+    items = [Finding(level, words, rate)]
+    if (wrong := dream["wrong_per_1000"]) > FLAWED:
+        words = f"{wrong:.2f} of 1,000 lawful transitions have a wrong reward or end"
+        items.append(Finding("flaw", words, wrong))
+    return items
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:

@@ -9,25 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dfgym.frames import differ
+
 PSNR_CAP = 100.0
 """dB, for frames without any error (which would be infinity)."""
 BINS = 10
-FLICKER = 16
-"""Grey levels by which a pixel of an RGB world may be off and still count as equal: a sixteenth of
-the range. A world of few colours has no such flicker."""
-
-
-def tolerance(has_palette: bool) -> int:
-    """Return by how many grey levels equal pixels may differ: 0 in a world of few colours."""
-    return 0 if has_palette else FLICKER
-
-
-def differ(frames: np.ndarray, others: np.ndarray, tolerance: int = 0) -> np.ndarray:
-    """Return which pixels differ by more than the tolerance in some colour, bool `(..., h, w)`."""
-    if not tolerance:
-        return (frames != others).any(-1)
-    gap = np.maximum(frames, others) - np.minimum(frames, others)  # uint8 does not overflow so
-    return (gap > tolerance).any(-1)
 
 
 def colours(frames: np.ndarray) -> np.ndarray:
@@ -88,20 +74,25 @@ def change(frames: np.ndarray, tolerance: int = 0) -> float:
     return float(differ(frames[1:], frames[:-1], tolerance).mean())
 
 
-def event_scores(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float | None]:
-    """Score predictions of rare events, which are the values other than 0.
+def event_scores(
+    predicted: np.ndarray, actual: np.ndarray, usual: float = 0.0
+) -> dict[str, float | None]:
+    """Score predictions of rare events, which are the values other than the usual one.
 
     Args:
-        predicted: `(n,)`; a prediction is right only if it equals the event's value.
+        predicted: `(n,)`; a prediction is right only if it equals the event's value, but for the
+            rounding of a card's float32.
         actual: `(n,)`.
+        usual: what is no event, as the living cost of every step.
 
     Returns:
         `events` and `predictions` (how many there are of each), `precision`, `recall` and `f1`.
         Precision without a prediction is None, and so are recall and F1 without an event: nothing
         was tested.
     """
-    right = int(((predicted == actual) & (actual != 0)).sum())
-    predictions, events = int((predicted != 0).sum()), int((actual != 0).sum())
+    foreseen, occurred = ~np.isclose(predicted, usual), ~np.isclose(actual, usual)
+    right = int((np.isclose(predicted, actual) & occurred).sum())
+    predictions, events = int(foreseen.sum()), int(occurred.sum())
     return {
         "events": events,
         "predictions": predictions,
@@ -109,6 +100,41 @@ def event_scores(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float |
         "recall": right / events if events else None,
         "f1": 2 * right / (predictions + events) if events else None,
     }
+
+
+def amounts(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float | None]:
+    """Score predictions of real numbers, as of rewards with more values than a world tells apart.
+
+    Args:
+        predicted: `(n,)`.
+        actual: `(n,)`.
+
+    Returns:
+        `error` (the mean absolute one), `spread` (that of the best constant, the median) and
+        `correlation`, which is None if either side is constant.
+    """
+    varied = len(actual) > 1 and np.ptp(predicted) > 0 and np.ptp(actual) > 0
+    return {
+        "error": float(np.abs(predicted - actual).mean()),
+        "spread": float(np.abs(actual - np.median(actual)).mean()),
+        "correlation": float(np.corrcoef(predicted, actual)[0, 1]) if varied else None,
+    }
+
+
+def accuracy(
+    frames: np.ndarray, truth: np.ndarray, where: np.ndarray, tolerance: int = 0
+) -> dict[str, float | None]:
+    """Return the share of some pixels that are right, None if there are none, and how many.
+
+    Args:
+        frames: uint8 `(n, h, w, 3)`.
+        truth: likewise.
+        where: bool `(n, h, w)`, the pixels that are looked at.
+        tolerance: see `differ`.
+    """
+    pixels = int(where.sum())
+    right = int((where & ~differ(frames, truth, tolerance)).sum())
+    return {"pixels": pixels, "right": right / pixels if pixels else None}
 
 
 def calibration(probability: np.ndarray, occurred: np.ndarray) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dfgym.errors import NotMeasuredError
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Section, Table
 from dfgym.evaluation.subject import MakeDynamics, Subject
+from dfgym.evaluation.verdict import Finding, Level
 from dfgym.games import Game
 from dfgym.world.bundle import Starts
 
@@ -23,6 +24,8 @@ HORIZONS = (1, 5, 10, 20)
 CARD_HORIZON = 10
 """A world's card tells the motion after so many frames."""
 ROWS = 32
+LOW, HIGH = 0.8, 1.25
+"""A thing that moves between these multiples of the real way moves as it should."""
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -40,6 +43,23 @@ def measure(subject: Subject) -> dict[str, Any]:
         )
     window, count = world.card.model.window, subject.scale(COUNT)
     return compare(subject.make, game, world.starts, window, count)
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return what moves too slowly or too fast, after the horizon that a card speaks of."""
+    place = max(i for i, h in enumerate(result["horizons"]) if h <= CARD_HORIZON or i == 0)
+    if not result["starts"][place]:
+        return [Finding("untested", "motion was not tested: nothing could be read off the dream")]
+    items = []
+    for name in result["units"]:
+        share = result[name]["share"][place]
+        words = (
+            f"after {result['horizons'][place]} frames the {name} has changed by "
+            f"{share:.2f} of the real way"
+        )
+        level: Level = "merit" if LOW <= share <= HIGH else "fault" if share < LOW / 2 else "flaw"
+        items.append(Finding(level, words, abs(share - 1)))
+    return items
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from dfgym.evaluation.report import Section, Table
 from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level, conclude, sentence
+from dfgym.frames import differ, flicker
 from dfgym.games import Policy, RandomPolicy
 from dfgym.statistics import ratio_interval
 from dfgym.world.card import Card
@@ -194,8 +195,8 @@ def _samples(
         number = sum(int(np.count_nonzero(array)) for array in values)
         return Sample((_per_row(play, rows, values) / lengths).tolist(), number)
 
-    tolerance = metrics.tolerance(bool(scenery.colours))
-    changed = [metrics.differ(e.frames[1:], e.frames[:-1], tolerance) for e in episodes]
+    tolerance = flicker(bool(scenery.colours))
+    changed = [differ(e.frames[1:], e.frames[:-1], tolerance) for e in episodes]
     samples = {
         (name, "in 1,000 steps"): rate([matches(episode.rewards) for episode in episodes])
         for name, matches in kinds.items()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import jinja2
 
 from dfgym.evaluation.plots import COLOURS, Plot
+from dfgym.evaluation.verdict import Verdict
 
 DARK = {
     "dream": "#b79cff",
@@ -72,12 +73,14 @@ class Heading:
         description: what the game is.
         conditions: how and on what it was measured, by name.
         quick: whether this is a look at a few frames, and no measurement.
+        verdict: over all questions.
     """
 
     name: str
     description: str
     conditions: Mapping[str, object]
     quick: bool
+    verdict: Verdict | None = None
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -228,8 +228,9 @@ def roll(
 
 
 def find_game(card: Card) -> Game | None:
-    """Return what is known of a world's game, or None; also None if it is not drawn so large."""
-    return games.find(card.source.env, (card.frames.height, card.frames.width))
+    """Return what is known of a world's game, or None; also None if it is drawn otherwise."""
+    size = (card.frames.height, card.frames.width)
+    return games.find(card.source.env, size, card.source.kwargs)
 
 
 def policies(card: Card, count: int, epsilon: float, seed: int = 0) -> list[Policy]:

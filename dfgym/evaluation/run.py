@@ -27,6 +27,7 @@ from dfgym.evaluation import (
 from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.evaluation.rollout import Dream, Real, Rows, open_real, policies, roll
 from dfgym.evaluation.subject import Question, Subject
+from dfgym.evaluation.verdict import Finding, Verdict, conclude
 from dfgym.files import plain, write_atomic, write_json
 from dfgym.world import shelf
 from dfgym.world.settings import Settings
@@ -65,7 +66,9 @@ def evaluate(
 
     Returns:
         The content of the JSON file: `world`, `settings`, `machine`, the answer of each question
-        by its name, and `absent`: for each question without an answer, the reason.
+        by its name, `absent`: for each question without an answer, the reason, and `verdict`: one
+        line over all (`overall`), and the `findings`, each as its level and its words. The verdict
+        is also printed.
 
     Raises:
         WorldError: there is no such world, or it is damaged.
@@ -99,6 +102,11 @@ def evaluate(
             except NotMeasuredError as reason:
                 absent[question.NAME] = str(reason)
     results["absent"] = absent
+    verdict = judge(results)
+    results["verdict"] = {
+        "overall": verdict.overall,
+        "findings": [[finding.level, finding.words] for finding in verdict.findings],
+    }
     film = encode_gif(_film(subject), subject.card.frames.fps)
     write_atomic(subject.folder / "dream.gif", film)
     write_json(subject.folder / "evaluation.json", results)
@@ -106,7 +114,26 @@ def evaluate(
     for name, why in absent.items():
         print(f"not measured: {name}: {why}")
     print(f"wrote {subject.folder / 'evaluation.html'}")
+    print("\n".join(verdict.lines()))
     return results
+
+
+def judge(results: dict[str, Any]) -> Verdict:
+    """Gather what all answers say of the world, what matters most first.
+
+    Args:
+        results: the content of the JSON file.
+    """
+    items = [
+        item
+        for question in QUESTIONS
+        if question.NAME in results
+        for item in question.findings(results[question.NAME])
+    ]
+    if results["absent"]:
+        words = f"nothing was tested of {', '.join(results['absent'])}: the report says why"
+        items.append(Finding("untested", words))
+    return conclude(items)
 
 
 def card_entries(results: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +142,10 @@ def card_entries(results: dict[str, Any]) -> dict[str, Any]:
     Args:
         results: the content of the JSON file.
     """
-    entries: dict[str, Any] = {"machine": results["machine"]}
+    entries: dict[str, Any] = {
+        "verdict": results["verdict"]["overall"],
+        "machine": results["machine"],
+    }
     for question in QUESTIONS:
         if question.NAME in results:
             entries |= question.card_entries(results[question.NAME])
@@ -134,6 +164,7 @@ def render(results: dict[str, Any], film: bytes | None = None) -> str:
         world["name"],
         world["description"],
         quick=settings.pop("quick"),
+        verdict=judge(results),
         conditions={
             "real game": world["source"],
             "world's hash": world["hash"],

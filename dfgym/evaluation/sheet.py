@@ -11,6 +11,7 @@ import tyro
 
 from dfgym.errors import ConfigError
 from dfgym.files import write_png
+from dfgym.frames import flicker
 from dfgym.train.strips import continue_episodes, draw
 from dfgym.world import shelf
 from dfgym.world.bundle import World
@@ -52,7 +53,8 @@ def contact_sheet(config: Config) -> Path:
         )
     world = shelf.load(config.world)
     real, dream = strips(world, config.rows, config.frames, config.seed, config.settings)
-    return write_png(config.out, draw(real, dream, world.card.name))
+    tolerance = flicker(bool(world.card.frames.palette))
+    return write_png(config.out, draw(real, dream, world.card.name, tolerance))
 
 
 def strips(

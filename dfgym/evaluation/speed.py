@@ -7,6 +7,7 @@ from typing import Any
 from dfgym.bench.speed import BATCH, bench
 from dfgym.evaluation.report import Figure, Section, Table
 from dfgym.evaluation.subject import Subject
+from dfgym.evaluation.verdict import Finding
 
 NAME = "speed"
 SECONDS, QUICK_SECONDS = 5.0, 0.5
@@ -16,6 +17,11 @@ def measure(subject: Subject) -> dict[str, Any]:
     """Time single and batched environments; see `dfgym.bench.speed.bench`."""
     seconds = QUICK_SECONDS if subject.quick else SECONDS
     return bench(subject.world.path, seconds, subject.settings)
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return nothing: a slow world may be as good as a fast one."""
+    return []
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:

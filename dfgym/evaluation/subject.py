@@ -1,8 +1,9 @@
 """What every question is asked of: a world, how it is run, and how closely one looks.
 
-A question is a module of this folder with a `NAME` and three functions: `measure` takes a subject
+A question is a module of this folder with a `NAME` and four functions: `measure` takes a subject
 and returns plain values for the JSON file, or raises `NotMeasuredError`; `section` writes them into
-the report; `card_entries` picks what belongs on the world's card. `run.QUESTIONS` lists them.
+the report; `findings` says in words what a user must know; `card_entries` picks what belongs on the
+world's card. `run.QUESTIONS` lists them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 from dfgym.evaluation.report import Section
 from dfgym.evaluation.rollout import find_game
+from dfgym.evaluation.verdict import Finding
 from dfgym.games import Game
 from dfgym.world.bundle import World
 from dfgym.world.card import Card
@@ -38,6 +40,10 @@ class Question(Protocol):
 
     def section(self, result: dict[str, Any]) -> Section:
         """Write the answer into the report."""
+        ...
+
+    def findings(self, result: dict[str, Any]) -> list[Finding]:
+        """Return what the answer says of the world, for the verdict over all questions."""
         ...
 
     def card_entries(self, result: dict[str, Any]) -> dict[str, Any]:

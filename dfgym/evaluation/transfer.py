@@ -26,11 +26,14 @@ from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Section, Table, percent
 from dfgym.evaluation.subject import Subject
+from dfgym.evaluation.verdict import Finding
 from dfgym.files import write_json
 from dfgym.statistics import Interval, mean_interval, ratio_interval
 from dfgym.world import shelf
 
 NAME = "transfer"
+ENOUGH = 0.9
+"""Of the real agents' return; an agent that reaches less has not learned the game."""
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
 WORDS = {"dream": "trained in the dream", "real": "trained in the real game"}
@@ -181,6 +184,20 @@ def measure(subject: Subject) -> dict[str, Any]:
             "then evaluate again"
         )
     return result
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return what an agent that learned in the dream is worth in the real game."""
+    ratio, interval = result.get("ratio"), result.get("ratio_interval")
+    if ratio is None:
+        return [Finding("untested", "transfer was not tested: no agents of both games to compare")]
+    words = f"an agent that learned in the dream reaches {percent(ratio)} of the real game's agents"
+    if ratio >= ENOUGH:
+        return [Finding("merit", words)]
+    certain = interval is not None and interval[1] < ENOUGH
+    if not certain:
+        return [Finding("untested", f"{words}, by too few seeds to tell")]
+    return [Finding("fault" if ratio < ENOUGH / 2 else "flaw", words, 1 / max(ratio, 0.1))]
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:

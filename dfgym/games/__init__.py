@@ -14,12 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import gymnasium as gym
 import numpy as np
 
 from dfgym.actions import ActionSpace, Row, discrete
 
 POLICY_VERSION = 2
 """Of all policies here and in `dfgym.agents`: raise it when one plays otherwise than before."""
+
+HARMLESS = frozenset({"max_episode_steps", "render_mode"})
+"""Keywords of `gym.make` that make no game another one."""
 
 Seed = int | np.random.SeedSequence
 
@@ -137,6 +141,7 @@ class Game:
             a list over the actions of uint8 `(b, h, w, 3)`, whether the game obeyed, bool `(b,)`.
             Where it is None, any difference between two actions' frames counts.
         obedience: what `obeys` looks for, in words that follow "another action ...".
+        harmless: keywords of `gym.make` that leave its rules and drawing as they are known here.
     """
 
     env_id: str
@@ -148,6 +153,7 @@ class Game:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     obeys: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     obedience: str = "led to another frame"
+    harmless: frozenset[str] = frozenset()
 
     def is_drawn_at(self, height: int, width: int) -> bool:
         """Whether the game is drawn in frames of this size."""
@@ -160,16 +166,27 @@ class Game:
         return height % self.frame[0] == 0 and width * self.frame[0] == height * self.frame[1]
 
 
-def find(env_id: str, size: tuple[int, int] | None = None) -> Game | None:
+def find(
+    env_id: str,
+    size: tuple[int, int] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Game | None:
     """Return what is known of a real game, or None.
 
     Args:
         env_id: its Gymnasium id; a `module:` before it does not matter.
         size: height and width of the frames; None is also returned if the game is not drawn so.
+        kwargs: keywords of `gym.make`; None is also returned if one of them could make it another
+            game, by other rules or drawn otherwise.
     """
     name = env_id.rpartition(":")[2]
     game = next((game for game in all_games() if game.env_id == name), None)
-    return game if game is None or size is None or game.is_drawn_at(*size) else None
+    if game is None or (size is not None and not game.is_drawn_at(*size)):
+        return None
+    spec = gym.registry.get(name)
+    usual: Mapping[str, Any] = {} if spec is None else spec.kwargs
+    changes = {key for key, value in (kwargs or {}).items() if usual.get(key, ...) != value}
+    return game if changes <= HARMLESS | game.harmless else None
 
 
 @functools.cache

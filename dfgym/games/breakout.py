@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dfgym.games import Game, Seed, Verdicts, check_plan, check_shares, rules
-from dfgym.games.minatar import SIZE, MinAtarEnv, env_id, palette, red_table
+from dfgym.games.minatar import SIZE, STICKINESS, MinAtarEnv, env_id, palette, red_table
 from dfgym.games.rules import Outcome
 
 # What a cell shows, in the order in which the game draws: the highest one hides the others.
@@ -312,4 +312,6 @@ def judge(
     return rules.judge(RuleBook(), frames, actions, rewards, terminated)
 
 
-GAME = Game(env_id("breakout"), BreakoutPolicy, frame=(SIZE, SIZE), judge=judge)
+GAME = Game(
+    env_id("breakout"), BreakoutPolicy, frame=(SIZE, SIZE), judge=judge, harmless=STICKINESS
+)

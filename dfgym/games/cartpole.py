@@ -314,5 +314,6 @@ GAME = Game(
     read=functools.partial(read, noise=NOISE),
     readings={"position": Reading("units"), "angle": Reading("degrees", 180 / math.pi)},
     obeys=obeys,
+    harmless=frozenset({"sutton_barto_reward"}),
     obedience="left the cart further to the side it pushes to",
 )

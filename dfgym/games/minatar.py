@@ -14,6 +14,8 @@ from dfgym.errors import ActionError, ConfigError, MissingPackageError
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 SIZE = 10  # height and width of every game's grid
+STICKINESS = frozenset({"sticky_action_prob"})
+"""Any share of sticky actions is the same game: the judges allow both outcomes."""
 FOREIGN = 255  # stands for a cell of no colour of the game where cells are bytes
 MEANINGS = {"n": "noop", "l": "left", "u": "up", "r": "right", "d": "down", "f": "fire"}
 

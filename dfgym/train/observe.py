@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import DataError, MissingPackageError
 from dfgym.files import write_atomic, write_png
+from dfgym.frames import flicker
 from dfgym.train.config import TrainConfig
 from dfgym.train.loss import Losses
 from dfgym.train.pack import draft_card, held_out_starts
@@ -60,7 +61,9 @@ class Strips:
             range(rows),
             Settings(str(self.device)),
         )
-        return write_png(self.folder / f"{step:07d}.png", draw(real, dream, f"step {step:,}"))
+        tolerance = flicker(bool(self.card.frames.palette))
+        picture = draw(real, dream, f"step {step:,}", tolerance)
+        return write_png(self.folder / f"{step:07d}.png", picture)
 
 
 class Observer:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dfgym.frames import upscale
+from dfgym.frames import differ, upscale
 from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -57,13 +57,14 @@ def continue_episodes(
     return np.stack(real), np.stack(dream, 1)
 
 
-def draw(real: np.ndarray, dream: np.ndarray, title: str) -> np.ndarray:
+def draw(real: np.ndarray, dream: np.ndarray, title: str, tolerance: int = 0) -> np.ndarray:
     """Lay strips out as one picture, in which frames that differ are underlined.
 
     Args:
         real: uint8 `(rows, frames, h, w, 3)`.
         dream: the same shape.
         title: written above.
+        tolerance: grey levels by which equal pixels may differ; see `dfgym.frames.flicker`.
 
     Returns:
         uint8 RGB.
@@ -76,7 +77,7 @@ def draw(real: np.ndarray, dream: np.ndarray, title: str) -> np.ndarray:
     page = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     pen.text((GAP * 2, 12), f"{title}: {CAPTION}", INK, font)
-    different = (real != dream).any((2, 3, 4))
+    different = np.any(differ(real, dream, tolerance), (-2, -1))
     for row in range(rows):
         top = 40 + row * pair
         for line, (name, colour, strip) in enumerate(

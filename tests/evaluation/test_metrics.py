@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dfgym.evaluation import metrics
+from dfgym.frames import FLICKER, flicker
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -62,6 +63,44 @@ def test_what_no_event_has_tested_has_no_score() -> None:
     assert alarms["precision"] == 0 and alarms["recall"] is alarms["f1"] is None
     quiet = metrics.event_scores(nothing, nothing)
     assert quiet["events"] == quiet["predictions"] == 0 and quiet["f1"] is None
+
+
+def test_a_living_cost_is_no_event_and_float32_rounds() -> None:
+    actual = np.array([-1.0, -1, 0.1, -1, -1])
+    predicted = np.array([-1.0, -1, np.float32(0.1), -1, 0])
+    scores = metrics.event_scores(predicted, actual, usual=-1)
+    assert scores["events"] == 1 and scores["predictions"] == 2 and scores["recall"] == 1
+    assert metrics.event_scores(actual, np.full(5, -1.0), usual=-1)["f1"] is None
+
+
+def test_amounts_are_compared_with_the_best_constant() -> None:
+    actual = np.array([0.0, 1.0, 2.0, 3.0])
+    scores = metrics.amounts(actual + 0.5, actual)
+    assert scores["error"] == 0.5 and scores["spread"] == 1
+    assert scores["correlation"] == pytest.approx(1)
+    assert metrics.amounts(np.ones(4), actual)["correlation"] is None
+
+
+def test_only_the_pixels_in_question_count() -> None:
+    truth = np.zeros((1, 4, 4, 3), np.uint8)
+    frames = truth.copy()
+    frames[0, 0, 0] = 255
+    frames[0, 1, 1, 2] = 10
+    where = np.zeros((1, 4, 4), bool)
+    assert metrics.accuracy(frames, truth, where) == {"pixels": 0, "right": None}
+    where[0, :2, :2] = True
+    assert metrics.accuracy(frames, truth, where) == {"pixels": 4, "right": 0.5}
+    assert metrics.accuracy(frames, truth, where, FLICKER) == {"pixels": 4, "right": 0.75}
+
+
+def test_flicker_of_the_last_digits_is_no_change() -> None:
+    rng = np.random.default_rng(0)
+    frames = (100 + rng.integers(0, 9, (6, 8, 8, 3))).astype(np.uint8)
+    assert metrics.change(frames) > 0.9 and metrics.change(frames, FLICKER) == 0
+    assert metrics.exact(frames[1:], frames[:-1], flicker(False)) == 1
+    assert metrics.exact(frames[1:], frames[:-1], flicker(True)) == 0
+    frames[3, 2, 2] = 250
+    assert metrics.change(frames, FLICKER) == pytest.approx(2 / 64 / 5)
 
 
 def test_calibration_error() -> None:

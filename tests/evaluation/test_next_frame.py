@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dfgym.evaluation import horizon, moments, next_frame
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import Episode, open_real
-from dfgym.world.card import Card
+from dfgym.world.card import Card, Rewards
 from dfgym.world.dynamics import Transition
-from toys.breakout import FrozenDynamics, rows_of
+from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
 
 
 def test_moment_holds_its_end_and_notices_a_cut() -> None:
@@ -53,6 +55,11 @@ def test_a_dream_that_copies_scores_as_the_copy_does(breakout_card: Card) -> Non
     rate = copy["termination"]["events"] / 300
     assert dream["calibration"]["ece"] == pytest.approx(0.25 - rate)
     assert single["real"]["exact"] > 0.9 and single["real"]["reward"]["f1"] == 1
+    assert copy["changing"]["right"] == 0 and copy["changing"]["pixels"] > 600
+    assert 0.9 < single["real"]["changing"]["right"] < 1
+    assert 300 < copy["rare"]["pixels"] < 1000 and copy["rare"]["right"] < 0.7
+    levels = {item.level for item in next_frame.findings(single)}
+    assert "fault" in levels and "merit" not in levels
 
 
 def test_shuffled_actions_worsen_a_dream_that_obeys(breakout_card: Card) -> None:
@@ -67,3 +74,17 @@ def test_shuffled_actions_worsen_a_dream_that_obeys(breakout_card: Card) -> None
 
     result = next_frame.compare(rows_of(Obeys, breakout_card), breakout_card, 200)["dream"]
     assert result["psnr"] > result["shuffled"]["psnr"] + 0.2
+    assert result["listening"]["interval"][0] > 0
+
+
+def test_rewards_of_many_values_are_compared_as_amounts(breakout_card: Card) -> None:
+    """A world that knows no reward of 1 cannot foresee one; what it can say is how much comes."""
+    card = dataclasses.replace(breakout_card, rewards=Rewards((0.0, 0.4)))
+    result = next_frame.compare(rows_of(PerfectDynamics, card), card, 300)
+    assert "reward" not in result["dream"] and "reward" not in result["copy"]
+    scores = result["dream"]["return"]
+    assert scores["steps"] == 8 and scores["moments"] > 200 and 0 < scores["error"] < 1
+    section = next_frame.section(result)
+    assert "sum of 8 rewards" in section.verdict
+    assert section.table is not None
+    assert {len(row) for row in section.table.rows} == {len(section.table.header)}

@@ -7,10 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from dfgym.evaluation import legality, transfer
 from dfgym.evaluation import next_frame as single_steps
-from dfgym.evaluation import transfer
 from dfgym.evaluation.plots import COLOURS, Bar, bar_plot, line_plot
 from dfgym.evaluation.report import DARK, Figure, Heading, Section, Table, render
+from dfgym.evaluation.verdict import Finding, conclude
 from toys.html import external_requests
 
 HEADING = Heading("toy-v0", "A <toy> & more.", {"device": "cpu"}, quick=False)
@@ -23,12 +24,19 @@ def next_frame(events: int) -> dict[str, Any]:
     event = {"events": events, "predictions": 0, "precision": None, "recall": 0.0, "f1": 0.0}
     if not events:
         event |= {"recall": None, "f1": None}
-    game = {**scores, "reward": event, "termination": event}
+    pixels = {"pixels": 0, "right": None}
+    game = {**scores, "reward": event, "termination": event, "changing": pixels}
     bins = {"ece": 0.0, "count": [9], "probability": [0.0], "frequency": [0.0]}
     return {
         "moments": 9,
         "policy": "a random policy",
-        "dream": {**game, "calibration": bins, "shuffled": {**scores, "psnr": 20.0}},
+        "usual_reward": 0.0,
+        "dream": {
+            **game,
+            "calibration": bins,
+            "shuffled": {**scores, "psnr": 20.0},
+            "listening": {"moments": 90, "error": 5.0, "interval": [4.0, 6.0]},
+        },
         "copy": game,
     }
 
@@ -110,8 +118,53 @@ def test_events_that_never_came_are_not_tested() -> None:
 def test_a_dream_that_ignores_its_actions_is_called_so() -> None:
     result = next_frame(events=0)
     assert "the dream obeys its actions" in single_steps.section(result).verdict
-    result["dream"]["shuffled"]["psnr"] = 30.0
+    result["dream"]["listening"]["interval"] = [-1.0, 2.0]
     assert "the dream ignores its actions" in single_steps.section(result).verdict
+    faults = [f.words for f in single_steps.findings(result) if f.level == "fault"]
+    assert any("does not listen to actions" in words for words in faults)
+    result["dream"]["listening"] = {"moments": 0, "error": None, "interval": None}
+    assert "was not tested" in single_steps.section(result).verdict
+
+
+def test_a_dream_that_is_worse_than_a_copy_is_called_so() -> None:
+    result = next_frame(events=0)
+    result["copy"] = {**result["copy"], "psnr": 31.7}
+    words = [f.words for f in single_steps.findings(result) if f.level == "fault"]
+    assert words == ["worse than copying the last frame: 30.0 dB against 31.7"]
+    result["real"] = {**result["copy"], "psnr": 31.0}  # chance makes a copy the best guess
+    assert not [f for f in single_steps.findings(result) if f.level == "fault"]
+
+
+def test_a_verdict_puts_what_matters_first() -> None:
+    items = [Finding("merit", "m"), Finding("flaw", "f"), Finding("flaw", "g", 2.0)]
+    verdict = conclude([*items, Finding("untested", "u")])
+    assert [finding.words for finding in verdict.findings] == ["g", "f", "u", "m"]
+    assert verdict.overall == "playable, with 2 flaws; the first: g (1 thing not tested)"
+    broken = conclude([*items, Finding("fault", "no ball")])
+    assert broken.overall == "not fit to play or to train in: no ball"
+    assert broken.lines()[1] == "  fault: no ball"
+    assert conclude([]).overall == "nothing was tested"
+    assert conclude([Finding("untested", "u")]).overall == "nothing was tested"
+    assert conclude(items[:1]).overall == "no fault was measured"
+    many = conclude([Finding("flaw", str(i)) for i in range(20)]).lines()
+    assert many[-1] == "  flaw: and 8 more, in the report"
+    page = render(Heading("toy-v0", "", {}, False, broken), [SECTION], {})
+    assert page.index("no ball") < page.index("All &lt;right&gt;")
+
+
+def test_findings_of_the_other_questions() -> None:
+    counts = {"transitions": 1000, "illegal": 0, "illegal_per_1000": 0.0, "wrong_per_1000": 0.0}
+    for rate, level in ((1.0, "merit"), (20.0, "flaw"), (400.0, "fault")):
+        dream = {**counts, "illegal_per_1000": rate}
+        (item,) = legality.findings({"dream": dream, "real": counts})
+        assert item.level == level
+    (item,) = legality.findings({"dream": counts, "real": {**counts, "illegal": 1000}})
+    assert item.level == "untested" and "another game" in item.words
+    few = returns(dream=[17.11, 12.5, 16.93], real=[15.97, 12.53, 15.7])
+    assert transfer.findings(few)[0].level == "merit"
+    bad = returns(dream=[5.0, 5.1, 4.9], real=[10.0, 10.1, 9.9])
+    assert transfer.findings(bad)[0].level == "flaw"
+    assert transfer.findings(returns(real=[10.0, 11.0]))[0].level == "untested"
 
 
 def test_a_ratio_of_few_seeds_carries_its_interval() -> None:

@@ -43,6 +43,11 @@ def judge(episode: Episode) -> Verdicts:
 
 def test_it_is_known_by_its_id() -> None:
     assert games.find(GAME_ID) is GAME
+    assert games.find(GAME_ID, kwargs={"sticky_action_prob": 0.0, "render_mode": None}) is GAME
+    assert games.find(GAME_ID, kwargs={"game": "space_invaders"}) is GAME  # what it is anyway
+    assert games.find(GAME_ID, kwargs={"game": "breakout"}) is None
+    breakout = GAME_ID.replace("SpaceInvaders", "Breakout")
+    assert games.find(breakout, kwargs={"game": "space_invaders"}) is None
     assert games.find(GAME_ID, (40, 40)) is None
 
 
