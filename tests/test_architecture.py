@@ -44,7 +44,7 @@ MAIN_PATH: dict[str, set[str]] = {
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
 PLAYERS = {"agents": {"__init__", "actions", "errors", "checks", "command"}}
-PLAYERS["agents"] |= {"device", "statistics", "games"}
+PLAYERS["agents"] |= {"device", "statistics", "games", "planning"}
 # Above the line: optional rooms, which nothing below imports.
 BELOW_THE_LINE = {*MAIN_PATH, *PLAYERS, "worlds"}
 ABOVE_THE_LINE = {

@@ -33,7 +33,7 @@ from dfgym.world.bundle import World
 from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
-from dfgym.world.outcomes import Outcomes, collect, read_state, sample_seeds
+from dfgym.world.outcomes import Outcomes, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 
@@ -135,7 +135,7 @@ class Dynamics:
         with runtime.computing(self.device):
             self._caches = self._empty_caches(num_rows)
             levels = {*self._levels, *(level.stated for level in self._plan.levels)}
-            self._condition = Conditioner(self._network, world.card.actions, levels, self.device)
+            self.condition = Conditioner(self._network, world.card.actions, levels, self.device)
         if settings.compile:
             with self.threads:
                 self._warm_up()
@@ -146,7 +146,7 @@ class Dynamics:
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
         position = self._network.cache_position(self.present.time)
-        levels, places = self._condition(self.world.card.actions.fill(rows))
+        levels, places = self.condition(self.world.card.actions.fill(rows))
         runtime.pin(self._caches, self.device)
         for cache in self._caches:
             for conditioning in levels.values():
@@ -211,7 +211,7 @@ class Dynamics:
             ]
             self.commit(
                 self.codec.encode(torch.from_numpy(frames).to(self.device)),
-                self._condition(space.stack(last_actions)),
+                self.condition(space.stack(last_actions)),
                 batch._replace(time=torch.tensor(last, device=self.device)),
                 self._network.step,
             )
@@ -222,9 +222,14 @@ class Dynamics:
         self.present.frames[rows] = np.stack([frames[-1] for frames, _ in contexts[:count]])
 
     def commit(
-        self, clean: Tensor, conditions: Conditions, batch: Batch, step: runtime.Step
+        self,
+        clean: Tensor,
+        conditions: Conditions,
+        batch: Batch,
+        step: runtime.Step | None = None,
     ) -> Any:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
+        step = step or self._eager
         position, tokens = self._network.cache_position(batch.time), None
         for level, cache in zip(self._plan.levels, batch.caches, strict=True):
             frames, conditioning = clean, conditions.levels[level.stated]
@@ -278,7 +283,7 @@ class Dynamics:
                 rows = torch.arange(first, first + size, device=self.device)
                 filled = rows.clamp(max=self.num_rows - 1)  # all groups are of one size
                 batch, rows = self.batch.select(filled), rows[: self.num_rows - first]
-                conditions = self._condition(actions[filled.cpu().numpy()])
+                conditions = self.condition(actions[filled.cpu().numpy()])
                 group = self.commit(clean[filled], conditions, batch, self._network.step)
                 write_rows(self._caches, rows, batch.caches)
                 tokens.append(group[: len(rows)])
@@ -286,6 +291,11 @@ class Dynamics:
             present = Present(frames.copy(), self.present.time + 1)
         nothing = np.zeros(self.num_rows)
         return Transition(frames.copy(), rewards, nothing > 0, ends, nothing), present
+
+    @property
+    def commits(self) -> bool:
+        """Whether finished frames are committed by a pass of their own."""
+        return not self._plan.kept
 
     @property
     def exact(self) -> bool:
@@ -305,25 +315,8 @@ class Dynamics:
             actions: as for `step`.
             samples: k where outcomes are samples.
         """
-        conditions, rows = self._condition(actions), self.num_rows
         with self._computing("dfgym::outcomes"):
-            if self.exact:
-                prediction = self.predict(conditions, self.batch)
-                weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
-                frames, clean = self.codec.round(prediction.outcomes.flatten(0, 1))
-                conditions = conditions.repeat(weights.shape[1])
-                batch = self.batch.repeat(weights.shape[1])
-            else:
-                weights = np.full((rows, samples), 1 / samples)
-                conditions, batch = conditions.repeat(samples), self.batch.repeat(samples)
-                batch = batch._replace(seeds=sample_seeds(self._seeds, samples))
-                uniforms = self._uniforms(batch)[:, 2:]
-                generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager)
-                frames, clean = self.codec.round(generated)
-            if not self._plan.kept:
-                tokens = self.commit(clean, conditions, batch, self._eager)
-            rewards, ends = self.expect(tokens)
-            return collect(frames, (weights, rewards, ends), self.exact, batch)
+            return work_out(self, self.condition(actions), samples)
 
     def predict(self, conditions: Conditions, batch: Batch) -> FramePrediction:
         """Predict rows' next frames from noise, where that takes one denoising step."""
@@ -331,6 +324,12 @@ class Dynamics:
         cache = batch.caches[self._plan.reads[0]]
         x = self._eager(self._start(batch), levels[0.0], conditions.places, position, cache)
         return self._network.predict_frame(x)
+
+    def generate(self, conditions: Conditions, batch: Batch) -> tuple[Tensor, Tensor, Any]:
+        """Sample rows' next frames; returns them decoded and encoded, and the last tokens."""
+        uniforms = self._uniforms(batch)[:, 2:]
+        generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager)
+        return *self.codec.round(generated), tokens
 
     def expect(self, tokens: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read the expected reward and the probability of an end, float64 `(b,)`, off tokens."""
@@ -340,7 +339,7 @@ class Dynamics:
 
     def _next(self, actions: np.ndarray) -> tuple[Transition, Present]:
         """Generate the next frame, commit it, and sample reward and termination."""
-        conditions, batch = self._condition(actions), self.batch
+        conditions, batch = self.condition(actions), self.batch
         uniforms = self._uniforms(batch)
         generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)

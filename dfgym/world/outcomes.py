@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,10 @@ from torch import Tensor
 
 from dfgym.diffusion.noise import mix
 from dfgym.world.cache import Batch, copy_rows
+from dfgym.world.conditions import Conditions
+
+if TYPE_CHECKING:
+    from dfgym.world.dynamics import Dynamics
 
 
 class Outcomes(NamedTuple):
@@ -55,21 +59,24 @@ def read_state(frames: np.ndarray, batch: Batch, rows: Tensor) -> dict[str, np.n
     }
 
 
-def collect(
-    frames: Tensor, numbers: tuple[np.ndarray, np.ndarray, np.ndarray], exact: bool, batch: Batch
-) -> Outcomes:
-    """Sort outcomes by the rows that they belong to.
-
-    Args:
-        frames: uint8 `(b * k, h, w, 3)`.
-        numbers: probabilities `(b, k)`, and expected rewards and probabilities of an end, `(b *
-            k,)`.
-        exact: see `Outcomes`.
-        batch: what the frames were committed to, at the time before them.
-    """
-    weights, rewards, ends = numbers
+def work_out(dynamics: Dynamics, conditions: Conditions, samples: int) -> Outcomes:
+    """Work out what a step of every row may lead to, see `Dynamics.outcomes`."""
+    if dynamics.exact:
+        prediction = dynamics.predict(conditions, dynamics.batch)
+        weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
+        frames, clean = dynamics.codec.round(prediction.outcomes.flatten(0, 1))
+        batch = dynamics.batch.repeat(weights.shape[1])
+        conditions = conditions.repeat(weights.shape[1])
+    else:
+        weights = np.full((dynamics.num_rows, samples), 1 / samples)
+        batch, conditions = dynamics.batch.repeat(samples), conditions.repeat(samples)
+        batch = batch._replace(seeds=sample_seeds(dynamics.batch.seeds, samples))
+        frames, clean, tokens = dynamics.generate(conditions, batch)
+    if dynamics.commits:
+        tokens = dynamics.commit(clean, conditions, batch)
+    reward, end = dynamics.expect(tokens)
     shape, rows = weights.shape, torch.arange(len(frames), device=frames.device)
     state = read_state(frames.cpu().numpy(), batch._replace(time=batch.time + 1), rows)
     state = {name: value.reshape(*shape, *value.shape[1:]) for name, value in state.items()}
-    pictures = state["frame"].copy()
-    return Outcomes(pictures, weights, rewards.reshape(shape), ends.reshape(shape), exact, state)
+    numbers = (weights, reward.reshape(shape), end.reshape(shape))
+    return Outcomes(state["frame"].copy(), *numbers, dynamics.exact, state)

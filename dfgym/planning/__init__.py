@@ -1,0 +1,1 @@
+"""Thinking ahead in a dream: search over what may happen next."""

@@ -1,0 +1,140 @@
+"""The dream as a search's model: its tree's nodes are what stepping the dream there gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfgym.errors import ConfigError
+from dfgym.model.config import ModelConfig
+from dfgym.planning import model as planning_model
+from dfgym.planning.model import DreamModel, merge
+from dfgym.planning.search import Evaluation
+from dfgym.world.bundle import World
+from dfgym.world.card import Sampler
+from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
+from toys.world import toy_card, toy_starts, toy_weights
+
+WINDOW, GAMES, K = 3, 4, 5
+
+
+def toy(kind: str = "transformer", mixture: int = 5, steps: int = 1) -> World:
+    card = toy_card(
+        model=ModelConfig(16, 2, 1, patch=2, window=WINDOW, mixture=mixture, kind=kind),  # type: ignore[arg-type]
+        sampler=Sampler(denoising_steps=steps, shift=1.0, context_mode="clean", context_noise=0.0),
+    )
+    return World(card, "", Path(), toy_weights(card), toy_starts(card))
+
+
+def begin(world: World) -> Dynamics:
+    run = Dynamics(world, GAMES, Settings(device="cpu"))
+    frames, actions = world.starts.episode(0)
+    contexts = [(frames[: 1 + row], actions[:row]) for row in range(GAMES)]
+    run.reset(np.arange(GAMES), np.arange(GAMES) + 7, contexts)
+    return run
+
+
+def judge(frames: np.ndarray) -> Evaluation:
+    """Logits and a value that any change of a frame changes."""
+    flat = frames.reshape(len(frames), -1).astype(float)
+    values = np.sin(flat @ np.arange(1, flat.shape[1] + 1))
+    return Evaluation(np.outer(values, [1.0, 2.0, 3.0]), values)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "recurrent"])
+def test_nodes_are_what_stepping_to_them_gives(kind: str) -> None:
+    """Random trees, deeper than the window: every expansion against the dream's own outcomes."""
+    run, walker = begin(toy(kind)), begin(toy(kind))
+    tree = DreamModel(run, judge, K, 0.0)
+    before = run.get_state(np.arange(GAMES))
+    random = np.random.default_rng(0)
+    for _ in range(2):  # the second search reuses what the first has allocated
+        root = tree.root()
+        assert np.array_equal(root.value, judge(run.frames()).value)
+        alive = np.zeros((GAMES, 1 + 12 * K), bool)
+        alive[:, 0] = True
+        states = {0: run.get_state(np.arange(GAMES))}
+        for number in range(12):
+            first = 1 + number * K
+            parents = np.array([random.choice(np.flatnonzero(row)) for row in alive])
+            if number > 3:  # go deep too
+                parents = np.array([np.flatnonzero(row)[-1] for row in alive])
+            actions = random.integers(3, size=GAMES)
+            expansion = tree.expand(parents, actions, first)
+            for game in range(GAMES):
+                parent = {name: states[parents[game]][name][[game]] for name in before}
+                walker.set_state(np.array([game]), parent)
+            outcomes = walker.outcomes(actions)
+            weights, order = merge(outcomes.probabilities, outcomes.frames, K, 0.0)
+            rows = np.arange(GAMES)[:, None]
+            assert np.allclose(np.exp(expansion.log_weights), weights, atol=1e-4)
+            there = weights > 0
+            alive[:, first : first + K] = there
+            values = judge(outcomes.frames[rows, order].reshape(-1, 8, 8, 3)).value
+            assert np.array_equal(
+                expansion.evaluation.value[there], values.reshape(GAMES, K)[there]
+            )
+            assert np.allclose(
+                expansion.reward[there], outcomes.rewards[rows, order][there], atol=1e-4
+            )
+            ends = outcomes.termination_probability[rows, order][there]
+            assert np.allclose(1 - expansion.survival[there], ends, atol=1e-4)
+            for i in range(K):
+                states[first + i] = {
+                    name: value[np.arange(GAMES), order[:, i]]
+                    for name, value in outcomes.state.items()
+                }
+    after = run.get_state(np.arange(GAMES))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_world_without_outcomes_gives_samples() -> None:
+    tree = DreamModel(begin(toy(mixture=1, steps=2)), judge, num_outcomes=3)
+    tree.root()
+    expansion = tree.expand(np.zeros(GAMES, int), np.zeros(GAMES, int), 1)
+    assert np.allclose(np.exp(expansion.log_weights), 1 / 3)
+    again = tree.expand(np.array([1, 2, 3, 1]), np.ones(GAMES, int), 4)
+    assert again.reward.shape == (GAMES, 3)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=4, max_size=4),
+    st.lists(st.floats(0.01, 1), min_size=4, max_size=4),
+    st.integers(1, 6),
+    st.floats(0, 0.3),
+)
+def test_equal_frames_are_one_outcome(
+    colours: list[int], raw: list[float], count: int, least: float
+) -> None:
+    weights = np.array([raw]) / np.sum(raw)
+    frames = np.array(colours, np.uint8).reshape(1, 4, 1, 1, 1)
+    merged, order = merge(weights, frames, count, least)
+    assert merged.shape == order.shape == (1, count) and np.isclose(merged.sum(), 1)
+    assert (np.diff(merged[0]) <= 0).all()
+    totals = {
+        c: sum(w for w, d in zip(weights[0], colours, strict=True) if c == d) for c in colours
+    }
+    best = sorted(totals.values(), reverse=True)[:count]
+    expected = np.array([best[0], *(w for w in best[1:] if w >= least)])
+    there = merged[0] > 0
+    assert np.allclose(merged[0][there], expected / expected.sum())
+    assert len({colours[i] for i in order[0][there]}) == there.sum()
+
+
+def test_a_search_that_does_not_fit_names_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = DreamModel(begin(toy()), judge)
+    tree.check_memory(100)
+    monkeypatch.setattr(planning_model, "available_bytes", lambda device: 10_000_000)
+    with pytest.raises(ConfigError, match="the most that would fit"):
+        tree.check_memory(4096)
+
+
+def test_a_dream_that_commits_nothing_is_refused() -> None:
+    run = Dynamics(toy(), 2, Settings(device="cpu", denoising_steps=4, context_mode="kept"))
+    with pytest.raises(ConfigError, match="kept"):
+        DreamModel(run, judge)
