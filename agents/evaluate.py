@@ -41,8 +41,8 @@ class Config:
     """What is scored, where and how often."""
 
     agent: str
-    """A player's name: random, sticky-random, scripted:<epsilon>[:<dawdle>] or
-    sb3:<algorithm>:<zip file>."""
+    """A player's name: random, sticky-random, scripted:<epsilon>[:<dawdle>],
+    sb3:<algorithm>:<zip file> or search:<simulations>[:<zip file>]."""
     envs: tuple[str, ...] = ("DFWorld/minatar-breakout-v0", "DFReal/minatar-breakout-v0")
     """Gymnasium ids, scored one after the other."""
     episodes: Count = 100
@@ -153,24 +153,40 @@ def evaluate(
         play, frame_stack = find_policy(agent, env, venv, seed, greedy)
         if frame_stack > 1:
             venv = VecFrameStack(venv, frame_stack)
-        rows = venv.num_envs
-        missing = np.full(rows, episodes // rows)
-        missing[: episodes % rows] += 1
-        returns, lengths = [], []
-        venv.seed(seed)
-        observations, begins = venv.reset(), np.ones(rows, bool)
         with tqdm(total=episodes, desc=env, unit="episode", disable=not progress) as bar:
-            while missing.any():
-                assert isinstance(observations, np.ndarray)
-                observations, _, begins, infos = venv.step(play(observations, begins))
-                for row in np.flatnonzero(begins & (missing > 0)).tolist():
-                    returns.append(infos[row]["episode"]["r"])
-                    lengths.append(infos[row]["episode"]["l"])
-                    missing[row] -= 1
-                    bar.update()
+            returns, lengths = play_episodes(venv, play, episodes, seed, bar)
     finally:
         venv.close()
-    return Score(agent, env, greedy, seed, np.array(returns, float), np.array(lengths, int))
+    return Score(agent, env, greedy, seed, returns, lengths)
+
+
+def play_episodes(
+    venv: VecEnv, play: BatchPolicy, episodes: int, seed: int, bar: tqdm[Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Play whole episodes, every row its share; returns and lengths, in the order of their ends.
+
+    Args:
+        venv: rows of an environment, seeded here.
+        play: chooses all rows' actions.
+        episodes: how many, over all rows.
+        seed: row i begins with seed + i.
+        bar: counts the episodes.
+    """
+    rows = venv.num_envs
+    missing = np.full(rows, episodes // rows)
+    missing[: episodes % rows] += 1
+    returns, lengths = [], []
+    venv.seed(seed)
+    observations, begins = venv.reset(), np.ones(rows, bool)
+    while missing.any():
+        assert isinstance(observations, np.ndarray)
+        observations, _, begins, infos = venv.step(play(observations, begins))
+        for row in np.flatnonzero(begins & (missing > 0)).tolist():
+            returns.append(infos[row]["episode"]["r"])
+            lengths.append(infos[row]["episode"]["l"])
+            missing[row] -= 1
+            bar.update()
+    return np.array(returns, float), np.array(lengths, int)
 
 
 def find_policy(
@@ -222,6 +238,10 @@ def find_policy(
                 return flat.to_batch(own, space, read(saved_agent.choose(observations, greedy)))
 
             return play, saved_agent.frame_stack
+        case "search":
+            from dfgym.agents.search import plan_for  # which imports this
+
+            return plan_for(player, env, rows, seed, 0.0 if greedy else 1.0), 1
 
 
 def _by_row(policies: Sequence[Policy], own: gym.Space[Any], space: ActionSpace) -> BatchPolicy:

@@ -9,6 +9,7 @@
     module:<module>:<name>          a function from an observation to an action, in the game's own
                                     form, or a class of such functions, made with a seed (your own
                                     code, which is imported)
+    search:<simulations>[:<zip file>]  a search in the game's dream; such an agent is its prior
 
 A policy acts; a policy factory makes the policy of one episode.
 """
@@ -36,7 +37,7 @@ HOLD = 0.8
 """The probability that sticky-random repeats its last action: 5 steps on average."""
 FORMS = (
     "random, sticky-random, scripted:<epsilon>[:<dawdle>], "
-    "sb3:<algorithm>:<zip file>[+module:Class ...], module:<module>:<name>"
+    "sb3:<algorithm>:<zip file>[+module:Class ...], module:<module>:<name>, search:<simulations>[:<zip file>]"
 )
 _WRAPPER = re.compile(r"\+(?=[A-Za-z_][\w.]*:[A-Za-z_]\w*(?: |\+|$))", re.ASCII)
 
@@ -45,7 +46,7 @@ _WRAPPER = re.compile(r"\+(?=[A-Za-z_][\w.]*:[A-Za-z_]\w*(?: |\+|$))", re.ASCII)
 class Player:
     """A player's name, taken apart."""
 
-    kind: Literal["random", "sticky-random", "scripted", "sb3", "module"]
+    kind: Literal["random", "sticky-random", "scripted", "sb3", "module", "search"]
     epsilon: float = 0.0
     """The share of a scripted policy's actions that are random."""
     dawdle: float = 0.0
@@ -53,13 +54,15 @@ class Player:
     algorithm: str = ""
     """The algorithm of Stable-Baselines3 that trained the agent."""
     file: str = ""
-    """The agent's zip file."""
+    """The agent's zip file; a search may have none."""
     wrappers: tuple[str, ...] = ()
     """The wrappers that the agent was trained with, from the inside out."""
     module: str = ""
     """The module of a player that is code."""
     name: str = ""
     """The function or class in it."""
+    simulations: int = 0
+    """A search's simulations for each of its decisions."""
 
 
 def parse(name: str) -> Player:
@@ -81,6 +84,8 @@ def parse(name: str) -> Player:
             return Player("sb3", algorithm=algorithm, file=path, wrappers=tuple(wrappers))
         case ["module", module, place] if packages.MODULE.fullmatch(module) and place:
             return Player("module", module=module, name=place)
+        case ["search", simulations, *rest] if simulations.isdecimal():
+            return Player("search", simulations=int(simulations), file="".join(rest))
         case _:
             raise ConfigError(f"player {name!r} is unknown; allowed are {FORMS}")
 
@@ -112,6 +117,8 @@ def make_factory(name: str, env_id: str, source: Source) -> PolicyFactory:
             return _make_sb3_factory(name, player, source)
         case "module":
             return _make_module_factory(player, source)
+        case "search":
+            return _make_search_factory(player, env_id)
 
 
 def make_scripted(
@@ -204,5 +211,23 @@ def _make_module_factory(player: Player, source: Source) -> PolicyFactory:
     def begin(seed: np.random.SeedSequence) -> SourcePolicy:
         choose = play(int(seed.generate_state(1)[0])) if isinstance(play, type) else play
         return lambda observation, _: source.actions.row(shift(own, choose(observation), -1))
+
+    return begin
+
+
+def _make_search_factory(player: Player, env_id: str) -> PolicyFactory:
+    from dfgym.agents.search import plan_for  # torch and Stable-Baselines3 are slow to import
+
+    plan_for(player, env_id, 1, 0, 0.0)  # raises now what it would raise later
+
+    def begin(seed: np.random.SeedSequence) -> SourcePolicy:
+        plan = plan_for(player, env_id, 1, int(seed.generate_state(1)[0]), 0.0)
+        begins = [True]
+
+        def play(observation: Any, frame: np.ndarray) -> int:
+            action = plan(frame[None], np.array([begins.pop() if begins else False]))
+            return int(action[0])
+
+        return play
 
     return begin

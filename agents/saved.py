@@ -136,7 +136,7 @@ def load(algorithm: str, path: str | Path, observation_space: gym.Space[Any]) ->
         raise ConfigError(f"algorithm is {algorithm!r}; allowed are {allowed}")
     if not Path(path).is_file():
         raise ConfigError(f"there is no file {path}; give the zip that SB3's save() wrote")
-    actual = _algorithm(path)
+    actual = find_algorithm(path)
     if actual is not None and algorithm not in (actual, *_RELATIVES[actual]):
         raise ConfigError(f"{path} holds an agent of {actual}, not of {algorithm}; use {actual}")
     try:
@@ -176,7 +176,7 @@ def _find_class(algorithm: str) -> type[BaseAlgorithm]:
     return getattr(contrib, CONTRIB[algorithm])
 
 
-def _algorithm(path: str | Path) -> str | None:
+def find_algorithm(path: str | Path) -> str | None:
     """The algorithm of an agent's zip, told by the names of its values alone, if it is known."""
     try:
         with zipfile.ZipFile(path) as file:

@@ -23,8 +23,9 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.outcomes import sample_seeds
 from dfgym.world.runtime import available_bytes
 
-Evaluate = Callable[[np.ndarray], Evaluation]
-"""Evaluates frames, uint8 `(m, h, w, 3)` at model size: logits `(m, a)` and values `(m,)`."""
+Evaluate = Callable[[np.ndarray, Batch], Evaluation]
+"""Evaluates frames, uint8 `(m, h, w, 3)` at model size: logits `(m, a)` and values `(m,)`. The rows
+that have just come to them may be stepped on, since they are copies."""
 
 SCRIBBLED = -1  # in place of a node's number: a pass has written there
 
@@ -94,7 +95,7 @@ class DreamModel:
         self._depth = np.zeros((b, 1), np.int64)
         self._place = np.zeros((b, 1), np.int64)
         self._size = 0
-        return self.evaluate(self.dynamics.frames())
+        return self.evaluate(self.dynamics.frames(), self._root.repeat(1))
 
     @torch.inference_mode()
     def expand(self, parents: np.ndarray, actions: np.ndarray, first: int) -> Expansion:
@@ -115,7 +116,8 @@ class DreamModel:
         tokens = dynamics.commit(chosen, action[index], batch)
         reward, end = dynamics.expect(tokens)
         self._store(parents, first, (game, outcome), batch, slot)
-        return self._evaluated(weights, (game, outcome), frames[game, outcome], (reward, 1 - end))
+        evaluation = self.evaluate(frames[game, outcome], batch._replace(time=batch.time + 1))
+        return lay_out(weights, (game, outcome), (reward, 1 - end), evaluation)
 
     def _imagine(self, action: Tensor, rows: Batch) -> tuple[np.ndarray, np.ndarray, Tensor]:
         """Work out the outcomes of an action in every game.
@@ -203,26 +205,68 @@ class DreamModel:
             target[: self._size] = source[: self._size]
         self._pool = new
 
-    def _evaluated(
-        self,
-        weights: np.ndarray,
-        nodes: tuple[np.ndarray, np.ndarray],
-        frames: np.ndarray,
-        numbers: tuple[np.ndarray, np.ndarray],
-    ) -> Expansion:
-        """Evaluate new nodes' frames, and lay all out as a search wants it."""
-        evaluation, shape = self.evaluate(frames), weights.shape
-        logits = np.zeros((*shape, evaluation.logits.shape[1]))
-        values, rewards, survival = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        logits[nodes], values[nodes] = evaluation
-        rewards[nodes], survival[nodes] = numbers
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(weights)
-        return Expansion(log_weights, rewards, survival, Evaluation(logits, values))
-
     @staticmethod
     def _tensors(batch: Batch) -> list[Tensor]:
         return [tensor for cache in batch.caches for layer in cache for tensor in layer]
+
+
+def lay_out(
+    weights: np.ndarray,
+    nodes: tuple[np.ndarray, np.ndarray],
+    numbers: tuple[np.ndarray, np.ndarray],
+    evaluation: Evaluation,
+) -> Expansion:
+    """Lay out what is known of some outcomes, `(m, ...)`, as `(b, k, ...)`.
+
+    Args:
+        weights: `(b, k)`, probabilities.
+        nodes: games and outcomes, each `(m,)`.
+        numbers: expected rewards and probabilities that the game goes on, each `(m,)`.
+        evaluation: of the m outcomes.
+    """
+    shape = weights.shape
+    logits = np.zeros((*shape, evaluation.logits.shape[1]))
+    values, rewards, survival = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    logits[nodes], values[nodes] = evaluation
+    rewards[nodes], survival[nodes] = numbers
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
+    return Expansion(log_weights, rewards, survival, Evaluation(logits, values))
+
+
+def rollouts(
+    dynamics: Dynamics, steps: int, discount: float, generator: np.random.Generator
+) -> Evaluate:
+    """Make an evaluation that needs no agent: all actions alike, and random play of a few steps.
+
+    A game that goes on after them counts as worth 1 more, so that not to lose is worth something
+    where the next reward is further than they reach.
+
+    Args:
+        dynamics: the dream.
+        steps: of random play.
+        discount: of rewards, a step.
+        generator: of the play's chance.
+    """
+    actions = dynamics.world.card.actions.n
+
+    @torch.inference_mode()
+    def evaluate(frames: np.ndarray, batch: Batch) -> Evaluation:
+        count = len(frames)
+        value, weight = np.zeros(count), np.ones(count)
+        seeds = torch.from_numpy(generator.integers(2**62, size=count)).to(dynamics.device)
+        batch = batch._replace(seeds=seeds)
+        for _ in range(steps):
+            action = torch.from_numpy(generator.integers(actions, size=count))
+            action = action.to(dynamics.device)
+            _, clean, _ = dynamics.generate(action, batch)
+            reward, end = dynamics.expect(dynamics.commit(clean, action, batch))
+            batch = batch._replace(time=batch.time + 1)
+            value += weight * reward
+            weight *= discount * (1 - end)
+        return Evaluation(np.zeros((count, actions)), value + weight)
+
+    return evaluate
 
 
 def merge(

@@ -13,8 +13,8 @@ value of an action is the mean over its outcomes weighted by their probabilities
 goes on below the outcome that is furthest behind its own, `argmax_k pi_k / (n_k + 1)`: nothing here
 is drawn but the root's Gumbel noise.
 
-Three things differ from the paper, since a value here is exact but for the evaluation of the leaves.
-A node is worth its actions' values under the improved policy, not the mean of what its simulations
+Three things differ from the paper, since a value here is exact but for the evaluation of leaves. A
+node is worth its actions' values under the improved policy, not the mean of what its simulations
 brought, which counts the exploratory ones too. Inside, an action that has not been tried counts as
 the best that has: with the paper's mixed value, one that is tried first and found better than its
 node's guess is the only one that is ever tried. And a share of the visits inside follows the prior,

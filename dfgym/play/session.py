@@ -319,7 +319,7 @@ def find_agents(card: Card, dream: DreamEnv, names: Sequence[str]) -> dict[str, 
 def label(agent: str) -> str:
     """Return an agent's name for the page: without the folder of its file."""
     kind, _, path = agent.rpartition(":")
-    return f"{kind}:{Path(path).name}" if agent.startswith("sb3:") else agent
+    return f"{kind}:{Path(path).name}" if agent.endswith(".zip") else agent
 
 
 def pick_starts(starts: Starts) -> list[tuple[int, int]]:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.planning import model as planning_model
-from dfgym.planning.model import DreamModel, merge
+from dfgym.planning.model import DreamModel, merge, rollouts
 from dfgym.planning.search import Evaluation
 from dfgym.world.bundle import World
+from dfgym.world.cache import Batch
 from dfgym.world.card import Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -39,7 +40,7 @@ def begin(world: World) -> Dynamics:
     return run
 
 
-def judge(frames: np.ndarray) -> Evaluation:
+def judge(frames: np.ndarray, batch: Batch | None = None) -> Evaluation:
     """Logits and a value that any change of a frame changes."""
     flat = frames.reshape(len(frames), -1).astype(float)
     values = np.sin(flat @ np.arange(1, flat.shape[1] + 1))
@@ -138,3 +139,24 @@ def test_a_dream_that_commits_nothing_is_refused() -> None:
     run = Dynamics(toy(), 2, Settings(device="cpu", denoising_steps=4, context_mode="kept"))
     with pytest.raises(ConfigError, match="kept"):
         DreamModel(run, judge)
+
+
+def test_rollouts_are_what_stepping_brings() -> None:
+    """One step: the value is the mean of expected reward and survival over actions and outcomes."""
+    world, rows = toy(), 600
+    run = Dynamics(world, rows, Settings(device="cpu"))
+    frames, actions = world.starts.episode(0)
+    run.reset(np.arange(rows), np.arange(rows), [(frames[:2], actions[:1])] * rows)
+    exact = np.zeros(rows)  # the rows differ by their noise alone
+    for action in range(3):
+        outcomes = run.outcomes(np.full(rows, action))
+        returns = outcomes.rewards + 0.9 * (1 - outcomes.termination_probability)
+        exact += (outcomes.probabilities * returns).sum(1) / 3
+    generator = np.random.default_rng(0)
+    frames = run.frames()
+    evaluation = rollouts(run, 1, 0.9, generator)(frames, run.batch.repeat(1))
+    error = np.std(evaluation.value) / np.sqrt(rows)
+    assert 0 < error < 0.02 and abs(evaluation.value.mean() - exact.mean()) < 4 * error
+    assert (evaluation.logits == 0).all()
+    none = rollouts(run, 0, 0.9, generator)(frames, run.batch.repeat(1))
+    assert (none.value == 1).all()
