@@ -124,8 +124,13 @@ class Planner:
         """
         began = time.perf_counter()
         card = self.dynamics.world.card
-        factor = observations.shape[1] // card.frames.height
+        factor = max(1, observations.shape[1] // card.frames.height)
         frames = np.ascontiguousarray(observations[:, ::factor, ::factor])
+        if frames.shape[1:] != self.dynamics.frames().shape[1:]:
+            raise ConfigError(
+                f"the game's frames are {observations.shape[1:]} and {card.name}'s are "
+                f"{card.frames.height}x{card.frames.width}; play the world's own real twin"
+            )
         if not begins.all():
             self.dynamics.observe(self.actions, frames)
         if begins.any():
@@ -190,7 +195,7 @@ class Prior:
         """Evaluate frames `(m, h, w, 3)` at model size; `batch` is of no effect."""
         large = frames.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
         observations, _ = self.policy.obs_to_tensor(large)
-        features = self.policy.extract_features(observations)  # type: ignore[arg-type]
+        features = self.policy.extract_features(observations)
         if isinstance(features, tuple):  # policy and value look at the frame apart
             latents = (
                 self.policy.mlp_extractor.forward_actor(features[0]),
@@ -259,7 +264,7 @@ def main(config: Config) -> evaluate.Score:
     """Play the game, print the table, write the file."""
     torch.set_num_threads(config.threads)
     rows = min(config.num_envs, config.episodes)
-    dream = gym.make_vec("DFWorld-v0", num_envs=rows, world=config.world)
+    dream: Any = gym.make_vec("DFWorld-v0", num_envs=rows, world=config.world)
     prior = load_prior(config.prior, dream)
     how = SearchConfig(
         max(1, config.simulations),

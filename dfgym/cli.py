@@ -37,8 +37,8 @@ class Record:
     """Record whole episodes until there are so many frames."""
     policies: dict[str, float] | None = None
     """Who plays, and which share of the frames: pairs of random, sticky-random,
-    scripted:<epsilon>[:<dawdle>] or sb3:<algorithm>:<zip file>, and a number. Random alone if left
-    out."""
+    scripted:<epsilon>[:<dawdle>], sb3:<algorithm>:<zip file> or search:<simulations>[:<zip file>],
+    and a number. Random alone if left out."""
     seed: int = 0
     """Seed of the environment and of the players."""
     env_kwargs: str = "{}"

@@ -24,7 +24,7 @@ WRITTEN_ELSEWHERE = {"lab", "study"}
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name not in WRITTEN_ELSEWHERE)
 PAGES += [ROOT / "README.md"]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
-WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "speed")
+WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "plan", "speed")
 
 
 @pytest.mark.slow

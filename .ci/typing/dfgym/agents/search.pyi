@@ -1,0 +1,1 @@
+from agents.search import *
