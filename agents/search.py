@@ -179,10 +179,10 @@ class Prior:
                 f"{path} learned from {agent.frame_stack} frames at once; expected 1, since a node "
                 "of a search has one"
             )
-        if agent.num_actions != num_actions:
+        if agent.model.action_space != gym.spaces.Discrete(num_actions):
             raise ConfigError(
-                f"{path} has {agent.num_actions} actions and the world has {num_actions}; use an "
-                "agent of this world"
+                f"{path} has actions {agent.model.action_space} and the world has {num_actions} "
+                "actions; use an agent of this world"
             )
         self.scale = agent.scale
         assert isinstance(agent.model.policy, ActorCriticPolicy)
@@ -257,7 +257,7 @@ def load_prior(path: str | Path | None, dream: Any) -> Prior | None:
     """Load the prior of a search in a dream's vector environment, if there is to be one."""
     card = dream.dynamics.world.card
     size = (card.frames.height, card.frames.width)
-    return Prior(path, size, card.actions.n) if path else None
+    return Prior(path, size, card.actions.count) if path else None
 
 
 def main(config: Config) -> evaluate.Score:

@@ -19,6 +19,7 @@ from torch import Tensor
 from dfgym.errors import ConfigError
 from dfgym.planning.search import Evaluation, Expansion
 from dfgym.world.cache import Batch
+from dfgym.world.conditions import Conditions
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.outcomes import sample_seeds
 from dfgym.world.runtime import available_bytes
@@ -43,7 +44,8 @@ class DreamModel:
         min_probability: outcomes that are less likely are left out.
 
     Raises:
-        ConfigError: the dream commits no frames (the context mode `kept`).
+        ConfigError: the dream commits no frames (the context mode `kept`), or its actions are not
+            discrete.
     """
 
     def __init__(
@@ -57,6 +59,12 @@ class DreamModel:
             raise ConfigError(
                 "context_mode is 'kept', in which no finished frame is committed, so that a search "
                 "cannot branch there; take another context_mode"
+            )
+        if not dynamics.world.card.actions.is_discrete:
+            raise ConfigError(
+                f"{dynamics.world.card.name} has actions of kind "
+                f"'{dynamics.world.card.actions.kind}'; a search tries one by one those of "
+                "'discrete' alone"
             )
         self.dynamics, self.evaluate = dynamics, evaluate
         self.num_outcomes, self.min_probability = num_outcomes, min_probability
@@ -88,8 +96,9 @@ class DreamModel:
         b = len(self.games)
         self._root = self.dynamics.batch
         self._rows = self._root.select(torch.arange(b, device=self.dynamics.device))
-        slots = self._tensors(self._root)[0].shape[1]
-        self._holder = np.zeros((b, slots), np.int64)
+        # Which node's slot each row holds, for each length of a cache that there is.
+        lengths = {tensor.shape[1] for tensor in self._tensors(self._root)}
+        self._holders = {slots: np.zeros((b, slots), np.int64) for slots in lengths}
         self._time = self._root.time.cpu().numpy()
         self._parent = np.zeros((b, 1), np.int64)
         self._depth = np.zeros((b, 1), np.int64)
@@ -105,21 +114,24 @@ class DreamModel:
         depth = self._depth[self.games, parents]
         time = torch.from_numpy(self._time + depth).to(dynamics.device)
         rows = self._rows._replace(time=time)
-        slot = (self._time + depth) % self._holder.shape[1]
-        self._holder[self.games, slot] = SCRIBBLED
-        action = torch.from_numpy(actions).to(dynamics.device)
-        weights, frames, clean = self._imagine(action, rows)
+        for slots, holder in self._holders.items():
+            holder[self.games, (self._time + depth) % slots] = SCRIBBLED
+        conditions = dynamics.condition(actions)
+        weights, frames, clean = self._imagine(conditions, rows)
         game, outcome = np.nonzero(weights)  # one row for each outcome that is left
         index = torch.from_numpy(game).to(dynamics.device)
         chosen = clean[index, torch.from_numpy(outcome).to(dynamics.device)]
         batch = rows.select(index)
-        tokens = dynamics.commit(chosen, action[index], batch)
+        conditions = conditions._replace(places=conditions.places[index])
+        tokens = dynamics.commit(chosen, conditions, batch)
         reward, end = dynamics.expect(tokens)
-        self._store(parents, first, (game, outcome), batch, slot)
+        self._store(parents, first, (game, outcome), batch)
         evaluation = self.evaluate(frames[game, outcome], batch._replace(time=batch.time + 1))
         return lay_out(weights, (game, outcome), (reward, 1 - end), evaluation)
 
-    def _imagine(self, action: Tensor, rows: Batch) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    def _imagine(
+        self, conditions: Conditions, rows: Batch
+    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
         """Work out the outcomes of an action in every game.
 
         Returns:
@@ -129,10 +141,10 @@ class DreamModel:
         dynamics, k, b = self.dynamics, self.num_outcomes, len(self.games)
         if not dynamics.exact:
             samples = rows.repeat(k)._replace(seeds=sample_seeds(rows.seeds, k))
-            frames, clean, _ = dynamics.generate(action.repeat_interleave(k), samples)
+            frames, clean, _ = dynamics.generate(conditions.repeat(k), samples)
             pictures = frames.view(b, k, *frames.shape[1:]).cpu().numpy()
             return np.full((b, k), 1 / k), pictures, clean.view(b, k, *clean.shape[1:])
-        prediction = dynamics.predict(action, rows)
+        prediction = dynamics.predict(conditions, rows)
         weights = prediction.log_weights.double().softmax(-1)
         frames, clean = dynamics.codec.round(prediction.scores)
         pictures = frames.cpu().numpy()
@@ -143,49 +155,47 @@ class DreamModel:
 
     def _gather(self, parents: np.ndarray) -> None:
         """Bring the slots of the nodes' ancestors into the rows that pass the network."""
-        wanted = np.zeros_like(self._holder)
-        node, slots = parents.copy(), self._holder.shape[1]
-        for _ in range(slots - 1):
-            inside = np.flatnonzero(node)
-            if not inside.size:
-                break
-            slot = (self._time[inside] + self._depth[inside, node[inside]] - 1) % slots
-            wanted[inside, slot] = node[inside]
-            node[inside] = self._parent[inside, node[inside]]
-        # The slot that is about to be written needs nothing in it.
-        own = (self._time + self._depth[self.games, parents]) % slots
-        changed = self._holder != wanted
-        changed[self.games, own] = False
-        rows, slot = np.nonzero(changed)
-        holder = wanted[rows, slot]
-        self._holder[rows, slot] = holder
+        for slots, holder in self._holders.items():
+            wanted, node = np.zeros_like(holder), parents.copy()
+            for _ in range(slots - 1):
+                inside = np.flatnonzero(node)
+                if not inside.size:
+                    break
+                slot = (self._time[inside] + self._depth[inside, node[inside]] - 1) % slots
+                wanted[inside, slot] = node[inside]
+                node[inside] = self._parent[inside, node[inside]]
+            changed = holder != wanted
+            # The slot that is about to be written needs nothing in it.
+            own = (self._time + self._depth[self.games, parents]) % slots
+            changed[self.games, own] = False
+            rows, slot = np.nonzero(changed)
+            holder[rows, slot] = wanted[rows, slot]
+            self._copy(slots, rows, slot, wanted[rows, slot])
+
+    def _copy(self, slots: int, rows: np.ndarray, slot: np.ndarray, nodes: np.ndarray) -> None:
+        """Copy nodes' slots into rows of those caches that are `slots` long."""
         for of_root in (True, False):
-            some = (holder == 0) == of_root
-            at = (torch.from_numpy(rows[some]), torch.from_numpy(slot[some]))
-            if not len(at[0]):
+            some = (nodes == 0) == of_root
+            if not some.any():
                 continue
-            place = torch.from_numpy(self._place[rows[some], holder[some]])
+            at = (torch.from_numpy(rows[some]), torch.from_numpy(slot[some]))
+            place = torch.from_numpy(self._place[rows[some], nodes[some]])
             sources = self._tensors(self._root) if of_root else self._pool
             for tensor, source in zip(self._tensors(self._rows), sources, strict=True):
-                tensor[at] = source[at] if of_root else source[place]
+                if tensor.shape[1] == slots:
+                    tensor[at] = source[at] if of_root else source[place]
 
     def _store(
-        self,
-        parents: np.ndarray,
-        first: int,
-        nodes: tuple[np.ndarray, np.ndarray],
-        batch: Batch,
-        slot: np.ndarray,
+        self, parents: np.ndarray, first: int, nodes: tuple[np.ndarray, np.ndarray], batch: Batch
     ) -> None:
         """Keep the slots that have just been committed as those of new nodes."""
         (game, outcome), k, b = nodes, self.num_outcomes, len(self.games)
-        end, count = self._size + len(game), len(game)
-        at = (torch.arange(count), torch.from_numpy(slot[game]))
-        tensors = self._tensors(batch)
+        end, tensors = self._size + len(game), self._tensors(batch)
         if not self._pool or len(self._pool[0]) < end:
             self._grow(tensors, end)
+        rows = torch.arange(len(game), device=batch.time.device)
         for pool, tensor in zip(self._pool, tensors, strict=True):
-            pool[self._size : end] = tensor[at]
+            pool[self._size : end] = tensor[rows, batch.time % tensor.shape[1]]
         shape = (b, first + k)
         for name in ("_parent", "_depth", "_place"):
             old = getattr(self, name)
@@ -248,7 +258,7 @@ def rollouts(
         discount: of rewards, a step.
         generator: of the play's chance.
     """
-    actions = dynamics.world.card.actions.n
+    actions = dynamics.world.card.actions.count
 
     @torch.inference_mode()
     def evaluate(frames: np.ndarray, batch: Batch) -> Evaluation:
@@ -257,10 +267,9 @@ def rollouts(
         seeds = torch.from_numpy(generator.integers(2**62, size=count)).to(dynamics.device)
         batch = batch._replace(seeds=seeds)
         for _ in range(steps):
-            action = torch.from_numpy(generator.integers(actions, size=count))
-            action = action.to(dynamics.device)
-            _, clean, _ = dynamics.generate(action, batch)
-            reward, end = dynamics.expect(dynamics.commit(clean, action, batch))
+            conditions = dynamics.condition(generator.integers(actions, size=count))
+            _, clean, _ = dynamics.generate(conditions, batch)
+            reward, end = dynamics.expect(dynamics.commit(clean, conditions, batch))
             batch = batch._replace(time=batch.time + 1)
             value += weight * reward
             weight *= discount * (1 - end)

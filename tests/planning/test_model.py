@@ -16,7 +16,7 @@ from dfgym.planning.model import DreamModel, merge, rollouts
 from dfgym.planning.search import Evaluation
 from dfgym.world.bundle import World
 from dfgym.world.cache import Batch
-from dfgym.world.card import Sampler
+from dfgym.world.card import Actions, Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
@@ -160,3 +160,10 @@ def test_rollouts_are_what_stepping_brings() -> None:
     assert (evaluation.logits == 0).all()
     none = rollouts(run, 0, 0.9, generator)(frames, run.batch.repeat(1))
     assert (none.value == 1).all()
+
+
+def test_actions_that_cannot_be_tried_one_by_one_are_refused() -> None:
+    card = toy_card(actions=Actions(kind="box", shape=(1,), low=(-1.0,), high=(1.0,), keys={}))
+    world = World(card, "", Path(), toy_weights(card), toy_starts(toy_card()))
+    with pytest.raises(ConfigError, match="kind 'box'"):
+        DreamModel(Dynamics(world, 1, Settings(device="cpu")), judge)
