@@ -37,7 +37,8 @@ HOLD = 0.8
 """The probability that sticky-random repeats its last action: 5 steps on average."""
 FORMS = (
     "random, sticky-random, scripted:<epsilon>[:<dawdle>], "
-    "sb3:<algorithm>:<zip file>[+module:Class ...], module:<module>:<name>, search:<simulations>[:<zip file>]"
+    "sb3:<algorithm>:<zip file>[+module:Class ...], module:<module>:<name>, "
+    "search:<simulations>[:<zip file>]"
 )
 _WRAPPER = re.compile(r"\+(?=[A-Za-z_][\w.]*:[A-Za-z_]\w*(?: |\+|$))", re.ASCII)
 
