@@ -276,7 +276,7 @@ class Dynamics:
 
     def follow(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, Present]:
         """Compute what `observe` does without doing it, as `propose` does of `step`."""
-        size, tokens = min(RESET_GROUP, self.num_rows), []
+        size, numbers = min(RESET_GROUP, self.num_rows), []
         with self._computing("dfgym::observe"):
             clean = self.codec.encode(torch.from_numpy(frames).to(self.device))
             for first in range(0, self.num_rows, size):
@@ -286,9 +286,9 @@ class Dynamics:
                 conditions = self.condition(actions[filled.cpu().numpy()])
                 group = self.commit(clean[filled], conditions, batch, self._network.step)
                 write_rows(self._caches, rows, batch.caches)
-                tokens.append(group[: len(rows)])
-            rewards, ends = self.expect(torch.cat(tokens))
-            present = Present(frames.copy(), self.present.time + 1)
+                numbers.append(np.stack(self.expect(group))[:, : len(rows)])
+        rewards, ends = np.concatenate(numbers, 1)
+        present = Present(frames.copy(), self.present.time + 1)
         nothing = np.zeros(self.num_rows)
         return Transition(frames.copy(), rewards, nothing > 0, ends, nothing), present
 
