@@ -266,7 +266,7 @@ def main(config: Config) -> evaluate.Score:
     rows = min(config.num_envs, config.episodes)
     dream: Any = gym.make_vec("DFWorld-v0", num_envs=rows, world=config.world)
     prior = load_prior(config.prior, dream)
-    how = SearchConfig(
+    options = SearchConfig(
         max(1, config.simulations),
         prior.discount if prior else DISCOUNT,
         gumbel_scale=config.gumbel_scale,
@@ -274,7 +274,7 @@ def main(config: Config) -> evaluate.Score:
         chance=config.chance,
     )
     planner = Planner(
-        dream, prior, how if config.simulations else None, config.seed, config.rollout
+        dream, prior, options if config.simulations else None, config.seed, config.rollout
     )
     env = config.env or f"DFReal/{dream.dynamics.world.card.name}"
     venv = sb3.make_venv(env, rows)

@@ -120,10 +120,10 @@ class DreamModel:
         weights, frames, clean = self._imagine(conditions, rows)
         game, outcome = np.nonzero(weights)  # one row for each outcome that is left
         index = torch.from_numpy(game).to(dynamics.device)
-        chosen = clean[index, torch.from_numpy(outcome).to(dynamics.device)]
+        pictures = clean[index, torch.from_numpy(outcome).to(dynamics.device)]
         batch = rows.select(index)
         conditions = conditions._replace(places=conditions.places[index])
-        tokens = dynamics.commit(chosen, conditions, batch)
+        tokens = dynamics.commit(pictures, conditions, batch)
         reward, end = dynamics.expect(tokens)
         self._store(parents, first, (game, outcome), batch)
         evaluation = self.evaluate(frames[game, outcome], batch._replace(time=batch.time + 1))
