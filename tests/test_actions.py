@@ -61,6 +61,8 @@ def test_batches_are_gymnasium_s_or_lists(space: Space) -> None:
     single = [described.native(row) for row in rows]
     assert np.array_equal(described.rows(single, 3), rows)
     assert np.array_equal(rows, described.stack([described.row(action) for action in single]))
+    none = described.rows(described.native(rows[:0]), 0)
+    assert none.shape == (0, *described.row_shape)
     with pytest.raises(ActionError):
         described.rows(described.native(rows), 2)
     with pytest.raises(ActionError):

@@ -121,7 +121,7 @@ def _flatten_array(space: ActionSpace, action: Any, lead: tuple[int, ...], name:
         )
     if values.shape != shape:
         raise ActionError(f"{name} has shape {values.shape}: give {shape}, for {space}")
-    values = values.astype(np.float64).reshape((*lead, -1))
+    values = values.astype(np.float64).reshape((*lead, len(space.parts)))
     if not np.isfinite(values).all():
         raise ActionError(f"{name} holds a value that is no number: give finite ones")
     low, high = space.bounds

@@ -31,7 +31,7 @@ from toys.chromium import (
     watched_pages,
 )
 
-MAX_PAGE_BYTES = 30_000
+MAX_PAGE_BYTES = 31_000
 
 
 @pytest.fixture(scope="module")
