@@ -219,6 +219,24 @@ def _record(parse: Parse) -> None:
     print(f"{config.out}:\n{describe(look([store]))}")
 
 
+def _import(parse: Parse) -> None:
+    from dfgym.data.imports import Import, import_files
+
+    config: Import = parse(Import)
+    from dfgym.data.minari import from_minari
+    from dfgym.data.summary import describe
+    from dfgym.data.survey import look
+
+    kind, _, name = str(config.source).partition(":")
+    if kind != "minari":
+        store = import_files(config)
+    elif config != Import(config.source, config.out):
+        raise ConfigError(f"source is {config.source}, which is copied as it is; leave flags out")
+    else:
+        store = from_minari(name, config.out)
+    print(f"{config.out}:\n{describe(look([store]))}")
+
+
 def _verify(parse: Parse) -> None:
     config: Verify = parse(Verify)
     from dfgym.data.merge import merge, verify
@@ -369,6 +387,7 @@ def _demo(parse: Parse) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
+    "import": ("make a data set of npz files, of videos with a table, or of Minari", _import),
     "verify": ("compare recordings with their hashes, and put shards together", _verify),
     "survey": ("say what recordings hold, and what is wrong with them", _survey),
     "train": ("train a model on data sets", _train),

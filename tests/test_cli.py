@@ -21,6 +21,7 @@ from toys.game import DREAM, NAME
 COMMANDS = (
     "worlds",
     "record",
+    "import",
     "verify",
     "survey",
     "train",
