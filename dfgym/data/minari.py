@@ -95,6 +95,8 @@ def from_minari(dataset_id: str, out: str | os.PathLike[str]) -> EpisodeStore:
             f"there is no local Minari data set {dataset_id!r}; fetch it with "
             f"`minari download {dataset_id}`"
         ) from reason
+    except ImportError as reason:  # a data set in a format of its own, like Arrow's
+        raise MissingPackageError(f"{dataset_id} needs one more package: {reason}") from reason
     except OSError as reason:
         raise _damaged(dataset_id, reason) from reason
     space = dataset.action_space

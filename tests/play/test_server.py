@@ -249,6 +249,12 @@ def test_a_full_disk_is_answered_in_words(play: RunTest, monkeypatch: pytest.Mon
     play(test)
 
 
+def test_the_page_names_no_path_from_the_root() -> None:
+    """It may lie behind a proxy's path, /user/ann/proxy/8000/."""
+    page = Path(server.PAGE).read_text()
+    assert "`/save/" not in page and "/socket?" not in page and "`socket?" in page
+
+
 def test_a_port_in_use_is_refused() -> None:
     with Serve().listen() as first, pytest.raises(ConfigError, match="another --port"):
         Serve(port=first.getsockname()[1]).listen()

@@ -70,6 +70,11 @@ def test_the_page_holds_findings_of_one_scale(done: tuple[Path, Path], tmp_path:
     assert "### Teacher forcing" in page and "### Full-sequence" in page and "## Chunks" not in page
 
 
+def test_a_row_may_be_written_small() -> None:
+    (claim, _), *others = choose_claims(Config(subject="d13"))
+    assert claim.row == "D13" and not others
+
+
 def test_a_subject_is_all_its_claims_and_a_row_is_one() -> None:
     def names(subject: str, **changes: Any) -> list[str]:
         return [claim.name for claim, _ in choose_claims(Config(subject=subject, **changes))]
@@ -111,7 +116,7 @@ def test_the_committed_page_is_made_from_the_committed_numbers(tmp_path: Path) -
     ("changes", "words"),
     [
         ({"page": True, "subject": "D4"}, "--page is of everything in `out`; leave out"),
-        ({"subject": "D2"}, "the subject is 'D2'; allowed are backbones, .*, D3, D4"),
+        ({"subject": "D2"}, "the subject is 'D2'; allowed are backbones, .*, D3, D4, D5, D6, D7"),
         ({}, "give either one subject"),
         ({"subject": "D4", "all": True}, "give either one subject"),
         ({"subject": "D3", "games": ("cartpole",)}, "are cartpole; D3 is tried on breakout"),
