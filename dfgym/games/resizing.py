@@ -88,7 +88,7 @@ def pick_filter(frames: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[Fi
     colours = len(np.unique(np.concatenate([np.unique(frame) for frame in packed])))
     height, width = frames[0].shape[:2]
     if colours > FEW_COLOURS:
-        return "area", f"the game is drawn in {colours:,} colours, so means over areas add nothing"
+        return "area", f"the game is drawn in {colours:,} colours, so means fit"
     if height % size[0] == 0 and width % size[1] == 0:
         down, across = height // size[0], width // size[1]
         corner = [frame[::down, ::across] for frame in packed]
