@@ -144,6 +144,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             "termination_probability": transition.termination_probability,
             "uncertainty": transition.uncertainty,
         }
+        if transition.luck_divergence is not None:
+            steps["luck_divergence"] = transition.luck_divergence
         match self.autoreset_mode:
             case AutoresetMode.NEXT_STEP:
                 again = resting

@@ -33,6 +33,7 @@ from dfgym.world.bundle import World
 from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
+from dfgym.world.luck import check_luck, choose
 from dfgym.world.outcomes import Outcomes, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
@@ -61,6 +62,8 @@ class Transition(NamedTuple):
             square is a one-sample estimate of the predictive variance: large where the outcome
             was chance or the model undecided. With one denoising step and no mixture the frame
             is that mean, and this the rounding to colours or grey levels.
+        luck_divergence: float64 `(b,)`, how far luck has bent this step's chance from the game's,
+            KL in nats; None where there is no luck.
     """
 
     frames: np.ndarray
@@ -68,6 +71,7 @@ class Transition(NamedTuple):
     terminated: np.ndarray
     termination_probability: np.ndarray
     uncertainty: np.ndarray
+    luck_divergence: np.ndarray | None = None
 
 
 class Present(NamedTuple):
@@ -119,6 +123,7 @@ class Dynamics:
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
         self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
         self._levels, self._plan = resolve_sampling(world.card, settings)
+        self._luck = check_luck(world.card, settings.luck, self.exact)
         runtime.check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
         self._network = runtime.load_network(world, self.device)
@@ -341,7 +346,11 @@ class Dynamics:
         """Generate the next frame, commit it, and sample reward and termination."""
         conditions, batch = self.condition(actions), self.batch
         uniforms = self._uniforms(batch)
-        generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
+        divergence, tokens = None, None
+        if self._luck:
+            generated, mean, divergence = choose(self, conditions, uniforms[:, 2], self._luck)
+        else:
+            generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)
         if not self._plan.kept:
             tokens = self.commit(clean, conditions, batch, self._step)
@@ -356,7 +365,8 @@ class Dynamics:
         bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        return Transition(present.frames.copy(), rewards, ended > 0, ends, spread), present
+        transition = Transition(present.frames.copy(), rewards, ended > 0, ends, spread, divergence)
+        return transition, present
 
     @property
     def batch(self) -> Batch:

@@ -80,3 +80,32 @@ def work_out(dynamics: Dynamics, conditions: Conditions, samples: int) -> Outcom
     state = {name: value.reshape(*shape, *value.shape[1:]) for name, value in state.items()}
     numbers = (weights, reward.reshape(shape), end.reshape(shape))
     return Outcomes(state["frame"].copy(), *numbers, dynamics.exact, state)
+
+
+def merge(
+    weights: np.ndarray, frames: np.ndarray, count: int, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the probabilities of outcomes that draw the same frame, and keep the likeliest.
+
+    Args:
+        weights: `(b, m)`, probabilities.
+        frames: `(b, m, h, w, 3)`.
+        count: k, how many outcomes are kept at most.
+        least: outcomes that are less likely are left out, but for the likeliest.
+
+    Returns:
+        Probabilities `(b, k)`, likeliest first, which sum to 1, with 0 for what is left out; and
+        the outcomes' numbers `(b, k)` among the m.
+    """
+    b, m = weights.shape
+    flat = frames.reshape(b, m, -1)
+    same = (flat[:, :, None] == flat[:, None]).all(-1)
+    first = same.argmax(2)  # the first outcome that draws the same
+    total = (same * weights[:, None]).sum(2) * (first == np.arange(m))
+    order = np.argsort(-total, axis=1, kind="stable")[:, :count]
+    merged = np.take_along_axis(total, order, 1)
+    merged[:, 1:] *= merged[:, 1:] >= least
+    if order.shape[1] < count:  # fewer outcomes than are allowed
+        missing = count - order.shape[1]
+        order, merged = (np.pad(array, ((0, 0), (0, missing))) for array in (order, merged))
+    return merged / merged.sum(1, keepdims=True), order

@@ -41,8 +41,17 @@ class Settings:
     precision: Precision = "float32"
     """Number format of the matrix products; what is kept between passes is float32 in either."""
 
+    luck: float = 0.0
+    """How kind chance is, below 0 harsher than the game's: outcomes are reweighted by exp(luck *
+    value), see `dfgym.world.luck`. For worlds that tell outcomes apart, in one denoising step."""
+
     def __post_init__(self) -> None:
         checks.check(self, ConfigError)
+        if self.luck and self.compile:
+            raise ConfigError(
+                f"luck is {self.luck} and compile is True, which would be of no effect: outcomes "
+                "are valued in batches of changing sizes; leave one out"
+            )
 
     @classmethod
     def from_keywords(cls, keywords: dict[str, Any]) -> Settings:

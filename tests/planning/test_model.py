@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.planning import model as planning_model
-from dfgym.planning.model import DreamModel, merge, rollouts
+from dfgym.planning.model import DreamModel, rollouts
 from dfgym.planning.search import Evaluation
 from dfgym.world.bundle import World
 from dfgym.world.cache import Batch
 from dfgym.world.card import Actions, Sampler
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.outcomes import merge
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 

@@ -1,0 +1,146 @@
+"""The luck dial: a dream whose chance is kinder, or harsher, than the game's.
+
+A network that tells outcomes apart gives their probabilities p_k, so the distribution that is
+tilted towards outcomes of high value is exact and needs no gradient:
+
+    q_k proportional to p_k exp(luck V_k),    KL(q, p) = luck E_q[V] - log E_p[exp(luck V)].
+
+V_k is what the outcome brings on arrival and in `STEPS` more of random play in the dream, the mean
+over `COPIES` futures (Monte-Carlo guidance's expectation over futures, Chen et al. 2024, section
+3.4); a game that goes on after them counts as 1 more. Outcomes that draw the same frame are one:
+where a step leaves one open only, there is nothing to tilt and it costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfgym.diffusion import noise
+from dfgym.errors import ConfigError
+from dfgym.world.cache import Batch
+from dfgym.world.card import Card
+from dfgym.world.conditions import Conditions
+from dfgym.world.outcomes import merge
+
+if TYPE_CHECKING:
+    from dfgym.world.dynamics import Dynamics
+
+STEPS = 8
+COPIES = 4
+DISCOUNT = 0.98
+LEAST = 1e-3
+"""Outcomes that are less likely are left out, where any is tilted."""
+
+
+class Choice(NamedTuple):
+    """The outcomes that rows go on with.
+
+    Attributes:
+        clean: float `(b, h, w, c)`, the frames before they are rounded.
+        mean: float `(b, h, w, c)`, of the untilted prediction.
+        divergence: float64 `(b,)`, KL of the tilted distribution from the game's, in nats.
+    """
+
+    clean: Tensor
+    mean: Tensor
+    divergence: np.ndarray
+
+
+def check_luck(card: Card, luck: float, exact: bool) -> float:
+    """Return the luck, but refuse it where it means nothing.
+
+    Raises:
+        ConfigError: the world, as it is sampled, tells no outcomes apart, or its actions cannot be
+            drawn one by one.
+    """
+    if luck and not exact:
+        raise ConfigError(
+            f"luck is {luck}, and {card.name} tells no outcomes apart, which luck could reweight: "
+            f"its mixture is {card.model.mixture}, and a frame must take one denoising step; leave "
+            "it out"
+        )
+    if luck and not card.actions.is_discrete:
+        raise ConfigError(
+            f"luck is {luck}, and {card.name} has actions of kind '{card.actions.kind}'; outcomes "
+            "are valued by random play of 'discrete' ones; leave it out"
+        )
+    return luck
+
+
+def tilt(weights: np.ndarray, values: np.ndarray, luck: float) -> tuple[np.ndarray, np.ndarray]:
+    """Tilt distributions `(b, k)` towards high values `(b, k)`.
+
+    Returns:
+        The tilted distributions, and their divergences from the given ones, `(b,)`, in nats.
+    """
+    with np.errstate(divide="ignore"):
+        scores = np.log(weights) + luck * values
+    scores -= scores.max(1, keepdims=True)
+    tilted = np.exp(scores)
+    tilted /= tilted.sum(1, keepdims=True)
+    there = tilted > 0
+    ratio = np.log(np.where(there, tilted, 1) / np.where(there, weights, 1))
+    return tilted, (tilted * ratio).sum(1)
+
+
+def choose(dynamics: Dynamics, conditions: Conditions, uniforms: Tensor, luck: float) -> Choice:
+    """Choose every row's next outcome by the tilted distribution.
+
+    Args:
+        dynamics: the dream, whose rows do not move.
+        conditions: of the rows' actions.
+        uniforms: `(b,)`, in [0, 1).
+        luck: how much values count; 0 for the game's own chance.
+    """
+    batch = dynamics.batch
+    prediction = dynamics.predict(conditions, batch)
+    weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
+    frames, clean = dynamics.codec.round(prediction.outcomes)
+    weights, order = merge(weights, frames.cpu().numpy(), weights.shape[1], LEAST)
+    values = np.zeros_like(weights)
+    rows, outcomes = np.nonzero((weights > 0) & (weights < 1))
+    places = torch.from_numpy(order[rows, outcomes]).to(dynamics.device)
+    index = torch.from_numpy(rows).to(dynamics.device)
+    if len(rows):
+        own = conditions._replace(places=conditions.places[index])
+        values[rows, outcomes] = value(dynamics, own, clean[index, places], batch.select(index))
+    tilted, divergence = tilt(weights, values, luck)
+    below = uniforms.cpu().numpy()[:, None] * tilted.sum(1, keepdims=True)
+    outcome = (tilted.cumsum(1) <= below).sum(1).clip(max=tilted.shape[1] - 1)
+    b = np.arange(len(order))
+    own_place = torch.from_numpy(order[b, outcome]).to(dynamics.device)
+    index = torch.arange(len(order), device=dynamics.device)
+    return Choice(prediction.outcomes[index, own_place], prediction.mean, divergence)
+
+
+def value(dynamics: Dynamics, conditions: Conditions, clean: Tensor, batch: Batch) -> np.ndarray:
+    """Estimate what outcomes are worth, float64 `(n,)`.
+
+    The futures of a row's outcomes have the same chance, so that they differ by the outcome alone.
+
+    Args:
+        dynamics: the dream.
+        conditions: of the actions that led to the outcomes.
+        clean: encoded frames `(n, h, w, c)`.
+        batch: the rows that they are outcomes of, copied.
+    """
+    reward, end = dynamics.expect(dynamics.commit(clean, conditions, batch))
+    total, weight = reward.repeat(COPIES), (1 - end).repeat(COPIES) * DISCOUNT
+    batch = batch._replace(time=batch.time + 1).repeat(COPIES)
+    copy = torch.arange(COPIES, device=dynamics.device).repeat(len(clean))
+    # Another stream for each future, whose own noise lies far from that of the game itself.
+    batch = batch._replace(seeds=~batch.seeds - copy)
+    actions = dynamics.world.card.actions.count
+    for _ in range(STEPS):
+        uniform = noise.uniform(batch.seeds, batch.time, noise.HEADS, 1)[:, 0].cpu().numpy()
+        random_play = dynamics.condition((uniform * actions).astype(np.int64))
+        _, clean, _ = dynamics.generate(random_play, batch)
+        reward, end = dynamics.expect(dynamics.commit(clean, random_play, batch))
+        batch = batch._replace(time=batch.time + 1)
+        total += weight * reward
+        weight *= (1 - end) * DISCOUNT
+    return (total + weight).reshape(-1, COPIES).mean(1)
