@@ -124,8 +124,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
         Returns:
             Observation, reward, terminated, truncated, and info: `termination_probability`, the
-            model's that this transition ended the episode, `uncertainty` and, with the setting
-            `luck`, `luck_divergence`, see `dfgym.world.dynamics.Transition`.
+            model's that this transition ended the episode, `uncertainty`, where the world tells
+            outcomes apart `outcome_entropy`, and with luck `luck_divergence`: see
+            `dfgym.world.outcomes.Transition`.
 
         Raises:
             ActionError: the action is of another form or out of range; nothing has changed.
@@ -138,8 +139,9 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             "termination_probability": float(transition.termination_probability[0]),
             "uncertainty": float(transition.uncertainty[0]),
         }
-        if transition.luck_divergence is not None:
-            info["luck_divergence"] = float(transition.luck_divergence[0])
+        for name in ("outcome_entropy", "luck_divergence"):
+            if (numbers := getattr(transition, name)) is not None:
+                info[name] = float(numbers[0])
         return (
             rows.draw(transition.frames[0]),
             float(transition.rewards[0]),

@@ -144,8 +144,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
             "termination_probability": transition.termination_probability,
             "uncertainty": transition.uncertainty,
         }
-        if transition.luck_divergence is not None:
-            steps["luck_divergence"] = transition.luck_divergence
+        for name in ("outcome_entropy", "luck_divergence"):
+            if (numbers := getattr(transition, name)) is not None:
+                steps[name] = numbers
         match self.autoreset_mode:
             case AutoresetMode.NEXT_STEP:
                 again = resting

@@ -56,6 +56,17 @@ class FramePrediction(NamedTuple):
         """Each outcome's own expected frame `(..., m, h, w, c)`, in [-1, 1]."""
         return self.scores.softmax(-1) * 2 - 1 if self.categorical else self.scores
 
+    @property
+    def entropy(self) -> Tensor:
+        """The entropy of the frames that may come, float64 `(n,)`, in nats.
+
+        Outcomes that are drawn alike, in each cell's likeliest colour, count as one.
+        """
+        weights, cells = self.log_weights.double().softmax(-1), self.scores.argmax(-1)
+        same = (cells[:, :, None] == cells[:, None]).flatten(3).all(-1)
+        alike = (same * weights[:, None]).sum(2)  # the probability of each outcome's frame
+        return -(weights * alike.log()).sum(1)
+
     def sample(self, uniforms: Tensor) -> Tensor:
         """Sample an outcome and return its own expected frame, `(n, h, w, c)`.
 

@@ -56,6 +56,8 @@ class Moment:
     truncated: bool = False
     termination_probability: float | None = None
     uncertainty: float | None = None
+    outcome_entropy: float | None = None
+    luck_divergence: float | None = None
     ms: float = 0.0
     """The time that the step took, in milliseconds."""
     real: RealMoment | None = None

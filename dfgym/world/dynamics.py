@@ -34,7 +34,7 @@ from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.luck import check_luck, choose
-from dfgym.world.outcomes import Outcomes, read_state, work_out
+from dfgym.world.outcomes import Outcomes, Transition, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 
@@ -46,32 +46,6 @@ Section = Callable[[str], AbstractContextManager[Any]]
 """Returns the context in which a part of a computation runs, given the part's name."""
 
 logger = logging.getLogger("dfgym")
-
-
-class Transition(NamedTuple):
-    """The results of one step of every row; fresh numpy arrays.
-
-    Attributes:
-        frames: uint8 `(b, h, w, 3)`, model size.
-        rewards: float64 `(b,)`.
-        terminated: bool `(b,)`, sampled with `termination_probability`.
-        termination_probability: float64 `(b,)`.
-        uncertainty: float64 `(b,)` in [0, 1]: root mean square distance between the frame and its
-            conditional mean, both in units of the frame's range. The mean is the first estimate,
-            made from noise alone (the past's posterior mean, unless it jumps; Efron 2011), so the
-            square is a one-sample estimate of the predictive variance: large where the outcome
-            was chance or the model undecided. With one denoising step and no mixture the frame
-            is that mean, and this the rounding to colours or grey levels.
-        luck_divergence: float64 `(b,)`, how far luck has bent this step's chance from the game's,
-            KL in nats; None where there is no luck.
-    """
-
-    frames: np.ndarray
-    rewards: np.ndarray
-    terminated: np.ndarray
-    termination_probability: np.ndarray
-    uncertainty: np.ndarray
-    luck_divergence: np.ndarray | None = None
 
 
 class Present(NamedTuple):
@@ -323,12 +297,18 @@ class Dynamics:
         with self._computing("dfgym::outcomes"):
             return work_out(self, self.condition(actions), samples)
 
-    def predict(self, conditions: Conditions, batch: Batch) -> FramePrediction:
+    def predict(
+        self, conditions: Conditions, batch: Batch, step: runtime.Step | None = None
+    ) -> FramePrediction:
         """Predict rows' next frames from noise, where that takes one denoising step."""
-        position, levels = self._network.cache_position(batch.time), conditions.levels
-        cache = batch.caches[self._plan.reads[0]]
-        x = self._eager(self._start(batch), levels[0.0], conditions.places, position, cache)
-        return self._network.predict_frame(x)
+        step, start, levels = step or self._eager, self._start(batch), conditions.levels
+        with self.section("dfgym::cache_position"):
+            position = self._network.cache_position(batch.time)
+        with self.section("dfgym::denoise"):
+            cache = batch.caches[self._plan.reads[0]]
+            tokens = step(start, levels[0.0], conditions.places, position, cache)
+        with self.section("dfgym::predict_frame"):
+            return self._network.predict_frame(tokens)
 
     def generate(self, conditions: Conditions, batch: Batch) -> tuple[Tensor, Tensor, Any]:
         """Sample rows' next frames; returns them decoded and encoded, and the last tokens."""
@@ -346,9 +326,15 @@ class Dynamics:
         """Generate the next frame, commit it, and sample reward and termination."""
         conditions, batch = self.condition(actions), self.batch
         uniforms = self._uniforms(batch)
-        divergence, tokens = None, None
-        if self._luck:
-            generated, mean, divergence = choose(self, conditions, uniforms[:, 2], self._luck)
+        divergence, entropy, tokens = None, None, None
+        if self.exact:
+            prediction = self.predict(conditions, batch, self._step)
+            generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
+            entropy = prediction.entropy.cpu().numpy()
+            if self._luck:
+                generated, divergence = choose(
+                    self, conditions, prediction, uniforms[:, 2], self._luck
+                )
         else:
             generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)
@@ -365,8 +351,8 @@ class Dynamics:
         bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        transition = Transition(present.frames.copy(), rewards, ended > 0, ends, spread, divergence)
-        return transition, present
+        numbers = (rewards, ended > 0, ends, spread, entropy, divergence)
+        return Transition(present.frames.copy(), *numbers), present
 
     @property
     def batch(self) -> Batch:

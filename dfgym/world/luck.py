@@ -13,7 +13,7 @@ where a step leaves one open only, there is nothing to tilt and it costs nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dfgym.diffusion import noise
 from dfgym.errors import ConfigError
+from dfgym.model.transformer import FramePrediction
 from dfgym.world.cache import Batch
 from dfgym.world.card import Card
 from dfgym.world.conditions import Conditions
@@ -34,20 +35,6 @@ COPIES = 4
 DISCOUNT = 0.98
 LEAST = 1e-3
 """Outcomes that are less likely are left out, where any is tilted."""
-
-
-class Choice(NamedTuple):
-    """The outcomes that rows go on with.
-
-    Attributes:
-        clean: float `(b, h, w, c)`, the frames before they are rounded.
-        mean: float `(b, h, w, c)`, of the untilted prediction.
-        divergence: float64 `(b,)`, KL of the tilted distribution from the game's, in nats.
-    """
-
-    clean: Tensor
-    mean: Tensor
-    divergence: np.ndarray
 
 
 def check_luck(card: Card, luck: float, exact: bool) -> float:
@@ -87,17 +74,27 @@ def tilt(weights: np.ndarray, values: np.ndarray, luck: float) -> tuple[np.ndarr
     return tilted, (tilted * ratio).sum(1)
 
 
-def choose(dynamics: Dynamics, conditions: Conditions, uniforms: Tensor, luck: float) -> Choice:
+def choose(
+    dynamics: Dynamics,
+    conditions: Conditions,
+    prediction: FramePrediction,
+    uniforms: Tensor,
+    luck: float,
+) -> tuple[Tensor, np.ndarray]:
     """Choose every row's next outcome by the tilted distribution.
 
     Args:
         dynamics: the dream, whose rows do not move.
         conditions: of the rows' actions.
+        prediction: of all rows' next frames.
         uniforms: `(b,)`, in [0, 1).
-        luck: how much values count; 0 for the game's own chance.
+        luck: how much values count.
+
+    Returns:
+        The frames before they are rounded, `(b, h, w, c)`, and the divergence of the tilted
+        distribution from the game's, float64 `(b,)`, in nats.
     """
     batch = dynamics.batch
-    prediction = dynamics.predict(conditions, batch)
     weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
     frames, clean = dynamics.codec.round(prediction.outcomes)
     weights, order = merge(weights, frames.cpu().numpy(), weights.shape[1], LEAST)
@@ -114,7 +111,7 @@ def choose(dynamics: Dynamics, conditions: Conditions, uniforms: Tensor, luck: f
     b = np.arange(len(order))
     own_place = torch.from_numpy(order[b, outcome]).to(dynamics.device)
     index = torch.arange(len(order), device=dynamics.device)
-    return Choice(prediction.outcomes[index, own_place], prediction.mean, divergence)
+    return prediction.outcomes[index, own_place], divergence
 
 
 def value(dynamics: Dynamics, conditions: Conditions, clean: Tensor, batch: Batch) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What may happen next, all of it at once: the joint outcomes of a step, with their chances."""
+"""What a step has brought, and all that it might bring: joint outcomes, with their chances."""
 
 from __future__ import annotations
 
@@ -14,6 +14,36 @@ from dfgym.world.conditions import Conditions
 
 if TYPE_CHECKING:
     from dfgym.world.dynamics import Dynamics
+
+
+class Transition(NamedTuple):
+    """The results of one step of every row; fresh numpy arrays.
+
+    Attributes:
+        frames: uint8 `(b, h, w, 3)`, model size.
+        rewards: float64 `(b,)`.
+        terminated: bool `(b,)`, sampled with `termination_probability`.
+        termination_probability: float64 `(b,)`.
+        uncertainty: float64 `(b,)` in [0, 1]: root mean square distance between the frame and its
+            conditional mean, both in units of the frame's range. The mean is the first estimate,
+            made from noise alone (the past's posterior mean, unless it jumps; Efron 2011), so the
+            square is a one-sample estimate of the predictive variance: large where the outcome
+            was chance or the model undecided. With one denoising step and no mixture the frame
+            is that mean, and this the rounding to colours or grey levels.
+        outcome_entropy: float64 `(b,)`, of the frames that this step might have brought, in nats:
+            the game's own chance. None where the world tells no
+            outcomes apart.
+        luck_divergence: float64 `(b,)`, how far luck has bent this step's chance from the game's,
+            KL in nats; None where there is no luck.
+    """
+
+    frames: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    termination_probability: np.ndarray
+    uncertainty: np.ndarray
+    outcome_entropy: np.ndarray | None = None
+    luck_divergence: np.ndarray | None = None
 
 
 class Outcomes(NamedTuple):

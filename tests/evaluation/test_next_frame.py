@@ -11,7 +11,7 @@ from dfgym.evaluation import horizon, moments, next_frame
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import Episode, open_real
 from dfgym.world.card import Card, Rewards
-from dfgym.world.dynamics import Transition
+from dfgym.world.outcomes import Transition
 from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
 
 

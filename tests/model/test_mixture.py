@@ -189,3 +189,13 @@ def test_a_mixture_needs_colours() -> None:
     for mixture in (0, 65):
         with pytest.raises(ConfigError, match=rf"mixture is {mixture}; expected int"):
             replace(model, mixture=mixture)
+
+
+def test_entropy_is_that_of_the_frames_that_are_drawn() -> None:
+    """Outcomes that are drawn alike count as one; worked by hand."""
+    scores = torch.zeros(2, 3, 1, 2, 2)
+    scores[0, :, 0, 0, 0] = torch.tensor([1.0, 2.0, -1.0])  # outcomes 0 and 1 draw the same
+    scores[1, :, 0, 0, 0] = 1.0
+    weights = torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]])
+    entropy = FramePrediction(scores, weights.log(), True).entropy
+    assert torch.allclose(entropy, torch.tensor([np.log(2), 0.0], dtype=torch.float64), atol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from dfgym.games.minatar import MinAtarEnv
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Card, Frames, Source
-from dfgym.world.dynamics import Transition
+from dfgym.world.outcomes import Transition
 from toys.world import toy_card
 
 

