@@ -351,8 +351,8 @@ class Dynamics:
         bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        numbers = (rewards, ended > 0, ends, spread, entropy, divergence)
-        return Transition(present.frames.copy(), *numbers), present
+        chances = (ended > 0, ends, spread, entropy, divergence)
+        return Transition(present.frames.copy(), rewards, *chances), present
 
     @property
     def batch(self) -> Batch:
