@@ -241,7 +241,7 @@ def test_bundled_recipes_are_whole_and_bad_ones_are_named(tmp_path: Path) -> Non
         ),
         (good + '[presentation]\nextra = "A B"', "extra is 'A B'; expected the name of an extra"),
         (good + "[presentation]\nkeys = {a = -1}", "keys.a is -1; expected an action"),
-        (good + "[presentation]\nmax_steps = 0", "max_steps is 0; expected int >= 1"),
+        (good + "[presentation]\nmax_steps = -1", "max_steps is -1; expected int >= 1"),
         (good + "[extra]", "unknown key 'extra'; allowed are record, train, presentation"),
         (good + "[train]\nstep = 1", "unknown key 'train.step'"),
         (good + "[train]\nsteps = -1", "train.steps is -1"),
