@@ -10,10 +10,12 @@ import pytest
 from stable_baselines3 import PPO
 
 import dfgym
+from dfgym.actions import ActionSpace
 from dfgym.env.real import RealEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import WorldError
 from dfgym.games.spaces import describe
+from dfgym.train import recipe
 from dfgym.train.loop import train
 from dfgym.train.pack import Presentation, draft_actions, pack
 from dfgym.world import bundle
@@ -87,3 +89,10 @@ def test_keys_and_names_of_parts() -> None:
         draft_actions(space, {}, ("turn",))
     with pytest.raises(WorldError, match="an action, 0 to 4"):
         draft_actions(describe(SPACES["discrete"], ""), {"a": {"0": 1.0}})
+
+
+def test_the_bundled_recipe_of_continuous_actions_is_whole() -> None:
+    loaded = recipe.load_recipe(recipe.find_recipe("pendulum-pixels-v0"))
+    torque = ActionSpace(kind="box", shape=(1,), low=(-2.0,), high=(2.0,))
+    actions = draft_actions(torque, loaded.presentation.keys, loaded.presentation.names)
+    assert actions.press(actions.keys["left"]) == [2.0] and actions.part_names == ("torque",)
