@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,17 +16,23 @@ from dfgym.agents.players import make_factory
 from dfgym.checks import convert
 from dfgym.data.record import record
 from dfgym.device import pick_device
-from dfgym.errors import DataError, WorldError
+from dfgym.errors import ConfigError, DataError, WorldError
 from dfgym.evaluation.run import card_entries, evaluate
 from dfgym.files import write_json
 from dfgym.games import packages
-from dfgym.train.launch import count_processes, launch
-from dfgym.train.pack import draft_card, pack
-from dfgym.train.recipe import find_recipe, load_recipe
-from dfgym.train.survey import survey
+from dfgym.plan_world import DEFAULT_MINUTES, Budget, Game, plan, train_seconds
+from dfgym.rounds import train_rounds
+from dfgym.train.command import RECIPE_FILE
+from dfgym.train.finetune import survey_run
+from dfgym.train.launch import count_processes
+from dfgym.train.pack import draft_card
+from dfgym.train.recipe import Recipe, find_recipe, load_recipe, write_recipe
 from dfgym.world import bundle
 from dfgym.world.card import check_name
 from dfgym.world.settings import Settings
+
+EVALUATION_SECONDS = 45.0
+"""A quick evaluation takes about so long, as far as is known before it is planned."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class Config:
     """Where to train and to evaluate: `auto`, `cpu` or `cuda`."""
     quick: bool = False
     """Evaluate a twentieth of the frames."""
+    game: Annotated[Game, tyro.conf.arg(name="")] = field(default_factory=Game)
+    """The game of a world that is planned by itself."""
+    rounds: int = 1
+    """With 2 or more, an agent learns in the dream after each round and records the real game, and
+    the next round goes on with its recording too."""
     trust: bool = False
     """Run what the recipe names: modules of games and wrappers, and agents' files (pickles)."""
 
@@ -66,31 +76,65 @@ def make_world(config: Config) -> Path:
     if os.path.lexists(world):
         raise WorldError(f"{world} exists: worlds never change, so make a new version (-vN)")
     device = pick_device(config.device)
-    recipe = load_recipe(config.recipe or find_recipe(config.name))
-    if config.trust:
-        packages.trust(*recipe.record.modules)
-    else:
-        recipe.record.check_trust(str(config.recipe))
-    processes = count_processes(config.processes, recipe.train.batch, device)
     clock = _Clock(run / "times.json")
-
+    budget = Budget(60 * config.game.minutes, time.monotonic(), sum(clock.seconds.values()))
+    recipe = _find_recipe(config, run)
+    if recipe is None:
+        budget.seconds = budget.seconds or 60 * DEFAULT_MINUTES
+        packages.trust(*config.game.recording().modules)
+        with clock("record"):
+            recipe, reasons = plan(config.game, budget, run, device, config.processes)
+        file = run / RECIPE_FILE
+        write_recipe(file, recipe.train, recipe.record, recipe.presentation, reasons)
+        print(f"the plan is in {file}; edit it and give it back with --recipe")
+    processes = count_processes(config.processes, recipe.train.batch, device)
     with clock("record"):
         stores = [record(recipe.record, run / "data", make_factory)]
+    train = dataclasses.replace(
+        recipe.train, data=(run / "data",), out=run / "train", device=config.device
+    )
+    if config.game.minutes and budget.spent:
+        minutes = train_seconds(budget, EVALUATION_SECONDS, clock.seconds.get("train", 0)) / 60
+        train = dataclasses.replace(train, steps=0, minutes=minutes)
     with clock("train"):
-        train = dataclasses.replace(
-            recipe.train, data=(run / "data",), out=run / "train", device=config.device
-        )
         # A wrong card raises an error now and not after hours.
-        draft_card(train, survey(stores, train.held_out), stores, presentation=recipe.presentation)
-        launch(train, processes)
-    draft = run / "world" / config.name
-    shutil.rmtree(draft, ignore_errors=True)  # an earlier call may have had another presentation
-    pack(run / "train", draft, config.name, recipe.presentation)
+        draft_card(train, survey_run(train, stores), stores, presentation=recipe.presentation)
+        draft = train_rounds(train, config.name, recipe.presentation, config.rounds, processes)
     with clock("evaluate"):
-        settings = Settings(config.device)
-        report = evaluate(draft, run / "evaluation", quick=config.quick, settings=settings)
+        settings, quick = Settings(config.device), config.quick or bool(config.game.env)
+        report = evaluate(draft, run / "evaluation", quick=quick, settings=settings)
     measured = {"seconds": clock.seconds, **card_entries(report)}
     return publish(draft, world, measured, {"device": str(device), "processes": processes})
+
+
+def _find_recipe(config: Config, run: Path) -> Recipe | None:
+    """The recipe that is named, planned by an earlier call, or bundled; None: plan one.
+
+    Raises:
+        ConfigError: it is malformed or not to be trusted, or there are two.
+    """
+    if config.recipe is not None and config.game.env:
+        raise ConfigError(
+            f"recipe is {str(config.recipe)!r} and env {config.game.env!r}; give one of them"
+        )
+    planned = run / RECIPE_FILE
+    if config.recipe is None and planned.is_file():
+        recipe, file = load_recipe(planned), planned
+        if config.game.env and config.game.recording().opening.env != recipe.record.opening.env:
+            raise ConfigError(
+                f"{planned} is a plan for {recipe.record.env}, and env is {config.game.env}; "
+                "remove that folder, or choose another name"
+            )
+    elif config.game.env:
+        return None
+    else:
+        file = config.recipe or find_recipe(config.name)
+        recipe = load_recipe(file)
+    if config.trust or config.game.env:
+        packages.trust(*recipe.record.modules)
+    else:
+        recipe.record.check_trust(str(file))
+    return recipe
 
 
 def publish(draft: Path, out: Path, measured: dict[str, Any], training: dict[str, Any]) -> Path:

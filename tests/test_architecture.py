@@ -54,7 +54,8 @@ ABOVE_THE_LINE = {
     "study": BELOW_THE_LINE | {"bench", "evaluation", "play"},
 }
 ROOMS = MAIN_PATH | PLAYERS | ABOVE_THE_LINE
-COMMANDS = {name: {*ROOMS, "worlds"} for name in ("demo", "make_world")}
+COMMANDS = {name: {*ROOMS, "worlds"} for name in ("demo", "plan_world", "rounds")}
+COMMANDS |= {"make_world": {*ROOMS, "worlds", "plan_world", "rounds"}}
 ROOMS |= COMMANDS | {"cli": {*ROOMS, *COMMANDS}}
 # Which packages a room may import; the others may use all that pyproject.toml declares.
 PACKAGES = {

@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dfgym import make_world
+from dfgym import make_world, plan_world
+from dfgym.actions import discrete
+from dfgym.data.record import Recording
 from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import evaluate, machine
 from dfgym.evaluation.subject import Subject
 from dfgym.train import launch
+from dfgym.train.pack import Presentation, complete
 from dfgym.train.recipe import load_recipe
+from dfgym.train.survey import Survey
 from dfgym.world import bundle
 from dfgym.world.settings import Settings
+from toys import walk as toy_walk
 
 RECIPE = """
 [record]
@@ -159,3 +165,109 @@ def test_children_use_the_cores_that_are_ours_and_not_the_folder_s_files(
             dataclasses.replace(config, data=(tmp_path / "none",), out=tmp_path / "run"), 1
         )
     assert "none is not a data set: no such folder" in capfd.readouterr().err
+
+
+def quiet_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the evaluation take no time."""
+
+    def measure(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
+        assert keywords["quick"], "a planned world is evaluated quickly"
+        bundle.load(world)
+        return REPORT
+
+    monkeypatch.setattr(make_world, "evaluate", measure)
+    monkeypatch.setattr(plan_world, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(plan_world, "LEAST_FRAMES", 500)
+
+
+def planned(tmp_path: Path, minutes: float = 0.2, **changes: Any) -> make_world.Config:
+    """Return the command of a world of the toy game, which needs nothing else."""
+    fields: dict[str, Any] = {
+        "name": "toy-catch-v0",
+        "out": tmp_path / "worlds",
+        "runs": tmp_path / "runs",
+        "device": "cpu",
+        "game": plan_world.Game(env="toys.catch:toys/Catch-v0", minutes=minutes),
+    }
+    return make_world.Config(**(fields | changes))
+
+
+@pytest.mark.slow
+def test_an_id_and_a_time_make_a_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet_evaluation(monkeypatch)
+    config = planned(tmp_path)
+    world = bundle.load(make_world.make_world(config))
+    printed = capsys.readouterr().out
+    run = tmp_path / "runs" / "toy-catch-v0"
+    for text in ("learned as a palette", "plan: ", "tokens a frame", str(run / "recipe.toml")):
+        assert text in printed
+    assert world.card.frames.palette and world.card.training["steps_done"] >= 1
+    assert list((run / "train" / "strips").glob("*.png"))
+    height = world.card.frames.height * world.card.frames.observation_scale
+    assert 40 <= height < 40 + world.card.frames.height
+    assert world.card.training["seconds"] > 1
+    recipe = load_recipe(run / "recipe.toml")
+    assert recipe.record.env == "toys.catch:toys/Catch-v0" and recipe.train.minutes > 0
+
+    shutil.rmtree(config.out)  # it was stopped before the end, and is given more time
+    longer = planned(tmp_path, minutes=0.5)
+    again = bundle.load(make_world.make_world(longer))
+    assert again.card.training["seconds"] > world.card.training["seconds"]
+    assert again.card.training["steps_done"] >= world.card.training["steps_done"]
+    assert "plan: " not in capsys.readouterr().out
+
+    shutil.rmtree(config.out)
+    with pytest.raises(ConfigError, match=r"is a plan for toys.catch.* remove that folder"):
+        make_world.make_world(planned(tmp_path, game=plan_world.Game(env="CartPole-v1")))
+
+
+def test_a_recipe_and_a_game_are_one_too_many(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    with pytest.raises(ConfigError, match=r"recipe is .* and env 'toys.catch.*; give one of them"):
+        make_world.make_world(planned(tmp_path, recipe=recipe))
+    with pytest.raises(ConfigError, match="env-kwargs is '5'; expected a JSON object"):
+        plan_world.Game(env="CartPole-v1", env_kwargs="5").recording()
+    with pytest.raises(ConfigError, match="minutes is -1"):
+        plan_world.Game(minutes=-1.0)
+
+
+def test_the_recording_fits_the_time_and_the_disk(tmp_path: Path) -> None:
+    store = toy_walk.EpisodeStore.open(toy_walk.record(tmp_path / "walk", episodes=2))
+    count = plan_world._count_frames
+    assert count(1e9, 3600, store) == plan_world.MOST_FRAMES
+    assert count(100, 3600, store) == 100 * 360
+    assert count(1, 60, store) == plan_world.LEAST_FRAMES
+    store.meta["frame_shape"] = [512, 512, 3]
+    assert count(1e9, 3600, store) * 512 * 512 * 3 <= plan_world.MOST_BYTES
+
+
+def test_a_slow_evaluation_leaves_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    budget = plan_world.Budget(600, 100.0, spent=50)
+    now[0] = 150.0
+    assert budget.rest == 500
+    assert plan_world.train_seconds(budget, 40) == 460
+    assert plan_world.train_seconds(budget, 40, trained=30) == 490
+    assert plan_world.train_seconds(budget, 490) == 120
+
+
+def test_what_is_left_open_is_filled_from_the_recording() -> None:
+    space = dataclasses.replace(discrete(5), meanings=("noop", "LEFT", "right", "Fire", "shoot"))
+    game = Survey((10, 12, 3), space, (), (0.0,))
+    meta = {"env": "ALE/Pong-v5", "max_steps": 77}
+    filled = complete(Presentation(), game, meta)
+    assert filled.keys == {"a": 1, "d": 2, "space": 3}
+    assert filled.observation_scale == 4 and filled.max_steps == 77
+    assert filled.description == "ALE/Pong-v5, learned from recorded play."
+    own = Presentation("Mine.", 2, 5, {"x": 1})
+    assert complete(own, game, meta) == own
+    assert complete(Presentation(), Survey((64, 64, 3), space, (), (0.0,)), {}).max_steps == 1000
+
+
+def test_scripted_players_record_the_games_that_they_know() -> None:
+    assert plan_world.can_play(Recording("DFSource/MinAtar-Breakout-v0", 2))
+    assert not plan_world.can_play(Recording("FrozenLake-v1", 2))

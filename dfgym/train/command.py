@@ -17,9 +17,9 @@ from dfgym.train import loop
 from dfgym.train.checkpoint import FILE, read_checkpoint
 from dfgym.train.choose import choose
 from dfgym.train.config import DEFAULT_MINUTES, TrainConfig, from_table
+from dfgym.train.finetune import survey_run
 from dfgym.train.launch import count_processes, launch
 from dfgym.train.recipe import load_training, write_recipe
-from dfgym.train.survey import survey
 
 RECIPE_FILE = "recipe.toml"
 
@@ -56,7 +56,7 @@ def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
         config = parse(_saved(config)).config
     else:
         stores = [EpisodeStore.open(path) for path in config.data]
-        facts, game = look(stores), survey(stores, config.held_out)
+        facts, game = look(stores), survey_run(config, stores)
         print(describe_facts(facts))
         timed = config.steps or config.minutes
         config = config if timed else dataclasses.replace(config, minutes=DEFAULT_MINUTES)

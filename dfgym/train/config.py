@@ -71,6 +71,9 @@ class TrainConfig:
     the others each past frame has a level of its own."""
     held_out: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """The last share of the episodes, kept from training for starts and evaluation."""
+    from_world: str = ""
+    """Begin with the weights of this world, a name or a folder, of the same game or of one of the
+    same shape. Its network, sampler and levels are taken over."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """Seed of initial weights, windows, levels and noise."""
     device: str = "auto"
@@ -118,6 +121,8 @@ def to_table(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration but `out` as plain values, the paths of its data absolute."""
     table: dict[str, Any] = to_plain(config)
     del table["out"]
+    if "/" in config.from_world:  # a folder, and not a name on the shelf
+        table["from_world"] = str(Path(config.from_world).resolve())
     return {**table, "data": [str(path.resolve()) for path in config.data]}
 
 

@@ -74,15 +74,26 @@ def launch(config: TrainConfig, processes: int) -> None:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(_free_port()),
         }
-    command = [sys.executable, "-m", "dfgym.train", str(path), str(os.getpid())]
+    numbers = range(processes) if processes > 1 else ()
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in numbers] or [{}]
+    run_together(
+        [sys.executable, "-m", "dfgym.train", str(path), str(os.getpid())],
+        [environment | rank for rank in ranks],
+        "training",
+    )
+
+
+def run_together(command: list[str], environments: list[dict[str, str]], purpose: str) -> None:
+    """Run a command in several processes that are stopped when this one is, or when one fails.
+
+    Raises:
+        DfgymError: it failed.
+    """
     children: list[subprocess.Popen[bytes]] = []
     with _sigterm_raises():
         try:
-            for rank in range(processes):
-                ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
-                children.append(
-                    subprocess.Popen(command, env=environment | ranks, start_new_session=True)
-                )
+            for environment in environments:
+                children.append(subprocess.Popen(command, env=environment, start_new_session=True))
             while any(child.poll() is None for child in children):
                 if any(child.returncode for child in children):
                     break
@@ -90,7 +101,9 @@ def launch(config: TrainConfig, processes: int) -> None:
         finally:
             _stop(children)
     if any(child.returncode for child in children):
-        raise DfgymError("training failed, see its messages above; the same command tries it again")
+        raise DfgymError(
+            f"{purpose} failed, see its messages above; the same command tries it again"
+        )
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:

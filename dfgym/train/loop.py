@@ -39,11 +39,12 @@ from dfgym.train.checkpoint import (
     save_checkpoint,
 )
 from dfgym.train.config import SCHEDULE, TrainConfig, fixed_settings, from_table
+from dfgym.train.finetune import load_weights, survey_run
 from dfgym.train.loss import Losses, Objective, diffusion_forcing
 from dfgym.train.observe import LOG_FILE, Observer, is_strip_due
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.schedule import Progress, Schedule
-from dfgym.train.survey import Survey, survey
+from dfgym.train.survey import Survey
 from dfgym.world.dynamics import Section
 
 logger = logging.getLogger("dfgym")
@@ -160,7 +161,7 @@ def train(
         if process.rank == 0:
             for store in stores:
                 store.verify()
-        game = survey(stores, config.held_out)
+        game = survey_run(config, stores)
         learner = begin(config, game.game_spec, device, objective, build)
         _train(config, game, stores, process, device, learner)
     return config.out
@@ -210,7 +211,10 @@ def begin(
     """Return a network with the first weights of a run, and what updates them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # noqa: TID251 - the fork gives it back
-        network = build(config.model, game).to(device)
+        network = build(config.model, game)
+    if config.from_world:
+        load_weights(network, config)
+    network = network.to(device)
     average, optimizers = make_average(network, config), make_optimizers(network, config)
     precision = _precision(config, device)
     return Learner(objective, network, network, average, optimizers, precision)

@@ -18,8 +18,9 @@ from dfgym.data.windows import first_held_out
 from dfgym.errors import ConfigError, DataError
 from dfgym.train.checkpoint import averaged_weights, check_data, read_checkpoint
 from dfgym.train.config import TrainConfig, from_table
+from dfgym.train.finetune import survey_run
 from dfgym.train.loss import diffusion_forcing
-from dfgym.train.survey import Survey, survey
+from dfgym.train.survey import Survey
 from dfgym.world.bundle import Starts, write
 from dfgym.world.card import (
     FORMAT,
@@ -37,21 +38,27 @@ START_BYTES = 2**24
 """The frames of a world's starts take no more, so that large frames do not swell the world."""
 MAX_STEPS = 1000
 """Where an episode is truncated if neither the game nor a presentation has a limit."""
+SIDE = 40
+"""Observations have at least so many pixels a side, if the presentation does not say otherwise."""
+KEYS = {"left": "a", "right": "d", "up": "w", "down": "s", "fire": "space", "shoot": "space"}
+"""The keys of actions with these meanings."""
 UNWRITTEN = Files(weights="0" * 64, starts="0" * 64)
 
 
 @dataclass(frozen=True)
 class Presentation:
-    """The part of a world's card that the data do not hold."""
+    """The part of a world's card that the data do not hold, or where they may be overruled."""
 
-    description: str = "A learned game."
-    """One sentence."""
-    observation_scale: int = 1
-    """Each model pixel is drawn this many pixels high and wide in observations."""
+    description: str = ""
+    """One sentence; if left out, the name of the game."""
+    observation_scale: int = 0
+    """Each model pixel is drawn this many pixels high and wide in observations; 0: as many as make
+    small frames large enough for an agent's network, 40 pixels."""
     max_steps: int = 0
     """Where an episode is truncated; 0: at the game's own limit, or after 1,000 steps."""
     keys: dict[str, int | dict[str, float]] = field(default_factory=dict)
-    """Keyboard key to action or, where actions have parts, to values of parts by their names."""
+    """Keyboard key to action or, where actions have parts, to values of parts by their names; if
+    left out, keys for the actions that are called left, right, up, down or fire."""
     names: tuple[str, ...] = ()
     """Names of an action's parts, where it is an array of them."""
     extra: str = ""
@@ -131,6 +138,31 @@ def suggest_keys(actions: Actions) -> dict[str, int | dict[str, float]]:
     return keys
 
 
+def complete(presentation: Presentation, game: Survey, meta: dict[str, Any]) -> Presentation:
+    """Return a presentation whose open fields are filled from the recording.
+
+    Args:
+        presentation: what was asked for.
+        game: the survey of the data.
+        meta: what was recorded.
+    """
+    env = str(meta.get("env", "a game")).rpartition(":")[2]
+    keys = dict(presentation.keys)
+    if not keys and game.actions.is_discrete:
+        words = [str(word).lower() for word in game.actions.meanings]
+        for word, key in KEYS.items():
+            if word in words and key not in keys:
+                keys[key] = words.index(word)
+    side = min(game.frame_shape[:2])
+    return dataclasses.replace(
+        presentation,
+        description=presentation.description or f"{env}, learned from recorded play.",
+        observation_scale=presentation.observation_scale or min(32, math.ceil(SIDE / side)),
+        max_steps=presentation.max_steps or meta.get("max_steps") or MAX_STEPS,
+        keys=keys,
+    )
+
+
 def draft_card(
     config: TrainConfig,
     game: Survey,
@@ -145,8 +177,8 @@ def draft_card(
     Raises:
         WorldError: a value has no place on a card.
     """
-    presentation = presentation or Presentation()
     meta = stores[0].meta if stores else {}
+    presentation = complete(presentation or Presentation(), game, meta)
     height, width = game.frame_shape[:2]
     return Card(
         format=FORMAT,
@@ -172,7 +204,7 @@ def draft_card(
             palette=game.palette,
         ),
         actions=draft_actions(game.actions, presentation.keys, presentation.names),
-        episode=Episode(max_steps=presentation.max_steps or meta.get("max_steps") or MAX_STEPS),
+        episode=Episode(max_steps=presentation.max_steps),
         rewards=Rewards(values=game.rewards),
         model=config.model,
         sampler=config.sampler,
@@ -223,7 +255,7 @@ def pack(
         store.verify()
     if step < 1:
         raise DataError(f"{run} has not trained a single step")
-    game = survey(stores, config.held_out)
+    game = survey_run(config, stores)
     training = {k: v for k, v in origin.settings.items() if k not in ("data", "model", "sampler")}
     training |= {"objective": origin.objective, "steps_done": step, "seconds": round(seconds, 1)}
     card = draft_card(config, game, stores, name=name, presentation=presentation, training=training)

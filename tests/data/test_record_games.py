@@ -41,7 +41,11 @@ def world_of(store: EpisodeStore, path: Path, **presentation: Any) -> Path:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, patch=patch))
     game = survey([store], config.held_out)
     card = draft_card(
-        config, game, [store], name=path.name, presentation=Presentation(**presentation)
+        config,
+        game,
+        [store],
+        name=path.name,
+        presentation=Presentation(**{"observation_scale": 1, **presentation}),
     )
     bundle.write(path, card, toy_weights(card), held_out_starts([store], config.held_out))
     return path

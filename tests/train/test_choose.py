@@ -67,8 +67,8 @@ def pick(
 
 @pytest.mark.parametrize(
     ("size", "patch"),
-    [((10, 10), 2), ((12, 12), 2), ((16, 16), 2), ((28, 28), 4), ((35, 35), 5), ((64, 64), 8),
-     ((84, 84), 12), ((96, 96), 12), ((4, 4), 2), ((60, 40), 10)],
+    [((10, 10), 2), ((12, 12), 2), ((16, 16), 2), ((28, 28), 4), ((35, 35), 5), ((64, 64), 16),
+     ((84, 84), 12), ((96, 96), 16), ((4, 4), 2), ((60, 40), 20)],
 )  # fmt: skip
 def test_a_frame_is_cut_into_few_patches(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], patch: int
@@ -76,6 +76,7 @@ def test_a_frame_is_cut_into_few_patches(
     config = pick(monkeypatch, size).config
     assert config.model.patch == patch
     assert size[0] * size[1] // patch**2 <= choosing.MAX_TOKENS
+    assert (config.model.kind == "multiscale") == (max(size) > 35)
 
 
 def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
@@ -86,25 +87,31 @@ def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
 
 
 def test_outcomes_follow_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mixture(outcomes: int | None, colours: int = 5, **facts: Any) -> int:
+    def mixture(outcomes: int | None, colours: int = 5, **more: Any) -> int:
         chance = Chance(2, 0.9, 0.8, outcomes, 1) if outcomes else Chance()
-        return pick(monkeypatch, colours=colours, chance=chance, **facts).config.model.mixture
+        return pick(monkeypatch, colours=colours, chance=chance, **more).config.model.mixture
 
     assert [mixture(n) for n in (None, 1, 2, 8, 9, 24, 900)] == [8, 1, 8, 8, 16, 32, 32]
     assert mixture(9, colours=0) == 1, "RGB has no joint outcomes"
-    for colours in (5, 15, 64):  # at 2 x 2 cells a token
-        assert mixture(900, colours) * colours * 4 <= choosing.MAX_OUTPUTS
+    for colours in (5, 15, 40):
+        assert mixture(900, colours, size=(64, 64)) * colours * 64**2 <= choosing.MAX_OUTPUTS
     rare = Chance(2, 0.1, 1.0, 1, 1)
     assert pick(monkeypatch, chance=rare).config.model.mixture == 8, "little came again"
 
 
-def test_denoising_follows_from_codec_and_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    def steps(colours: int, agreement: float | None) -> int:
-        chance = Chance(1, 0.9, agreement, 1, 1) if agreement else Chance()
-        return pick(monkeypatch, colours=colours, chance=chance).config.sampler.denoising_steps
+def test_denoising_follows_from_codec_chance_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(colours: int, agreement: float | None, outcomes: int = 3, minutes: float = 60) -> int:
+        chance = Chance(1, 0.9, agreement, outcomes, 1) if agreement else Chance()
+        config = pick(monkeypatch, colours=colours, chance=chance, minutes=minutes).config
+        one = config.sampler.denoising_steps == 1
+        # Levels are learned where the sampler goes.
+        assert (config.noise_share >= 0.5, config.stop_share >= 0.5) == (one, not one)
+        return config.sampler.denoising_steps
 
-    assert steps(6, 0.5) == steps(6, None) == steps(0, 1.0) == 1
-    assert steps(0, 0.9) == steps(0, None) > 1
+    assert steps(6, 0.5) == steps(6, 1.0) == steps(0, 1.0) == steps(6, 1.0, minutes=0.1) == 1
+    for several in (steps(6, 0.5, 9), steps(6, None), steps(6, 0.5, minutes=0.1)):
+        assert several > 1
+    assert steps(0, 0.9) == steps(0, None) == choosing.SEVERAL
 
 
 def test_the_window_covers_what_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,10 +178,10 @@ def test_the_command_chooses_says_trains_and_goes_on(
     assert "2: learned as a palette" in printed and "plan: 0.02 minutes" in printed
     assert "as it was asked for" in printed
     step = read_checkpoint(run).step
-    assert step > 1 and list((run / "strips").glob("*.png"))
+    assert step >= 1 and list((run / "strips").glob("*.png"))
     assert cli.main(command) == 0, "the time is over"
     assert read_checkpoint(run).step == step
-    assert cli.main([*command, "--minutes", "0.03"]) == 0
+    assert cli.main([*command, "--minutes", "0.1"]) == 0
     assert read_checkpoint(run).step > step
     assert "plan" not in capsys.readouterr().out, "it is the run's, and is not made anew"
     assert cli.main([*command, "--seed", "1"]) == 2
@@ -212,7 +219,7 @@ def _children(parent: int) -> list[int]:
 
 
 def test_processes_divide_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(launch, "available_cores", lambda: 6)
     assert [launch.count_processes(None, batch, CPU) for batch in (16, 6, 7, 1)] == [4, 6, 1, 1]
     assert launch.count_processes(8, 16, CPU) == 8
     for wrong in (-1, 0, 3, 32):
