@@ -17,6 +17,7 @@ from dfgym.evaluation import (
     drift,
     horizon,
     legality,
+    lifetime,
     motion,
     next_frame,
     rates,
@@ -35,6 +36,7 @@ from dfgym.world.settings import Settings
 QUESTIONS: tuple[Question, ...] = (
     rates,
     legality,
+    lifetime,
     transfer,
     horizon,
     next_frame,

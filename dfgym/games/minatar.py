@@ -162,6 +162,11 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
         """Let every chance from here on, in this episode, follow from another seed."""
         self.game.random = np.random.RandomState(seed)
 
+    def show(self, game: Any) -> np.ndarray:
+        """Put a game of the same kind in the place of this one, and return its frame."""
+        self.game = game
+        return self._draw()
+
     def render(self) -> np.ndarray | None:
         """Return the current frame, uint8 `(10, 10, 3)`, in render mode `rgb_array`."""
         return self._draw() if self.render_mode == "rgb_array" else None

@@ -35,6 +35,7 @@ MEANINGS = {
     "dream": "how far dreamed frames are from the game's drawing of them, in grey levels of 255",
     "dream_last_tenth": "the same for the last tenth of the frames",
     "real": "the same for real frames: what reading them off costs",
+    "median": "frames for which half of the dreams obey the real game",
     "verdict": "what the evaluation says in one line; the report has the rest",
     **{
         f"{player}_{event}": f"{event} over the real game's, under the {player} player"

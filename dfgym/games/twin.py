@@ -1,0 +1,440 @@
+"""The real game as a judge that needs no rules: does any of its states explain the frames so far?
+
+A *twin* brings the real game back to a moment of a recorded episode. From there it keeps the set of
+real states that have drawn every frame since. Each is stepped by the commanded action, by the one
+that stickiness repeats, and in every way in which the game's chance can fall; those that draw
+another frame are dropped. When none is left, the frame is the first illegal one.
+
+Games are brought back in one of three ways. MinAtar's are copied, with a generator put in that
+walks through all that it could return. The Arcade Learning Environment saves and restores its
+state, and stickiness is tried for every part of a step. Any other game is played again from its
+seed by the same actions, and its chance is walked through as in MinAtar, if it comes from
+Gymnasium's `np_random`; chance from elsewhere falls as the seed has it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from dfgym.actions import Row
+from dfgym.errors import NotMeasuredError
+from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.source import Opening, Source, open_source
+
+GRID = (0.2, 0.4, 0.7)
+"""What stands for a real number in [0, 1): it falls on every side of 1/3, 1/2 and 2/3."""
+WIDE, WIDE_REPLAY = 4096, 64
+"""Chance that can fall in more ways than this is too wide to be walked through; fewer where each
+way plays the episode again."""
+MOST_STATES, MOST_PATHS = 64, 8
+"""A set of more real states than this is not followed; fewer where each is played again."""
+
+
+class Outcome(NamedTuple):
+    """One way in which the real game goes on from one of its states."""
+
+    state: Any
+    key: Any
+    """Equal for states that go on equally."""
+    frame: np.ndarray
+    reward: float
+    terminated: bool
+    sticky: bool
+    """Only a repeated last action leads here."""
+
+
+class Play(Protocol):
+    """Frames uint8 `(t, h, w, 3)`, and t - 1 actions, rewards and ends that lead from each on."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The frames."""
+        ...
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The actions, as rows."""
+        ...
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """The rewards."""
+        ...
+
+    @property
+    def terminated(self) -> np.ndarray:
+        """Whether the episode ends."""
+        ...
+
+
+class Twin(Protocol):
+    """The real game, which can be brought back to any of its states.
+
+    Attributes:
+        most_states: a set of more states than this is not followed.
+    """
+
+    most_states: int
+
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+        """Play an episode again; returns the states that it can be in, and its frame."""
+        ...
+
+    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
+        """Step a state in every way; raises `NotMeasuredError` if there are too many."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """How long a dream obeys the real game.
+
+    Attributes:
+        lawful: transitions that some real state explains, from the beginning on.
+        end: why no more were judged: the next is `illegal`, the dream was `cut` or ended, or the
+            game's chance is too `wide` to say.
+        wrong: lawful transitions with another reward or end than the real game's.
+        sticky: lawful ones that only a repeated last action explains.
+    """
+
+    lawful: int
+    end: Literal["illegal", "cut", "wide"]
+    wrong: int
+    sticky: int
+
+
+def open_twin(opening: Opening) -> Twin:
+    """Open the real game so that it can be brought back to its states.
+
+    Raises:
+        ConfigError: the game cannot be opened.
+        MissingPackageError: its package is missing.
+    """
+    source = open_source(opening)
+    game: Any = source.env.unwrapped
+    if isinstance(game, MinAtarEnv):
+        return _MinAtarTwin(source, game)
+    if hasattr(game, "ale") and not opening.wrappers:
+        quiet = {**opening.kwargs, "repeat_action_probability": 0.0}
+        return _AleTwin(source, open_source(replace(opening, kwargs=quiet)))
+    return _ReplayTwin(source)
+
+
+def follow(twin: Twin, seed: int, past: Iterable[Row], play: Play, tolerance: int = 0) -> Lifetime:
+    """Judge what was played from a moment of a real episode on.
+
+    Args:
+        twin: the real game.
+        seed: of the episode's reset.
+        past: the actions that lead from there to the moment.
+        play: the dream; its first frame is the moment's.
+        tolerance: grey levels by which a frame may be off in any pixel and still be drawn.
+
+    Raises:
+        NotMeasuredError: the game does not come back to the moment by the seed and the actions.
+    """
+    states, frame = twin.begin(seed, list(past))
+    if not np.array_equal(frame, play.frames[0]):
+        raise NotMeasuredError(
+            "the real game does not come back to a moment by its seed and its actions, so it has "
+            "chance that its seed does not rule"
+        )
+    wrong = sticky = 0
+    for i, action in enumerate(play.actions):
+        try:
+            matches = _matching(twin, states, action, play.frames[i + 1], tolerance)
+        except NotMeasuredError:
+            return Lifetime(i, "wide", wrong, sticky)
+        if not matches:
+            return Lifetime(i, "illegal", wrong, sticky)
+        reward, ends = float(play.rewards[i]), bool(play.terminated[i])
+        agreeing = [m for m in matches if np.isclose(m.reward, reward) and m.terminated == ends]
+        wrong += not agreeing
+        sticky += all(match.sticky for match in matches)
+        if ends:
+            return Lifetime(i + 1, "cut", wrong, sticky)
+        # Nothing follows the end of the game, so a terminal state is not carried on.
+        going = {m.key: m.state for m in agreeing or matches if not m.terminated}
+        states = list(going.values())
+        if len(states) > twin.most_states:
+            return Lifetime(i + 1, "wide", wrong, sticky)
+    return Lifetime(len(play.actions), "cut", wrong, sticky)
+
+
+def _matching(
+    twin: Twin, states: Sequence[Any], action: Row, frame: np.ndarray, tolerance: int
+) -> list[Outcome]:
+    """Return the outcomes that draw this frame."""
+    return [
+        outcome
+        for state in states
+        for outcome in twin.outcomes(state, action)
+        if np.abs(outcome.frame.astype(np.int16) - frame).max() <= tolerance
+    ]
+
+
+class Decisions:
+    """Stands in for a random generator, and makes the choices that it is given.
+
+    Attributes:
+        counts: how many possibilities each choice so far had.
+        picks: which was taken.
+    """
+
+    def __init__(self, picks: Sequence[int] = ()) -> None:
+        self._fixed = picks
+        self.counts: list[int] = []
+        self.picks: list[int] = []
+
+    def _pick(self, count: int) -> int:
+        place = len(self.picks)
+        self.counts.append(count)
+        self.picks.append(self._fixed[place] if place < len(self._fixed) else 0)
+        return self.picks[-1]
+
+    def random(self, size: object = None) -> float:
+        """Return one of the values that stand for all in [0, 1)."""
+        self._refuse(size)
+        return GRID[self._pick(len(GRID))]
+
+    def rand(self, *shape: int) -> float:
+        """Do the same, in the form of NumPy's older generator."""
+        return self.random(shape or None)
+
+    def integers(
+        self, low: int, high: int | None = None, size: object = None, endpoint: bool = False
+    ) -> int:
+        """Return any integer of the range."""
+        self._refuse(size)
+        first, last = (0, low) if high is None else (low, high)
+        return first + self._pick(int(last - first + endpoint))
+
+    randint = integers
+
+    def choice(self, items: Any, size: object = None, replace: bool = True, p: Any = None) -> Any:
+        """Return any item that is possible."""
+        self._refuse(size)
+        values = np.arange(items) if isinstance(items, int) else items
+        possible = range(len(values)) if p is None else np.flatnonzero(p)
+        return values[int(possible[self._pick(len(possible))])]
+
+    def _refuse(self, size: object) -> None:
+        if size is not None:
+            raise NotMeasuredError("the game draws many numbers at once: too wide a chance")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NotMeasuredError(f"the game draws by `{name}`: too wide a chance")
+
+
+def walk(play: Callable[[Decisions], Outcome], most: int = WIDE) -> Iterator[Outcome]:
+    """Play one step in every way in which its chance can fall.
+
+    Raises:
+        NotMeasuredError: there are more than `most` ways.
+    """
+    picks: Sequence[int] = ()
+    for _ in range(most):
+        decisions = Decisions(picks)
+        yield play(decisions)
+        picks = _successor(decisions)
+        if not picks:
+            return
+    raise NotMeasuredError(f"the game's chance can fall in more than {most} ways")
+
+
+def _successor(decisions: Decisions) -> list[int]:
+    """Return the choices to make next; none if all have been made."""
+    picks, counts = list(decisions.picks), decisions.counts
+    while picks and picks[-1] + 1 == counts[len(picks) - 1]:
+        picks.pop()
+    if picks:
+        picks[-1] += 1
+    return picks
+
+
+class _MinAtarTwin:
+    """MinAtar: states are copies of the game, with the action that may stick."""
+
+    most_states = MOST_STATES
+
+    def __init__(self, source: Source, env: MinAtarEnv) -> None:
+        self.source, self.env = source, env
+
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+        frames = _play(self.source, seed, actions)
+        self.env.game.random = None  # a reset brings another
+        true = (copy.deepcopy(self.env.game), self.env.last_action)
+        try:
+            return self._explain(frames, actions) or [true], frames[-1]
+        except NotMeasuredError:
+            return [true], frames[-1]
+
+    def _explain(self, frames: Sequence[np.ndarray], actions: Sequence[Row]) -> list[Any]:
+        """Return every state that draws all frames of an episode; none if they are too many.
+
+        What no frame has shown, as where a ball will fly, may be otherwise in a dream.
+        """
+
+        def start(decisions: Decisions) -> Outcome:
+            game = copy.deepcopy(self.env.game)
+            game.random = decisions
+            game.reset()
+            game.random = None
+            frame = self.source.frame(self.env.show(game))
+            return Outcome((game, 0), _freeze(vars(game)), frame, 0.0, False, False)
+
+        starts = [item for item in walk(start) if np.array_equal(item.frame, frames[0])]
+        states = list({item.key: item.state for item in starts}.values())
+        for action, frame in zip(actions, frames[1:], strict=True):
+            matches = _matching(self, states, action, frame, 0)
+            states = list({m.key: m.state for m in matches if not m.terminated}.values())
+            if len(states) > self.most_states:
+                return []
+        return states
+
+    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
+        game, last = state
+        commanded = self.env.action_set[int(action)]
+        executed = {commanded: False}
+        if self.env.sticky_action_prob:
+            executed.setdefault(last, True)
+        for number, sticky in executed.items():
+
+            def play(decisions: Decisions, number: int = number, sticky: bool = sticky) -> Outcome:
+                after = copy.deepcopy(game)
+                after.random = decisions
+                reward, terminal = after.act(number)
+                after.random = None
+                frame = self.source.frame(self.env.show(after))
+                key = (_freeze(vars(after)), number)
+                return Outcome((after, number), key, frame, float(reward), bool(terminal), sticky)
+
+            yield from walk(play)
+
+
+class _AleTwin:
+    """The Arcade Learning Environment: states are its own, with the action that may stick."""
+
+    most_states = MOST_STATES
+
+    def __init__(self, source: Source, quiet: Source) -> None:
+        self.source, self.quiet = source, quiet
+        game: Any = quiet.env.unwrapped
+        honest: Any = source.env.unwrapped
+        self.game, self.honest, self.ale = game, honest, game.ale
+        self.sticky = honest.ale.getFloat("repeat_action_probability") > 0
+        skip = game._frameskip
+        self.skips = (skip,) if isinstance(skip, int) else tuple(range(*skip))
+        quiet.env.reset(seed=0)
+
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+        frame = _play(self.source, seed, actions)[-1]
+        state = self.honest.ale.cloneState()
+        recent = {self._number(action) for action in actions[-3:]} or {self._number(0)}
+        return [(state, last) for last in recent], frame
+
+    def _number(self, action: Row) -> Any:
+        return self.game._action_set[self.source.to_env(action)]
+
+    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
+        saved, last = state
+        commanded = self._number(action)
+        for skip in self.skips:
+            late = range(skip + 1) if self.sticky and last != commanded else (0,)
+            for repeats in late:
+                self.ale.restoreState(saved)
+                numbers = [last] * repeats + [commanded] * (skip - repeats)
+                reward = sum(self.ale.act(number) for number in numbers)
+                frame = self.quiet.frame(self.game._get_obs())
+                after, end = self.ale.cloneState(), bool(self.ale.game_over(with_truncation=False))
+                key = (after.serialize(), numbers[-1])
+                yield Outcome((after, numbers[-1]), key, frame, float(reward), end, repeats > 0)
+
+
+class _Step(NamedTuple):
+    """A step of a path: the action, and how chance fell; None if it fell as the seed had it."""
+
+    action: Any
+    picks: tuple[int, ...] | None
+
+
+class _ReplayTwin:
+    """Any seeded game: a state is its seed and all steps since, played again if need be."""
+
+    most_states = MOST_PATHS
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.game: Any = source.env.unwrapped
+        self.path: tuple[int, tuple[_Step, ...]] | None = None
+
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+        frame = _play(self.source, seed, actions)[-1]
+        self.path = (seed, tuple(_Step(_plain(action), None) for action in actions))
+        return [self.path], frame
+
+    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
+        seed, steps = state
+
+        def play(decisions: Decisions) -> Outcome:
+            self._load(seed, steps)
+            observation, reward, terminated = self._step(action, decisions)
+            self.path = (seed, (*steps, _Step(_plain(action), tuple(decisions.picks))))
+            frame = self.source.frame(observation)
+            return Outcome(self.path, self.path, frame, reward, terminated, False)
+
+        yield from walk(play, WIDE_REPLAY)
+
+    def _load(self, seed: int, steps: tuple[_Step, ...]) -> None:
+        if self.path == (seed, steps):
+            return
+        _play(self.source, seed, ())
+        for step in steps:
+            row = step.action if isinstance(step.action, int) else np.array(step.action, np.float32)
+            decisions = None if step.picks is None else Decisions(step.picks)
+            self.source.frame(self._step(row, decisions)[0])
+        self.path = (seed, steps)
+
+    def _step(self, action: Row, decisions: Decisions | None) -> tuple[Any, float, bool]:
+        generator = self.game._np_random
+        self.path = None  # until the step is done
+        if decisions is not None:
+            self.game._np_random = decisions
+        try:
+            observation, reward, terminated, _, _ = self.source.env.step(self.source.to_env(action))
+        finally:
+            self.game._np_random = generator
+        return observation, float(reward), bool(terminated)
+
+
+def _play(source: Source, seed: int, actions: Sequence[Row]) -> list[np.ndarray]:
+    """Play an episode again and return its frames."""
+    observation, _ = source.env.reset(seed=seed)
+    frames = [source.frame(observation)]
+    for action in actions:
+        observation, *_ = source.env.step(source.to_env(action))
+        frames.append(source.frame(observation))  # some games go on by being drawn
+    return frames
+
+
+def _plain(action: Row) -> Any:
+    return int(action) if np.ndim(action) == 0 else tuple(np.asarray(action).tolist())
+
+
+def _freeze(value: Any) -> Any:
+    """Return a value that can be compared and hashed."""
+    match value:
+        case np.ndarray():
+            return value.shape, value.tobytes()
+        case dict():
+            return tuple((key, _freeze(item)) for key, item in sorted(value.items()))
+        case list() | tuple():
+            return tuple(_freeze(item) for item in value)
+    return value

@@ -1,0 +1,45 @@
+"""Lawful lifetimes of dreams whose worth is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from dfgym.evaluation import lifetime
+from dfgym.games.twin import Lifetime
+from dfgym.world.card import Card
+from toys.breakout import FrozenDynamics, rows_of
+
+
+def test_a_frozen_dream_lives_as_long_as_a_copy(breakout_card: Card) -> None:
+    result = lifetime.compare(rows_of(FrozenDynamics, breakout_card), breakout_card, 12, 30)
+    dream, real, copy = result["dream"], result["real"], result["copy"]
+    assert real["illegal"] == real["wrong"] == 0 and real["transitions"] > 10
+    assert dream["illegal"] == 12 and dream["illegal_per_1000"] > 300
+    assert copy["illegal"] == copy["dreams"] == 8
+    assert dream["median"] <= 3 and dream["surviving"][-1] == 0 and real["surviving"][-1] == 1
+    (finding,) = lifetime.findings(result)
+    assert finding.level == "fault"
+    section = lifetime.section(result)
+    assert section.table is not None
+    assert {len(row) for row in section.table.rows} == {len(section.table.header)}
+    assert "0 of its own" in section.verdict
+    assert lifetime.card_entries(result)["lifetime"]["median"] == dream["median"]
+
+
+def test_survival_counts_what_was_cut() -> None:
+    """Kaplan and Meier: 1/3 of those still played end at 2, half of the rest at 4."""
+    plays = [(1, "illegal"), (2, "cut"), (3, "illegal"), (5, "cut")]
+    result = lifetime.summarise([Lifetime(n, end, 0, 0) for n, end in plays])  # type: ignore[arg-type]
+    assert result["surviving"][:2] == [1, 1] and result["surviving"][2] == 3 / 4
+    assert result["surviving"][4] == pytest.approx(3 / 8) and result["median"] == 4
+    assert result["illegal"] == 2 and result["transitions"] == 13
+    assert result["illegal_per_1000"] == pytest.approx(2000 / 13)
+
+
+def test_a_judge_that_forbids_the_real_game_is_not_believed() -> None:
+    good = lifetime.summarise([Lifetime(10, "cut", 0, 0)])
+    bad = lifetime.summarise([Lifetime(0, "illegal", 0, 0)])
+    assert lifetime.findings({"dream": good, "real": bad})[0].level == "untested"
+    assert lifetime.findings({"dream": good, "real": good})[0].level == "merit"
+    wide = lifetime.summarise([Lifetime(0, "wide", 0, 0)])
+    assert lifetime.findings({"dream": wide, "real": good})[0].level == "untested"
