@@ -187,7 +187,7 @@ class Multiscale(nn.Module):
         self.out = Convolution(sizes[0], cell * (game.channels + 1), zero=True)
         if m > 1:  # what each outcome adds; little at first, so that none is lost
             self.out_mixture = Convolution(sizes[0], m * cell * game.channels)
-            nn.init.normal_(self.out_mixture.weight, std=0.1 / math.sqrt(sizes[0]))
+            nn.init.normal_(self.out_mixture.weight, std=0.5 / math.sqrt(sizes[0]))
             self.mixture_logits = nn.Linear(d, m)
             nn.init.zeros_(self.mixture_logits.weight)
             nn.init.zeros_(self.mixture_logits.bias)
@@ -268,7 +268,7 @@ class Multiscale(nn.Module):
             outcomes = draw(self.out_mixture(x), p).unflatten(1, (config.mixture, -1))
             scores = scores + outcomes
             log_weights = self.mixture_logits(tokens.coarse.mean((1, 2))).float().log_softmax(-1)
-        return FramePrediction(scores.movedim(2, -1), log_weights, game.categorical)
+        return FramePrediction(scores.movedim(2, -1), log_weights, game.categorical, balanced=True)
 
     def predict_transition(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Predict reward, logits `(n, R)`, and termination, logits `(n,)`."""

@@ -37,11 +37,14 @@ class FramePrediction(NamedTuple):
         scores: `(..., m, h, w, c)` of each outcome: colour logits if categorical, else its mean.
         log_weights: `(..., m)`, the logarithm of each outcome's probability.
         categorical: whether channels are colours.
+        balanced: whether outcomes are learned as if all were equally likely, see
+            `dfgym.train.loss.mixture_loss`.
     """
 
     scores: Tensor
     log_weights: Tensor
     categorical: bool
+    balanced: bool = False
 
     @property
     def mean(self) -> Tensor:
@@ -113,7 +116,7 @@ def unflatten_outputs(
         tensor.unflatten(0, (-1, t)) for tensor in (prediction.scores, prediction.log_weights)
     )
     reward, termination = (tensor.unflatten(0, (-1, transitions or t)) for tensor in transition)
-    folded = FramePrediction(scores, log_weights, prediction.categorical)
+    folded = prediction._replace(scores=scores, log_weights=log_weights)
     return NetworkOutput(folded, reward, termination)
 
 
@@ -121,8 +124,10 @@ def select_targets(output: NetworkOutput, targets: int | None) -> NetworkOutput:
     """Return the pictures of the last `targets` copies, and what came of the copies before them."""
     if targets is None:
         return output
-    (scores, log_weights, categorical), reward, termination = output
-    prediction = FramePrediction(scores[:, -targets:], log_weights[:, -targets:], categorical)
+    prediction, reward, termination = output
+    prediction = prediction._replace(
+        scores=prediction.scores[:, -targets:], log_weights=prediction.log_weights[:, -targets:]
+    )
     return NetworkOutput(prediction, reward[:, :-targets], termination[:, :-targets])
 
 

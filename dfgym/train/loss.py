@@ -93,13 +93,21 @@ def compute_losses(
         output.prediction.log_weights,
         batch.clean,
         categorical=output.prediction.categorical,
+        balanced=output.prediction.balanced,
     )
     counts = torch.ones_like(error) if batch.stage == "images" else batch.valid.float()
     frame = (error * counts).sum() / counts.sum().clamp(min=1)
     return Losses(frame, *transition_losses(output, noised.tau[:, :t], batch))
 
 
-def frame_loss(scores: Tensor, log_weights: Tensor, clean: Tensor, *, categorical: bool) -> Tensor:
+def frame_loss(
+    scores: Tensor,
+    log_weights: Tensor,
+    clean: Tensor,
+    *,
+    categorical: bool,
+    balanced: bool = False,
+) -> Tensor:
     """Compute the error of the prediction for each frame, `(b, t)`.
 
     For one-hot colours it is the cross-entropy of every cell, summed, whose minimiser is again the
@@ -113,14 +121,37 @@ def frame_loss(scores: Tensor, log_weights: Tensor, clean: Tensor, *, categorica
         clean: `(b, t, h, w, c)`, the regression target; for colours, probabilities brought to
             [-1, 1].
         categorical: whether channels are colours.
+        balanced: see `mixture_loss`.
     """
     if categorical:
         target, colour = ((clean + 1) / 2)[:, :, None], -1
         if (first := scores.movedim(-1, 3)).is_contiguous():  # as fast as its layout allows
             scores, target, colour = first, target.movedim(-1, 3), 3
         likelihood = (scores.log_softmax(colour) * target).sum((3, 4, 5))
-        return -(log_weights + likelihood).logsumexp(-1)
+        return mixture_loss(likelihood, log_weights, balanced=balanced)
     return (scores[:, :, 0] - clean).square().sum((2, 3, 4))
+
+
+def mixture_loss(likelihood: Tensor, log_weights: Tensor, *, balanced: bool) -> Tensor:
+    """Compute the error of mixtures, `(...)`, in nats.
+
+    Their negative log-likelihood lets the outcome that learns fastest take all the weight, before
+    a chance event of many outcomes has parted them. Balanced, the outcomes are learned as if all
+    were equally likely, and their probabilities from how likely each was to have made the frame.
+    Both have their minimum where every chance event has outcomes of its own, but only there; the
+    balanced error is never less than the other (Jensen).
+
+    Args:
+        likelihood: `(..., m)`, the logarithm of the frame's probability by each outcome.
+        log_weights: `(..., m)`, the logarithms of the outcomes' probabilities.
+        balanced: which of the two.
+    """
+    if not balanced:
+        return -(log_weights + likelihood).logsumexp(-1)
+    closest = likelihood.detach().log_softmax(-1)
+    share = closest.exp()
+    # The bound by `share`, whose gradient is that of equal weights for the outcomes.
+    return (share * (closest - log_weights - likelihood)).sum(-1)
 
 
 def transition_losses(

@@ -20,7 +20,7 @@ from dfgym.model.config import ModelConfig
 from dfgym.model.network import build
 from dfgym.model.transformer import FramePrediction, Transformer
 from dfgym.train.batches import Batch
-from dfgym.train.loss import compute_losses, frame_loss
+from dfgym.train.loss import compute_losses, frame_loss, mixture_loss
 from dfgym.world.bundle import World
 from dfgym.world.card import Frames, Sampler
 from dfgym.world.dynamics import Dynamics
@@ -79,6 +79,28 @@ def test_outcomes_are_sampled_by_their_probabilities_and_whole() -> None:
     log_weights = torch.tensor([[1 - 2**-20, 0.0, 0.0]]).log()  # rounded: they sum to less than 1
     last = FramePrediction(one.scores, log_weights, True)
     assert torch.equal(last.sample(torch.tensor([1 - 2**-24])), own[:1])
+
+
+@given(st.integers(1, 5), st.integers(0, 2**31))
+def test_balanced_outcomes_learn_as_if_equally_likely_and_their_odds_from_which_came_closest(
+    m: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    likelihood = (3 * torch.randn(4, m, generator=generator)).requires_grad_()
+    log_weights = torch.randn(4, m, generator=generator).log_softmax(-1).requires_grad_()
+    plain = mixture_loss(likelihood, log_weights, balanced=False)
+    balanced = mixture_loss(likelihood, log_weights, balanced=True)
+    assert (balanced >= plain - 1e-5).all(), "it is a bound"
+    share = likelihood.softmax(-1).detach()
+    for gradient in torch.autograd.grad(balanced.sum(), (likelihood, log_weights)):
+        torch.testing.assert_close(gradient, -share)
+    # Where one outcome alone can have made the frame, the two are one.
+    alone = torch.full((4, m), -1e4)
+    alone[:, 0] = likelihood.detach()[:, 0]
+    torch.testing.assert_close(
+        mixture_loss(alone, log_weights, balanced=True),
+        mixture_loss(alone, log_weights, balanced=False),
+    )
 
 
 def coins(shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -119,7 +119,7 @@ def recompute(
     else:  # all frames from the reset on, each as context and as target
         inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]
     whole = run._network(*inputs, mask)  # type: ignore[operator]
-    (scores, log_weights, categorical), *transition = whole
+    (scores, log_weights, categorical, _), *transition = whole
     prediction = FramePrediction(scores[0, -1], log_weights[0, -1], categorical)
     return NetworkOutput(prediction, *(tensor[0, -1] for tensor in transition))
 

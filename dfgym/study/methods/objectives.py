@@ -191,6 +191,7 @@ def compute_losses(
         output.prediction.log_weights[:, t:],
         regression_target(clean, noised.frames[:, t:], tau, method.target),
         categorical=output.prediction.categorical,
+        balanced=output.prediction.balanced,
     )
     weight = error_weight(tau, context_tau, ~batch.valid, method.target, method.weight)
     frame = (error * (weight * counts)).sum() / counts.sum().clamp(min=1)
