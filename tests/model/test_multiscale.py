@@ -35,7 +35,9 @@ def colours(*shape: int) -> Tensor:
     return torch.nn.functional.one_hot(cells, 3) * 2.0 - 1
 
 
-@pytest.mark.parametrize("card", [toy_card(model=SIZES), RGB], ids=["palette", "RGB"])
+@pytest.mark.parametrize(
+    "card", [toy_card(model=replace(SIZES, mixture=1)), RGB], ids=["palette", "RGB"]
+)
 def test_a_new_network_copies_the_frame_before(card: Card) -> None:
     network = built(card)
     clean = colours(1, 4, 8, 8)
@@ -48,7 +50,7 @@ def test_a_new_network_copies_the_frame_before(card: Card) -> None:
     other = (mean[1:] - clean[0, 1:]).abs().mean((1, 2, 3))
     assert (before[1:] < 0.2).all() and (other > 0.5).all()
     level = -1 / 3 if card.game_spec.categorical else 0
-    assert (mean[0] - level).abs().max() < 0.3, "nothing to copy: all colours are alike"
+    assert (mean[0] - level).abs().max() < 0.1, "nothing to copy: all colours are alike"
 
 
 def test_the_past_of_every_layout_is_the_last_frames_that_are_in_sight() -> None:
