@@ -6,7 +6,7 @@
 For each game: `dfgym make-world NAME --env ID --minutes M`; then, each in a fresh process, the
 dream and the real game step, `dfgym evaluate` judges and `dfgym play` serves its page. The rates of
 rewards and ends are those of the evaluation. One line a game goes to `OUT/results.jsonl`, and what
-is there already is not made again. Needs the games' packages: `minatar ale-py minigrid` and
+stands there already is not tried again. Needs the games' packages: `minatar ale-py minigrid` and
 `gymnasium[box2d,classic-control,toy-text]`.
 """
 
@@ -147,15 +147,16 @@ def try_game(name: str, minutes: float, out: Path) -> dict[str, Any]:
     trust = [flag for flag in flags if flag == "--trust"]
     begin = time.monotonic()
     make = [*DFGYM, "make-world", world, "--env", env_id, "--minutes", str(minutes), *flags]
-    made = run(make, out, log, shelf)
+    succeeded = run(make, out, log, shelf)
     seconds = time.monotonic() - begin
     step = [sys.executable, "-c", STEP]
     worked = {
-        "make-world": made,
-        "DFWorld": made and run([*step, f"DFWorld/{world}"], out, log, shelf),
-        "DFReal": made and run([*step, f"DFReal/{world}", *trust], out, log, shelf),
-        "evaluate": made and run([*DFGYM, "evaluate", world, "--quick", *trust], out, log, shelf),
-        "play": made and plays([*DFGYM, "play", world, "--no-open", *trust], out, shelf),
+        "make-world": succeeded,
+        "DFWorld": succeeded and run([*step, f"DFWorld/{world}"], out, log, shelf),
+        "DFReal": succeeded and run([*step, f"DFReal/{world}", *trust], out, log, shelf),
+        "evaluate": succeeded
+        and run([*DFGYM, "evaluate", world, "--quick", *trust], out, log, shelf),
+        "play": succeeded and plays([*DFGYM, "play", world, "--no-open", *trust], out, shelf),
     }
     return {"game": name, "id": env_id, "minutes": minutes, "seconds": round(seconds), **worked}
 

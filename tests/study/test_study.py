@@ -137,11 +137,14 @@ def test_a_cached_model_of_another_version_is_refused(done: tuple[Path, Path]) -
 def test_a_cached_model_of_other_data_is_refused(done: tuple[Path, Path]) -> None:
     runner = StudyRunner(done[1] / "quick", QUICK)
     path = done[1] / "quick" / "breakout" / "data" / "episodes.jsonl"
-    before = path.read_text()
+    index = path.with_name("index.json")  # which another recording would have of its own
+    before, index_before = path.read_text(), index.read_text()
+    index.unlink()
     path.write_text(before.replace('"seed": ', '"seed": 1', 1))
     with pytest.raises(DataError, match="was trained on other data"):
         runner.model("breakout", "diffusion forcing")
     path.write_text(before)
+    index.write_text(index_before)
     runner.model("breakout", "diffusion forcing")
 
 

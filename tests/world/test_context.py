@@ -171,7 +171,7 @@ def dream(
     nothing = np.zeros(0, np.int64)
     starts = Starts(np.zeros((0, SIDE, SIDE, 3), np.uint8), nothing, np.zeros(1, np.int64), nothing)
     exact = Exact()
-    monkeypatch.setattr(module, "_network", lambda world, device: exact)
+    monkeypatch.setattr(module.runtime, "load_network", lambda world, device: exact)
     monkeypatch.setattr(module, "resolve_sampling", lambda *_: Sampling(levels, plan))
     world = World(card, "", Path(), {}, starts)
     rows = np.arange(2)
