@@ -41,10 +41,14 @@ LARGER = ((30_000, 192, 8, 64), (20_000, 128, 6, 32), (10_000, 96, 5, 16))
 """Sizes for much time, likewise."""
 PARTS = ("model", "sampler")
 """The tables of a training."""
-FEW_OUTCOMES, MANY_STEPS, SEVERAL = 4, 3_000, 4
+FEW_OUTCOMES, MANY_STEPS, SEVERAL, LARGE_STEPS = 4, 3_000, 4, 3
 """One denoising step draws a moment's outcomes if they are few and many steps have been trained.
-Otherwise several do: a Catch of 24 outcomes, trained for 306 steps, lacks its falling thing in 148
-of 500 dreamt frames with four steps, and in 440 with one."""
+Otherwise several do: a Catch of 24 outcomes lacked its falling thing in 148 of 500 dreamt frames
+with four steps, after 306 training steps; with one, after 380 in another trial, in 440. Large
+frames take fewer, which is what half a GFLOP a frame allows."""
+SMALL_BATCH = 4
+"""Large frames are learned in batches smaller by this: steps count there more than frames (see
+docs/lab/rich-games.md)."""
 MEASURE_SECONDS = 10.0
 CHECKPOINT_SECONDS, STRIP_SECONDS = 20.0, 25.0
 """Between checkpoints, and from the first step to the first picture of the dream."""
@@ -130,12 +134,13 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
     height, width, _ = game.frame_shape
     coarse = [side for side in _patches(height, width, MAX_COARSE) if side % 4 == 0]
     if max(height, width) > LARGE_SIDE and coarse:
-        patch, fine = coarse[0], coarse[0] // 4
+        patch = coarse[0]
+        fine = patch // 8 if patch % 8 == 0 else patch // 4
         choice.set(
             f"{height * width // patch**2} coarse tokens a frame for time, "
             f"{height * width // fine**2} fine ones for detail",
             **{"kind": "multiscale", "patch": patch, "fine_patch": fine},
-            **{"dim": 128, "fine_dim": 64, "heads": 4},
+            **{"dim": 64, "fine_dim": 32, "heads": 4},
         )
     else:
         patches = _patches(height, width, MAX_TOKENS)
@@ -172,6 +177,9 @@ def _choose_mixture(choice: Choice, facts: Facts, game: Survey) -> None:
     if not colours:
         choice.set("frames are RGB, which has no joint outcomes", mixture=1)
         return
+    if choice.config.model.kind == "multiscale":
+        choice.set("denoising steps draw chance; outcomes cost much in large frames", mixture=1)
+        return
     if outcomes == 1 and (facts.chance.support or 0) > 0.5:
         choice.set("every moment that came again went on alike", mixture=1)
         return
@@ -190,8 +198,9 @@ def _choose_mixture(choice: Choice, facts: Facts, game: Survey) -> None:
 def _choose_levels(choice: Choice, facts: Facts, game: Survey) -> None:
     """Choose the denoising steps of play, and the levels that are learned for them."""
     certain = (facts.chance.agreement or 0) > 0.999
-    few = facts.chance.outcomes is not None and facts.chance.outcomes <= FEW_OUTCOMES
     config = choice.config
+    few = facts.chance.outcomes is not None and facts.chance.outcomes <= FEW_OUTCOMES
+    few = few and config.model.mixture > 1
     steps = config.steps or config.seconds / choice.step_seconds
     if certain:
         share = 0.5 if game.palette else 0.75
@@ -203,9 +212,10 @@ def _choose_levels(choice: Choice, facts: Facts, game: Survey) -> None:
         reason = "one step would draw the mean of what may come"
         if game.palette and few:
             reason = f"outcomes are told apart by one step after {MANY_STEPS:,} training steps only"
-        choice.set(reason, denoising_steps=SEVERAL)
+        several = LARGE_STEPS if config.model.kind == "multiscale" else SEVERAL
+        choice.set(reason, denoising_steps=several)
         choice.set(
-            f"{SEVERAL} denoising steps, learned where they stop, after a clean past",
+            f"{several} denoising steps, learned where they stop, after a clean past",
             **{"noise_share": 0.0, "stop_share": 0.9, "clean_share": 0.5},
         )
         return
@@ -235,7 +245,9 @@ def _choose_size(
         _set_size(choice, dim, depth, 2)
         unit = measure(choice.config, 2) / _cost(dim, depth, 1)
         share = count_processes(processes, 2 * 2 * 2, device)  # of the sizes' batches
-        for least, dim, depth, batch in (*LARGER, *SIZES):
+        small = SMALL_BATCH if choice.config.model.kind == "multiscale" else 1
+        for least, dim, depth, frames in (*LARGER, *SIZES):
+            batch = max(2, frames // small)
             if choice.config.seconds / (unit * _cost(dim, depth, batch / share)) >= least:
                 break
     if not choice.config.from_world:
@@ -247,8 +259,8 @@ def _choose_size(
 
 def _set_size(choice: Choice, dim: int, depth: int, batch: int) -> None:
     model = choice.config.model
-    if model.kind == "multiscale":  # the same cost, and wider where there are few tokens
-        sizes = {"dim": 2 * dim, "fine_dim": dim, "depth": depth - 1, "heads": dim // 16}
+    if model.kind == "multiscale":  # the fine tokens are most of the cost
+        sizes = {"dim": dim, "fine_dim": dim // 2, "depth": max(2, depth - 2), "heads": dim // 16}
     else:
         sizes = {"dim": dim, "depth": depth, "heads": dim // 16 if dim <= 64 else 4 * (dim // 96)}
     model = dataclasses.replace(model, **sizes)  # type: ignore[arg-type]
@@ -282,7 +294,10 @@ def pace(choice: Choice) -> None:
             ("dim", "fine_dim", "depth", "batch"),
             f"about {steps:,} steps of {seconds:.2g} s fit into {length / 60:.3g} minutes",
         )
-        choice.set("a fiftieth of the steps: pictures first", image_steps=min(500, steps // 50))
+        if config.model.kind == "multiscale":
+            choice.set("a new network copies, so there is no stage of pictures", image_steps=0)
+        else:
+            choice.set("a fiftieth of the steps: pictures first", image_steps=min(500, steps // 50))
     choice.set(
         f"every {CHECKPOINT_SECONDS:g} s",
         checkpoint_every=max(1, round(min(CHECKPOINT_SECONDS, length / 4) / seconds)),

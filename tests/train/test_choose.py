@@ -114,6 +114,17 @@ def test_denoising_follows_from_codec_chance_and_time(monkeypatch: pytest.Monkey
     assert steps(0, 0.9) == steps(0, None) == choosing.SEVERAL
 
 
+def test_large_frames_take_few_steps_small_batches_and_no_stage_of_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = Chance(1, 0.9, 0.5, 3, 1)
+    large, small = (pick(monkeypatch, size, chance=chance).config for size in ((64, 64), (10, 10)))
+    assert large.model.kind == "multiscale" and large.model.fine_patch == 2
+    assert (large.model.mixture, large.image_steps) == (1, 0)
+    assert 1 < large.sampler.denoising_steps < choosing.SEVERAL
+    assert large.batch < small.batch
+
+
 def test_the_window_covers_what_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     for past in (1, 2, 4, 8, 16):
         config = pick(monkeypatch, chance=Chance(16, 0.9, 0.9, 3, past)).config
