@@ -25,22 +25,21 @@ from pathlib import Path
 from typing import Any
 
 DFGYM = [sys.executable, "-m", "dfgym.cli"]
-RESIZE = ["--resize", "64", "64"]
 GAMES: dict[str, tuple[str, list[str]]] = {
     "breakout": ("MinAtar/Breakout-v1", []),
     "space-invaders": ("MinAtar/SpaceInvaders-v1", []),
     "freeway": ("MinAtar/Freeway-v1", []),
     "asterix": ("MinAtar/Asterix-v1", []),
     "seaquest": ("MinAtar/Seaquest-v1", []),
-    "pong": ("ALE/Pong-v5", RESIZE),
-    "frozen-lake": ("FrozenLake-v1", RESIZE),
-    "minigrid-empty": ("MiniGrid-Empty-8x8-v0", RESIZE),
-    "lunar-lander": ("LunarLander-v3", RESIZE),
-    "acrobot": ("Acrobot-v1", RESIZE),
-    "pendulum": ("Pendulum-v1", RESIZE),
+    "pong": ("ALE/Pong-v5", []),
+    "frozen-lake": ("FrozenLake-v1", []),
+    "minigrid-empty": ("MiniGrid-Empty-8x8-v0", []),
+    "lunar-lander": ("LunarLander-v3", []),
+    "acrobot": ("Acrobot-v1", []),
+    "pendulum": ("Pendulum-v1", []),
     "catch": ("mygame:mygame/Catch-v0", ["--trust"]),
 }
-"""A name for each game, its id, and the flags that a user would add."""
+"""A name for each game, its id, and the flag that a game of one's own needs."""
 
 CATCH = '''"""Catch what falls from a random column, with three cells of paddle and three lives."""
 
