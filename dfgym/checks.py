@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -135,6 +136,23 @@ def _refusal(kind: Any, value: Any, name: str) -> str | None:
         problem = re.sub("`(.*?)`", lambda quoted: _spoken(quoted[1]), problem)
         return f"{name or 'the value'} is {shorten(value)}; {problem[0].lower()}{problem[1:]}"
     return None
+
+
+def parse_table(text: str, name: str, error: type[DfgymError]) -> dict[str, Any]:
+    """Read a table that somebody typed, a JSON object.
+
+    Args:
+        text: what was typed.
+        name: of the flag, for the error.
+        error: the class of error to raise, where it is something else.
+    """
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{name} is {shorten(text)}; expected JSON: {reason}") from reason
+    if not isinstance(table, dict):
+        raise error(f"{name} is {shorten(text)}; expected a JSON object, like '{{}}'")
+    return table
 
 
 def _items(kind: Any, value: Any, name: str) -> Iterator[tuple[Any, Any, str]]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import dfgym
-from dfgym.checks import shorten, to_plain
+from dfgym.checks import parse_table, to_plain
 from dfgym.command import fail, run_command
 from dfgym.errors import ConfigError, DfgymError, WorldError
 from dfgym.play.command import Play, Watch
@@ -188,19 +188,12 @@ def _record(parse: Parse) -> None:
     from dfgym.agents.players import make_factory
     from dfgym.data.record import Recording, record
 
-    text = shorten(config.env_kwargs)
-    try:
-        keywords = json.loads(config.env_kwargs)
-    except (ValueError, RecursionError) as reason:
-        raise ConfigError(f"env-kwargs is {text}; expected JSON: {reason}") from reason
-    if not isinstance(keywords, dict):
-        raise ConfigError(f"env-kwargs is {text}; expected a JSON object, like '{{}}'")
     recording = Recording(
         config.env,
         config.frames,
         {"random": 1.0} if config.policies is None else config.policies,
         seed=config.seed,
-        env_kwargs=keywords,
+        env_kwargs=parse_table(config.env_kwargs, "env-kwargs", ConfigError),
         resize=config.resize or (),
         filter=config.filter,
         wrappers=config.wrapper,

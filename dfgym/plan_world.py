@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from msgspec import Meta
 
 from dfgym import games
 from dfgym.agents.players import make_factory
-from dfgym.checks import check, shorten
+from dfgym.checks import check, parse_table
 from dfgym.data import summary
 from dfgym.data.record import Recording, record
 from dfgym.data.store import EpisodeStore
@@ -87,19 +86,12 @@ class Game:
         Raises:
             ConfigError: a flag is malformed.
         """
-        text = shorten(self.env_kwargs)
-        try:
-            keywords = json.loads(self.env_kwargs)
-        except (ValueError, RecursionError) as reason:
-            raise ConfigError(f"env-kwargs is {text}; expected JSON: {reason}") from reason
-        if not isinstance(keywords, dict):
-            raise ConfigError(f"env-kwargs is {text}; expected a JSON object, like '{{}}'")
         return Recording(
             self.env,
             frames=2,
             policies=self.policies or {"random": 0.5, "sticky-random": 0.5},
             max_episode_steps=LONGEST_EPISODE,
-            env_kwargs=keywords,
+            env_kwargs=parse_table(self.env_kwargs, "env-kwargs", ConfigError),
             resize=self.resize or (),
             filter=self.filter,
             wrappers=self.wrapper,

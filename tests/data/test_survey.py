@@ -14,17 +14,10 @@ from dfgym import cli
 from dfgym.data.chance import Chance, hash_rows, measure_chance
 from dfgym.data.store import EpisodeStore
 from dfgym.data.summary import describe, warnings
-from dfgym.data.survey import Facts, look, reward_buckets
+from dfgym.data.survey import look, reward_buckets
 from dfgym.errors import DataError
 from toys import walk
-
-GOOD = Facts(
-    frames=5000, episodes=100, height=8, width=8, shortest=10, median=50, longest=60,
-    terminated=90, truncated=10, colours=3, change=0.1, still=0.2, mover=1,
-    rewards={0.0: 4000, 1.0: 900}, buckets=(0.0, 1.0), rounding=0.0, spread=0.4,
-    actions=(2450, 2450), meanings=("left", "right"), chance=Chance(1, 0.9, 1.0, 1, 1),
-    sampled=5000,
-)  # fmt: skip
+from toys.recordings import GOOD
 
 
 def test_the_facts_of_the_walk(tmp_path: Path) -> None:

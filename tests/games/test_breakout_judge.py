@@ -16,6 +16,7 @@ from dfgym.games import Policy, RandomPolicy, Verdicts
 from dfgym.games.breakout import BreakoutPolicy
 from dfgym.games.breakout import judge as judge_episode
 from dfgym.games.minatar import MinAtarEnv
+from toys.judging import check_play_after_the_end, check_rewards_and_ends
 
 PALETTE = MinAtarEnv().palette
 EMPTY, PADDLE, BALL, TRAIL, BRICK = PALETTE
@@ -169,28 +170,12 @@ def test_direction_is_held_to(episode: Episode) -> None:
 
 
 def test_reward_and_termination_are_checked(episode: Episode) -> None:
-    broken = np.flatnonzero(episode.rewards)[3]
-    quiet = np.flatnonzero(episode.rewards == 0)[3]
-    for at, reward in ((broken, 0.0), (quiet, 1.0), (broken, 2.0)):
-        rewards = episode.rewards.copy()
-        rewards[at] = reward
-        verdicts = judge_episode(episode.frames, episode.actions, rewards, episode.terminated)
-        assert verdicts.legal.all()
-        assert np.flatnonzero(verdicts.wrong).tolist() == [at]
-    terminated = episode.terminated.copy()
-    terminated[40] = True
-    verdicts = judge_episode(episode.frames, episode.actions, episode.rewards, terminated)
-    assert np.flatnonzero(verdicts.wrong).tolist() == [40]
+    check_rewards_and_ends(judge_episode, episode)
 
 
 def test_a_game_that_plays_on_after_its_end_is_wrong_and_then_illegal() -> None:
     short = play(POLICIES["random"](), 200, seed=3)[0]
-    assert short.terminated[-1]
-    frames = np.concatenate([short.frames, short.frames[-1:]])
-    actions, rewards = np.append(short.actions, 0), np.append(short.rewards, 0.0)
-    verdicts = judge_episode(frames, actions, rewards, np.zeros(len(actions), bool))
-    assert verdicts.wrong.tolist() == [False] * (len(short) - 1) + [True, False]
-    assert verdicts.legal.tolist() == [True] * len(short) + [False]
+    check_play_after_the_end(judge_episode, short)
 
 
 def test_ignored_actions_are_illegal_or_an_excess_of_sticky_ones(episode: Episode) -> None:

@@ -16,6 +16,7 @@ from dfgym.games import Policy, RandomPolicy, Verdicts
 from dfgym.games.minatar import MinAtarEnv, env_id, palette
 from dfgym.games.space_invaders import GAME, SpaceInvadersPolicy
 from dfgym.games.space_invaders import judge as judge_episode
+from toys.judging import check_play_after_the_end, check_rewards_and_ends
 
 GAME_ID = env_id("space_invaders")
 EMPTY, CANNON, _, LEFT_ALIEN, RIGHT_ALIEN, SHOT, BOMB = palette(6)
@@ -274,28 +275,12 @@ def test_a_shot_before_the_cannon_is_loaded_is_illegal() -> None:
 
 
 def test_reward_and_termination_are_checked(episode: Episode) -> None:
-    hit = np.flatnonzero(episode.rewards)[3]
-    quiet = np.flatnonzero(episode.rewards == 0)[3]
-    for at, reward in ((hit, 0.0), (quiet, 1.0), (hit, 2.0)):
-        rewards = episode.rewards.copy()
-        rewards[at] = reward
-        verdicts = judge_episode(episode.frames, episode.actions, rewards, episode.terminated)
-        assert verdicts.legal.all()
-        assert np.flatnonzero(verdicts.wrong).tolist() == [at]
-    terminated = episode.terminated.copy()
-    terminated[40] = True
-    verdicts = judge_episode(episode.frames, episode.actions, episode.rewards, terminated)
-    assert np.flatnonzero(verdicts.wrong).tolist() == [40]
+    check_rewards_and_ends(judge_episode, episode)
 
 
 def test_a_game_that_plays_on_after_its_end_is_wrong_and_then_illegal() -> None:
     short = play(RandomPolicy(4, 3), 0, steps=2000)
-    assert short.terminated[-1]
-    frames = np.concatenate([short.frames, short.frames[-1:]])
-    actions, rewards = np.append(short.actions, 0), np.append(short.rewards, 0.0)
-    verdicts = judge_episode(frames, actions, rewards, np.zeros(len(actions), bool))
-    assert verdicts.wrong.tolist() == [False] * (len(short) - 1) + [True, False]
-    assert verdicts.legal.tolist() == [True] * len(short) + [False]
+    check_play_after_the_end(judge_episode, short)
 
 
 def test_another_games_frames_are_illegal() -> None:

@@ -18,7 +18,6 @@ import torch
 from dfgym import cli
 from dfgym.actions import discrete
 from dfgym.data.chance import Chance
-from dfgym.data.survey import Facts
 from dfgym.errors import ConfigError
 from dfgym.model.network import build
 from dfgym.train import choose as choosing
@@ -30,15 +29,10 @@ from dfgym.train.observe import LOG_FILE
 from dfgym.train.recipe import load_training, write_recipe
 from dfgym.train.survey import Survey
 from toys import walk as toy_walk
+from toys.recordings import GOOD
 
 CPU = torch.device("cpu")
-FACTS = Facts(
-    frames=5000, episodes=100, height=10, width=10, shortest=10, median=50, longest=60,
-    terminated=90, truncated=10, colours=3, change=0.1, still=0.2, mover=1,
-    rewards={0.0: 4000, 1.0: 900}, buckets=(0.0, 1.0), rounding=0.0, spread=0.4,
-    actions=(2450, 2450), meanings=("left", "right"), chance=Chance(2, 0.9, 0.8, 3, 1),
-    sampled=5000,
-)  # fmt: skip
+FACTS = dataclasses.replace(GOOD, height=10, width=10, chance=Chance(2, 0.9, 0.8, 3, 1))
 
 
 def pick(
