@@ -197,7 +197,7 @@ def test_an_id_and_a_time_make_a_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quiet_evaluation(monkeypatch)
-    config = planned(tmp_path)
+    config = planned(tmp_path, minutes=0.1)
     world = bundle.load(make_world.make_world(config))
     printed = capsys.readouterr().out
     run = tmp_path / "runs" / "toy-catch-v0"
@@ -207,12 +207,12 @@ def test_an_id_and_a_time_make_a_world(
     assert list((run / "train" / "strips").glob("*.png"))
     height = world.card.frames.height * world.card.frames.observation_scale
     assert 40 <= height < 40 + world.card.frames.height
-    assert world.card.training["seconds"] > 1
+    assert world.card.training["seconds"] > 0.5
     recipe = load_recipe(run / "recipe.toml")
     assert recipe.record.env == "toys.catch:toys/Catch-v0" and recipe.train.minutes > 0
 
     shutil.rmtree(config.out)  # it was stopped before the end, and is given more time
-    longer = planned(tmp_path, minutes=0.5)
+    longer = planned(tmp_path, minutes=0.2)
     again = bundle.load(make_world.make_world(longer))
     assert again.card.training["seconds"] > world.card.training["seconds"]
     assert again.card.training["steps_done"] >= world.card.training["steps_done"]

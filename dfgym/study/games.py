@@ -6,6 +6,7 @@ Legend: t frames of an episode.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,7 +110,7 @@ def recipe(game: str, scale: Scale) -> Recipe:
     What the worlds add for the one denoising step that they take is left out: it would favour that
     number of steps over the others.
     """
-    bundled = load_recipe(find_recipe(RECIPES[game]))
+    bundled = _bundled(game)
     changes = {**PLAIN, **scale.settings[game]}
     model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **changes.pop("model")})
     sampler = dataclasses.replace(bundled.train.sampler, **changes.pop("sampler", {}))
@@ -118,6 +119,11 @@ def recipe(game: str, scale: Scale) -> Recipe:
         record=dataclasses.replace(bundled.record, frames=scale.frames[game]),
         train=dataclasses.replace(bundled.train, **changes, model=model, sampler=sampler),
     )
+
+
+@functools.cache
+def _bundled(game: str) -> Recipe:
+    return load_recipe(find_recipe(RECIPES[game]))
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Judged:
 def judge(game: str, episode: Episode) -> Judged:
     """Judge each transition of an episode."""
     nothing = np.full(len(episode), np.nan)
-    source_game = games.find(load_recipe(find_recipe(RECIPES[game])).record.env)
+    source_game = games.find(_bundled(game).record.env)
     assert source_game is not None
     if source_game.judge is not None:
         verdicts = legality.judge(source_game, episode)

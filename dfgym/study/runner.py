@@ -95,6 +95,8 @@ class StudyRunner:
     folder: Path
     scale: Scale
     device: str = "auto"
+    _stores: dict[str, EpisodeStore] = field(default_factory=dict, init=False, repr=False)
+    _models: dict[tuple[str, str], StudyModel] = field(default_factory=dict, init=False, repr=False)
 
     def config(self, game: str, model: str = OURS) -> TrainConfig:
         """Return the training configuration of a model.
@@ -119,8 +121,10 @@ class StudyRunner:
 
     def data(self, game: str) -> EpisodeStore:
         """Return the recordings of a game, made if they are missing."""
-        recording = games.recipe(game, self.scale).record
-        return record(recording, self.folder / game / "data", make_factory)
+        if game not in self._stores:
+            recording = games.recipe(game, self.scale).record
+            self._stores[game] = record(recording, self.folder / game / "data", make_factory)
+        return self._stores[game]
 
     def model(self, game: str, model: str) -> StudyModel:
         """Return a trained model, trained if it is missing.
@@ -128,13 +132,15 @@ class StudyRunner:
         Raises:
             DataError: the one on disk was trained by another version, or is damaged.
         """
-        config, method = self.config(game, model), model_recipe(model).method
-        self.data(game)
-        if not _is_trained(config, method):
-            print(f"== {game}: {model}")
-            write_json(config.out / METHOD_FILE, to_plain(method))
-            train(config, method.objective(), method.build)
-        return _load(config, method)
+        if (game, model) not in self._models:
+            config, method = self.config(game, model), model_recipe(model).method
+            self.data(game)
+            if not _is_trained(config, method):
+                print(f"== {game}: {model}")
+                write_json(config.out / METHOD_FILE, to_plain(method))
+                train(config, method.objective(), method.build)
+            self._models[game, model] = _load(config, method)
+        return self._models[game, model]
 
     def curve(self, game: str, model: str, spec: RolloutSpec | None = None) -> Curve:
         """Dream with a model and judge the dreams, once."""

@@ -16,7 +16,7 @@ from toys.world import toy_card, toy_weights
 pytest.importorskip("pygame")
 
 from dfgym.errors import NotMeasuredError
-from dfgym.evaluation import drift, horizon, moments, motion, run
+from dfgym.evaluation import drift, horizon, lifetime, moments, motion, rates, run
 from dfgym.evaluation.rollout import Episode, Real, open_real, policies, roll
 from dfgym.evaluation.subject import QUICK
 from dfgym.games import RandomPolicy, cartpole
@@ -185,6 +185,8 @@ def test_a_cartpole_world_is_measured_from_end_to_end(
     monkeypatch.setattr(horizon, "compare", partial(horizon.compare, horizons=(1, 8)))
     monkeypatch.setattr(drift, "JUDGED", 4)
     monkeypatch.setattr(drift, "COUNT", 50 * QUICK)
+    monkeypatch.setattr(rates, "QUICK_COUNT", 200)
+    monkeypatch.setattr(lifetime, "QUICK_STEPS", 10)
     result = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
     assert len(result["drift"]["dream"]["drawn_error"]) == 10
     assert result["motion"]["horizons"] == [1, 5, 10]

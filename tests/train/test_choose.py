@@ -22,10 +22,10 @@ from dfgym.errors import ConfigError
 from dfgym.model.network import build
 from dfgym.train import choose as choosing
 from dfgym.train import launch, memory
+from dfgym.train.checkpoint import FILE as CHECKPOINT_FILE
 from dfgym.train.checkpoint import read_checkpoint
 from dfgym.train.choose import Choice, choose
 from dfgym.train.config import TrainConfig
-from dfgym.train.observe import LOG_FILE
 from dfgym.train.recipe import load_training, write_recipe
 from dfgym.train.survey import Survey
 from toys import walk as toy_walk
@@ -197,14 +197,16 @@ def test_the_command_chooses_says_trains_and_goes_on(
 
 def test_several_processes_are_stopped_with_the_one_that_started_them(tmp_path: Path) -> None:
     """SIGTERM to the parent: the children save the run and end; none is left."""
-    data = toy_walk.record(tmp_path / "walk", episodes=60)
+    data, recipe = toy_walk.record(tmp_path / "walk", episodes=60), tmp_path / "recipe.toml"
+    write_recipe(recipe, toy_walk.tiny(data, tmp_path, steps=10_000, checkpoint_every=2))
     for number in (signal.SIGTERM, signal.SIGKILL):
         run = tmp_path / str(number.value)
         command = [sys.executable, "-m", "dfgym.cli", "train", "--data", str(data)]
-        command += ["--out", str(run), "--minutes", "1", "--device", "cpu", "--processes", "2"]
+        command += ["--out", str(run), "--recipe", str(recipe), "--device", "cpu"]
+        command += ["--processes", "2"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 120
-        while not (run / LOG_FILE).is_file() or not (run / LOG_FILE).read_bytes():
+        while not (run / CHECKPOINT_FILE).is_file():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.1)
         children = _children(process.pid)
