@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector.utils import batch_space
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +181,17 @@ def test_nesting_is_bounded() -> None:
         space = ActionSpace(kind="dict", spaces={"inner": space})
     with pytest.raises(ConfigError, match="nested too deep"):
         ActionSpace(kind="dict", spaces={"inner": space})
+
+
+def test_tensors_are_actions() -> None:
+    space = discrete(3)
+    assert space.row(torch.tensor(2)) == 2
+    batch = space.rows(torch.tensor([0, 2], dtype=torch.int32), 2)
+    assert batch.tolist() == [0, 2] and batch.dtype == np.int64
+    box = ActionSpace(kind="box", shape=(1,), low=(-1.0,), high=(1.0,))
+    assert box.rows(torch.tensor([[0.5], [1.0]], requires_grad=True), 2).tolist() == [[0.5], [1.0]]
+    for wrong in (torch.tensor(1.0), torch.tensor(True), torch.tensor([1]), torch.tensor(3)):
+        with pytest.raises(ActionError):
+            space.row(wrong)
+    with pytest.raises(ActionError, match="float32"):
+        space.rows(torch.zeros(2), 2)

@@ -18,16 +18,26 @@ def is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
+def as_array(action: Any) -> Any:
+    """Return a tensor of another library, as torch or jax, as a NumPy array; others as they are."""
+    if isinstance(action, np.ndarray | np.generic) or not hasattr(action, "__array__"):
+        return action
+    if hasattr(action, "cpu"):  # torch's, which may lie on another device
+        action = action.detach().cpu()
+    return np.asarray(action)
+
+
 def check_choice(action: Any, n: int) -> int:
     """Return a discrete action as an `int`.
 
     Args:
-        action: an int, a NumPy integer or an integer array of shape `()`.
+        action: an int, a NumPy integer or an integer array or tensor of shape `()`.
         n: number of actions.
 
     Raises:
         ActionError: the action is of another type (bool and float included) or not in [0, n).
     """
+    action = as_array(action)
     if isinstance(action, np.ndarray) and action.shape == ():
         action = action[()]
     if not is_whole(action):
@@ -41,6 +51,7 @@ def check_choice(action: Any, n: int) -> int:
 
 def check_choices(actions: Any, n: int, count: int) -> np.ndarray:
     """Return `count` discrete actions as a fresh int64 array, or raise ActionError."""
+    actions = as_array(actions)
     if isinstance(actions, list | tuple):
         actions = np.array([check_choice(action, n) for action in actions], dtype=np.int64)
     if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "iu":
@@ -110,7 +121,7 @@ def flatten(
 
 def _flatten_array(space: ActionSpace, action: Any, lead: tuple[int, ...], name: str) -> np.ndarray:
     try:
-        values = np.asarray(action)
+        values = np.asarray(as_array(action))
     except ValueError:  # lists of different lengths
         values = np.zeros(0, object)
     shape = (*lead, *space.shape)

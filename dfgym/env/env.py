@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from dfgym.actions.forms import is_whole
-from dfgym.env.keys import key_codes
+from dfgym.env.keys import action_meanings, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
 from dfgym.env.starts import check_frames, check_seed, parse
@@ -101,53 +101,63 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
         Returns:
             The observation, and info: `start_episode` and `start_frame`, the held-out episode and
-            the frame in it that the dream begins with (-1 and t - 1 for own frames).
+            the frame in it that the dream begins with (-1 and t - 1 for own frames); and, at 0, the
+            numbers of a step: libraries want one structure of both.
 
         Raises:
             ConfigError, ActionError: an option is not allowed; nothing has changed.
             StateError: the environment is closed.
+
+        Warns:
+            UserWarning: an option is unknown, and ignored.
         """
         rows = self._open()
         start, seed = parse(rows.world, options), check_seed(seed)
         super().reset(seed=seed)
         rows.max_steps = self._own_limit()
-        info = rows.begin(np.array([0]), start, self.np_random, [seed])[0]
-        return rows.draw(rows.dynamics.frames()[0]), dict(info)
+        rows.begin(np.array([0]), start, self.np_random, [seed])
+        return rows.draw(rows.dynamics.frames()[0]), _of_one(rows.info())
 
     @exclusive
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Denoise the next frame.
 
+        After the episode's end nothing moves: the last frame comes again, with a reward of 0 and
+        the same flags. Built-in environments go on alike, and films and other libraries' batches
+        step once more than an episode has steps.
+
         Args:
-            action: for `Discrete` an int, a NumPy integer or an integer array of shape `()`; else
-                an array, dict or tuple of the form of `action_space`.
+            action: for `Discrete` an int, or a NumPy integer or an integer array or tensor of shape
+                `()`; else an array, dict or tuple of the form of `action_space`.
 
         Returns:
-            Observation, reward, terminated, truncated, and info: `termination_probability`, the
+            Observation, reward, terminated, truncated, and info of NumPy numbers: `start_episode`
+            and `start_frame` as `reset` returned them, `termination_probability`, the
             model's that this transition ended the episode, `uncertainty`, where the world tells
             outcomes apart `outcome_entropy`, and with luck `luck_divergence`: see
             `dfgym.world.outcomes.Transition`.
 
         Raises:
             ActionError: the action is of another form or out of range; nothing has changed.
-            StateError: before the first reset, after the episode's end, or after close.
+            StateError: before the first reset, or after close.
+
+        Warns:
+            UserWarning: the episode has ended.
         """
-        rows = self._playing("step()")
+        rows = self._running()
         row = rows.world.card.actions.row(action)
+        if rows.ended[0]:
+            self._check_begun(rows)
+            gym.logger.warn("the episode has ended: until reset(), step() repeats its last frame")
+            frame = rows.draw(rows.dynamics.frames()[0])
+            return frame, 0.0, *rows.end(0), _of_one(rows.info())
         transition, truncated = rows.step(np.array([row]))
-        info = {
-            "termination_probability": float(transition.termination_probability[0]),
-            "uncertainty": float(transition.uncertainty[0]),
-        }
-        for name in ("outcome_entropy", "luck_divergence"):
-            if (numbers := getattr(transition, name)) is not None:
-                info[name] = float(numbers[0])
         return (
             rows.draw(transition.frames[0]),
             float(transition.rewards[0]),
             bool(transition.terminated[0]),
             bool(truncated[0]),
-            info,
+            _of_one(rows.info(transition)),
         )
 
     @exclusive
@@ -169,7 +179,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
         Raises:
             ActionError, ConfigError: the action or the frame is not allowed; nothing has changed.
-            StateError: as for `step`.
+            StateError: before the first reset, after the episode's end, or after close.
         """
         rows = self._playing("observe()")
         row = rows.world.card.actions.row(action)
@@ -190,7 +200,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
 
         Raises:
             ActionError, ConfigError: an argument is not allowed.
-            StateError: as for `step`.
+            StateError: as for `observe`.
         """
         rows = self._playing("outcomes()")
         row = rows.world.card.actions.row(action)
@@ -259,6 +269,14 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
         return key_codes(self._open().world.card.actions)
 
+    def get_action_meanings(self) -> list[str]:
+        """Return what each action means, in the form of the Arcade Learning Environment.
+
+        Raises:
+            ConfigError: actions are not discrete.
+        """
+        return action_meanings(self._open().world.card.actions)
+
     def _open(self) -> Rows:
         if self._rows is None:
             raise StateError("the environment is closed: make a new one")
@@ -273,8 +291,13 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
     def _playing(self, call: str) -> Rows:
         rows = self._running()
         if rows.ended[0]:
+            self._check_begun(rows)
             raise StateError(f"the episode has ended: call reset() before {call}")
         return rows
+
+    def _check_begun(self, rows: Rows) -> None:
+        if rows.elapsed[0] < 0:
+            raise StateError("an interrupt: the episode has ended before it began; call reset()")
 
     def _own_limit(self) -> int | None:
         """The steps after which to truncate; None: Gymnasium's wrapper does it, or nobody shall."""
@@ -289,6 +312,11 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
                 f"otherwise: give gym.make max_episode_steps={limit}"
             )
         return None
+
+
+def _of_one(info: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return the one row's NumPy numbers."""
+    return {name: values[0] for name, values in info.items()}
 
 
 def check_samples(samples: Any) -> int:

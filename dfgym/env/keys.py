@@ -1,10 +1,11 @@
-"""Which keys play which actions, for `gymnasium.utils.play`: dream and real alike."""
+"""What actions mean, and which keys play them, as other tools want it: dream and real alike."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Any
 
+from dfgym.errors import ConfigError
 from dfgym.world.card import Actions
 
 _KEY_CODES = {  # SDL's, which `gymnasium.utils.play` goes by
@@ -33,3 +34,15 @@ def key_codes(actions: Actions) -> dict[tuple[int, ...], Any]:
         for count in range(1, most + 1)
         for keys in combinations(actions.keys, count)
     }
+
+
+def action_meanings(actions: Actions) -> list[str]:
+    """Return what each action means, in the Arcade Learning Environment's form, as "NOOP".
+
+    Raises:
+        ConfigError: actions are not discrete.
+    """
+    if not actions.is_discrete:
+        raise ConfigError(f"actions are {actions}, of which not each has a meaning of its own")
+    words = actions.meanings or map(str, range(actions.count))
+    return ["".join(letter for letter in str(word) if letter.isalnum()).upper() for word in words]

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from dfgym.env.keys import key_codes
+from dfgym.env.keys import action_meanings, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.starts import check_seed
 from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
@@ -68,7 +68,8 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         )
         self.action_space = to_gymnasium(card.actions)
         self._frame: np.ndarray | None = None
-        self._ended = self._closed = False
+        self._last: tuple[bool, bool, dict[str, Any]] | None = None  # of an episode that has ended
+        self._closed = False
         try:
             self.source = open_source(opening(card), trust)
         except MissingPackageError as reason:
@@ -91,36 +92,45 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         """Begin an episode of the real game.
 
         Raises:
-            ConfigError: there are options; the real game begins where it begins.
+            ConfigError: options are no dict.
             StateError: the environment is closed.
+
+        Warns:
+            UserWarning: there are options, and they are ignored: the real game begins where it
+                begins.
         """
         self._check_open()
-        if options is not None and options != {}:
-            raise ConfigError(
-                f"options {options!r}: the real game takes none, only a dream can begin elsewhere; "
-                "leave them out"
-            )
+        if not isinstance(options, dict | None):
+            raise ConfigError(f"options {options!r} must be a dict; the real game takes none")
+        if options:
+            text = f"reset() of the real game ignores the options {options}; only dreams take some"
+            gym.logger.warn("%s", text)
         seed = check_seed(seed)
         super().reset(seed=seed)
         observation, info = self.source.env.reset(seed=seed)
-        self._frame, self._ended = self.source.frame(observation), False
+        self._frame, self._last = self.source.frame(observation), None
         return upscale(self._frame, self.scale), info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Step the real game.
+        """Step the real game; after the episode's end nothing moves, as in `DreamEnv.step`.
 
         Raises:
             ActionError: the action is of another form or out of range; the game has not moved.
-            StateError: before the first reset, after the episode's end, or after close.
+            StateError: before the first reset, or after close.
+
+        Warns:
+            UserWarning: the episode has ended.
         """
-        self._running()
-        if self._ended:
-            raise StateError("the episode has ended: call reset() before step()")
+        frame = self._running()
         game_action = self.source.to_env(self.card.actions.row(action))
+        if self._last is not None:
+            gym.logger.warn("the episode has ended: until reset(), step() repeats its last frame")
+            return upscale(frame, self.scale), 0.0, *self._last
         observation, reward, terminated, truncated, info = self.source.env.step(game_action)
-        self._frame, self._ended = self.source.frame(observation), bool(terminated or truncated)
-        picture = upscale(self._frame, self.scale)
-        return picture, float(reward), bool(terminated), bool(truncated), info
+        self._frame = self.source.frame(observation)
+        end = bool(terminated), bool(truncated)
+        self._last = (*end, info) if any(end) else None
+        return upscale(self._frame, self.scale), float(reward), *end, info
 
     def render(self) -> np.ndarray:
         """Draw the current frame as the dream's are drawn, uint8 with both sides at least 256.
@@ -134,6 +144,10 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     def get_keys_to_action(self) -> dict[tuple[int, ...], Any]:
         """Return which key plays which action, as `gymnasium.utils.play` wants it."""
         return key_codes(self.card.actions)
+
+    def get_action_meanings(self) -> list[str]:
+        """Return what each action means; as `DreamEnv.get_action_meanings`."""
+        return action_meanings(self.card.actions)
 
     def close(self) -> None:
         """Close the real game; closing twice is fine."""

@@ -34,7 +34,7 @@ class Rows:
     deep copies carry the world's name and hash and the rows' state, never the weights.
 
     An interrupt, as by Ctrl-C, leaves a step taken whole or not at all. One in the middle of
-    `begin` or `restore` leaves the rows ended.
+    `begin` or `restore` leaves the rows ended, with -1 steps elapsed.
 
     Attributes:
         world: the world.
@@ -44,6 +44,9 @@ class Rows:
         episodes: int64 `(n,)`, episodes begun since that seed was given, less one; -1 before any.
         elapsed: int64 `(n,)`, steps since the episode began.
         ended: bool `(n,)`, whether the episode terminated or was truncated.
+        terminated: bool `(n,)`, whether it terminated.
+        starts: int64 `(n, 2)`, the held-out episode, and the frame in it, that it began with; see
+            `dfgym.env.starts.choose`.
         exclusive: the context in which one thread at a time uses the rows; see `exclusive`.
     """
 
@@ -66,6 +69,11 @@ class Rows:
         self.episodes = np.full(num_rows, -1)
         self.elapsed = np.zeros(num_rows, np.int64)
         self.ended = np.zeros(num_rows, bool)
+        self.terminated = np.zeros(num_rows, bool)
+        self.starts = np.full((num_rows, 2), -1)
+        names = {"outcome_entropy": self.dynamics.exact, "luck_divergence": bool(settings.luck)}
+        self._numbers = ["termination_probability", "uncertainty"]
+        self._numbers += [name for name, there in names.items() if there]
         self.exclusive = Exclusive("this environment")
 
     @property
@@ -73,27 +81,42 @@ class Rows:
         """Whether every row has begun an episode."""
         return bool((self.episodes >= 0).all())
 
+    def info(self, transition: Transition | None = None) -> dict[str, np.ndarray]:
+        """Return every row's info as fresh arrays `(n,)`: the same keys after a reset and a step.
+
+        Args:
+            transition: what the step brought; None: no step led here, so its numbers are 0.
+        """
+        info = {"start_episode": self.starts[:, 0].copy(), "start_frame": self.starts[:, 1].copy()}
+        for name in self._numbers:
+            info[name] = (
+                np.zeros(len(self.ended)) if transition is None else getattr(transition, name)
+            )
+        return info
+
     def begin(
         self,
         rows: np.ndarray,
         start: Start,
         np_random: np.random.Generator,
         seeds: Sequence[int | None] | None = None,
-    ) -> list[dict[str, int]]:
-        """Begin a new episode in the given rows; returns an info for each.
+    ) -> None:
+        """Begin a new episode in the given rows.
 
         A row that is given a seed counts its episodes from there; one that never had any draws it
         from `np_random`.
         """
         new, new_seeds, episodes = self._next_seeds(rows, np_random, seeds or [None] * len(rows))
-        starts = [choose(self.world, int(seed), start) for seed in new]
-        elapsed, ended = self.elapsed.copy(), self.ended.copy()
-        elapsed[rows], ended[rows] = 0, False
+        contexts = [choose(self.world, int(seed), start) for seed in new]
+        elapsed, ended, terminated = self.elapsed.copy(), self.ended.copy(), self.terminated.copy()
+        elapsed[rows], ended[rows], terminated[rows] = 0, False, False
+        starts = self.starts.copy()
+        starts[rows] = [place for _, _, place in contexts]
         self._abandon(rows)
-        self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in starts])
-        # In one statement, as in `step`.
-        self.seeds, self.episodes, self.elapsed, self.ended = new_seeds, episodes, elapsed, ended
-        return [info for _, _, info in starts]
+        self.dynamics.reset(rows, new, [(frames, actions) for frames, actions, _ in contexts])
+        self.seeds, self.episodes, self.starts = new_seeds, episodes, starts
+        # The last statement makes the rows whole, all at once as in `_advance`.
+        self.elapsed, self.ended, self.terminated = elapsed, ended, terminated
 
     def step(self, actions: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Advance every row by a checked action; returns the transition, and truncated `(n,)`."""
@@ -102,15 +125,22 @@ class Rows:
 
     def _advance(self, transition: Transition, present: Present) -> np.ndarray:
         """Take a step that has been computed; returns truncated, bool `(n,)`."""
-        elapsed = self.elapsed + 1
+        elapsed, dynamics = self.elapsed + 1, self.dynamics
         if self.max_steps is None:
             truncated = np.zeros(len(self.ended), bool)
         else:
             truncated = elapsed >= self.max_steps
-        ended = transition.terminated | truncated
+        end = transition.terminated.copy()
+        ended = end | truncated
         # Python raises an interrupt at calls and jumps, of which this statement has none.
-        self.dynamics.present, self.elapsed, self.ended = present, elapsed, ended
+        dynamics.present, self.elapsed, self.ended, self.terminated = present, elapsed, ended, end
         return truncated
+
+    def end(self, row: int) -> tuple[bool, bool]:
+        """Return how a row's episode that has ended did: terminated, truncated."""
+        terminated = bool(self.terminated[row])
+        cut = self.max_steps is not None and self.elapsed[row] >= self.max_steps
+        return terminated, bool(cut or not terminated)
 
     def observe(self, actions: np.ndarray, frames: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Commit given frames, checked and at model size, instead of dreamt ones; as `step`."""
@@ -135,6 +165,8 @@ class Rows:
                 "row.episode": self.episodes[[row]],
                 "row.elapsed": elapsed[[row]],
                 "row.ended": ended[[row]],
+                "row.terminated": np.zeros(1, bool),
+                "row.start": self.starts[[row]],
             }
             inner = [
                 {name: value[row, [i]] for name, value in outcomes.state.items()}
@@ -181,6 +213,7 @@ class Rows:
         except (safetensors.SafetensorError, TypeError, KeyError) as reason:
             raise StateError(f"this is no state that clone_state() returned: {reason}") from reason
         tensors = {STATE_NAMES.get(name, name): tensor for name, tensor in tensors.items()}
+        rows = np.arange(len(self.ended))
         tag = tensors.pop("world", np.zeros(0, np.uint8)).tobytes()
         if tag != self._tag:
             raise StateError(
@@ -197,7 +230,6 @@ class Rows:
                     f"the state's {name} is {there}, here it is {here}: restore it with the same "
                     f"number of rows, context_mode and denoising_steps, and the same dfgym"
                 )
-        rows = np.arange(len(self.ended))
         seeds, episodes = tensors.get("row.seed"), tensors.get("row.episode")
         if seeds is None or episodes is None:
             new, seeds, episodes = self._next_seeds(rows, np_random, [None] * len(rows))
@@ -207,13 +239,14 @@ class Rows:
         elapsed, ended = tensors["row.elapsed"], tensors["row.ended"]
         self._abandon(rows)
         self.dynamics.set_state(rows, inner)
-        self.seeds, self.episodes, self.elapsed, self.ended = seeds, episodes, elapsed, ended
+        self.seeds, self.episodes, self.starts = seeds, episodes, tensors["row.start"]
+        self.elapsed, self.ended, self.terminated = elapsed, ended, tensors["row.terminated"]
 
     def _abandon(self, rows: np.ndarray) -> None:
         """End the rows' episodes, whose past is about to be overwritten."""
-        ended = self.ended.copy()
-        ended[rows] = True
-        self.ended = ended
+        elapsed, ended = self.elapsed.copy(), self.ended.copy()
+        elapsed[rows], ended[rows] = -1, True
+        self.elapsed, self.ended = elapsed, ended
 
     @property
     def _tag(self) -> bytes:
@@ -226,6 +259,8 @@ class Rows:
             "row.episode": self.episodes,
             "row.elapsed": self.elapsed,
             "row.ended": self.ended,
+            "row.terminated": self.terminated,
+            "row.start": self.starts,
             **_prefixed(inner),
         }
 

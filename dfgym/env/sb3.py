@@ -111,9 +111,9 @@ class DreamVecEnv(VecEnv):
 
 
 def _row(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """Take one row's plain numbers out of a batch's infos."""
+    """Take one row's numbers out of a batch's infos."""
     return {
-        key: value[row].item()
+        key: value[row]
         for key, value in infos.items()
         if not key.startswith(("_", "final_")) and infos[f"_{key}"][row]
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium import logger
 
 from dfgym.actions.forms import is_whole
 from dfgym.diffusion.noise import mix
@@ -15,6 +16,9 @@ from dfgym.world.bundle import World
 
 OPTIONS = ("start", "index", "frames", "actions")
 STARTS = ("episode", "anywhere")
+
+Place = tuple[int, int]
+"""A held-out episode, and a frame in it."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,19 @@ def parse(world: World, options: dict[str, Any] | None) -> Start:
             vector environment takes them; may be left out for one frame).
 
     Raises:
-        ConfigError: a key is unknown or a value is of the wrong type, shape or range.
+        ConfigError: a value is of the wrong type, shape or range.
         ActionError: the actions are.
+
+    Warns:
+        UserWarning: a key is unknown. Libraries send options of their own through every
+            environment, and Gymnasium's own environments take no notice of them.
     """
     if not isinstance(options, dict | None):
         raise ConfigError(f"options {options!r} must be a dict with any of {', '.join(OPTIONS)}")
     options = options or {}
     if unknown := [key for key in options if key not in OPTIONS]:
-        raise ConfigError(f"option {unknown[0]!r} is unknown: use {', '.join(OPTIONS)}")
+        ignored = ", ".join(repr(key) for key in unknown)
+        logger.warn("%s", f"reset() ignores the option {ignored}: use {', '.join(OPTIONS)}")
     if "frames" in options or "actions" in options:
         if "start" in options or "index" in options:
             raise ConfigError("options frames and actions are a start: leave out start and index")
@@ -76,13 +85,13 @@ def parse(world: World, options: dict[str, Any] | None) -> Start:
     return Start(where, None if index is None else int(index))
 
 
-def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarray, Place]:
     """Choose a start context as a function of the seed alone.
 
     Returns:
         frames uint8 `(t, h, w, 3)` at model size with t at most the model's window, the t - 1
-        actions between them, as rows, and info: `start_episode` and `start_frame`, the held-out
-        episode and the frame in it that the dream begins with (-1 and t - 1 for own frames).
+        actions between them, as rows, and the held-out episode and the frame in it that the dream
+        begins with (-1 and t - 1 for own frames).
     """
     if start.context is not None:
         frames, actions = start.context
@@ -100,8 +109,7 @@ def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarra
         frame = number - int(before[episode])
         frames, actions = world.starts.episode(episode)
     first = max(0, frame + 1 - world.card.model.window)
-    info = {"start_episode": episode, "start_frame": frame}
-    return frames[first : frame + 1].copy(), actions[first:frame].copy(), info
+    return frames[first : frame + 1].copy(), actions[first:frame].copy(), (episode, frame)
 
 
 def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:

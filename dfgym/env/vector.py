@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from dfgym.actions.forms import is_whole
 from dfgym.env.env import EnvOutcomes, check_samples, registered_limit, spaces
+from dfgym.env.keys import action_meanings
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.rows import Rows, exclusive
 from dfgym.env.starts import check_frames, parse
@@ -106,6 +107,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         Raises:
             ConfigError, ActionError: an argument is not allowed; nothing has changed.
             StateError: the environment is closed.
+
+        Warns:
+            UserWarning: an option is unknown, and ignored.
         """
         rows = self._open()
         mask = np.ones(self.num_envs, bool)
@@ -116,8 +120,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         seeds = self._check_seeds(seed)
         self._follow_card()
         super().reset(seed=int(seed) if is_whole(seed) else None)
-        infos = self._begin(rows, mask, start, [seeds[row] for row in np.flatnonzero(mask)])
-        return rows.draw(rows.dynamics.frames()), infos
+        begun = np.flatnonzero(mask)
+        rows.begin(begun, start, self.np_random, [seeds[row] for row in begun])
+        return rows.draw(rows.dynamics.frames()), _masked(rows.info(), mask)
 
     @exclusive
     def step(
@@ -125,8 +130,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Denoise the next frame of every row.
 
-        Infos: `termination_probability` and `uncertainty` as for `DreamEnv.step`, `start_episode`
-        and `start_frame` in rows that begin anew; with SAME_STEP `final_obs` and `final_info`.
+        Infos: of every row those of `DreamEnv.step` or, if it begins anew, of `DreamEnv.reset`;
+        with SAME_STEP also `final_obs` and `final_info` of rows that ended.
 
         Raises:
             ActionError: the batch or an action in it is not allowed; nothing has changed.
@@ -140,13 +145,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         transition, truncated = rows.step(actions)
         rewards, terminated = transition.rewards, transition.terminated
         observations = rows.draw(transition.frames)
-        steps = {
-            "termination_probability": transition.termination_probability,
-            "uncertainty": transition.uncertainty,
-        }
-        for name in ("outcome_entropy", "luck_divergence"):
-            if (numbers := getattr(transition, name)) is not None:
-                steps[name] = numbers
+        infos = rows.info(transition)
         match self.autoreset_mode:
             case AutoresetMode.NEXT_STEP:
                 again = resting
@@ -155,15 +154,17 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
                 again = terminated | truncated
             case AutoresetMode.DISABLED:
                 again = np.zeros(self.num_envs, bool)
-        infos = _masked(steps, ~again)
+        finals: dict[str, Any] = {}
         if again.any():
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                final = np.full(self.num_envs, None, dtype=object)
+                last = np.full(self.num_envs, None, dtype=object)
                 for row in np.flatnonzero(again):
-                    final[row] = observations[row].copy()
-                infos |= _masked({"final_obs": final, "final_info": _masked(steps, again)}, again)
-            infos |= self._begin(rows, again, parse(rows.world, None))
+                    last[row] = observations[row].copy()
+                finals = _masked({"final_obs": last, "final_info": _masked(infos, again)}, again)
+            rows.begin(np.flatnonzero(again), parse(rows.world, None), self.np_random)
             observations[again] = rows.draw(rows.dynamics.frames()[again])
+            infos = {key: np.where(again, new, infos[key]) for key, new in rows.info().items()}
+        infos = _masked(infos, np.ones(self.num_envs, bool)) | finals
         return observations, rewards, terminated, truncated, infos
 
     @exclusive
@@ -201,6 +202,10 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         batch, states = rows.outcomes(actions, check_samples(samples))
         observations = rows.draw(batch.frames)
         return EnvOutcomes(observations, *batch[1:5], states)
+
+    def get_action_meanings(self) -> list[str]:
+        """Return what each action of a row means; as `DreamEnv.get_action_meanings`."""
+        return action_meanings(self._open().world.card.actions)
 
     def render(self) -> tuple[np.ndarray, ...]:
         """Draw every row's current frame, as `DreamEnv.render` does."""
@@ -251,16 +256,6 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
         if foreign and registered is not None and rows.max_steps == registered:
             rows.max_steps = rows.world.card.episode.max_steps
 
-    def _begin(
-        self, rows: Rows, mask: np.ndarray, start: Any, seeds: Sequence[int | None] | None = None
-    ) -> dict[str, Any]:
-        indices = np.flatnonzero(mask)
-        infos = rows.begin(indices, start, self.np_random, seeds)
-        arrays = {key: np.zeros(self.num_envs, np.int64) for key in infos[0]}
-        for key, array in arrays.items():
-            array[indices] = [info[key] for info in infos]
-        return _masked(arrays, mask)
-
     def _check_mask(self, mask: Any) -> np.ndarray:
         if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (self.num_envs,):
             raise ConfigError(
@@ -299,9 +294,9 @@ class DreamVectorEnv(VectorEnv[np.ndarray, Any, np.ndarray]):
 
 
 def _masked(values: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
-    """Pair each array with its mask and blank what that leaves out; {} where that is all."""
+    """Pair each array with its mask and blank what that leaves out."""
     infos: dict[str, Any] = {}
-    for key, value in values.items() if mask.any() else ():
+    for key, value in values.items():
         if isinstance(value, np.ndarray) and value.dtype != object:
             value = np.where(mask, value, np.zeros_like(value))
         infos[key], infos[f"_{key}"] = value, mask.copy()

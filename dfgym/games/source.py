@@ -109,6 +109,10 @@ class Source:
             return [str(word) for word in meanings]
         return [str(action) for action in range(self.actions.count)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what pygame has drawn, which cannot be pickled; games draw it again."""
+        return {**vars(self), "env": _undrawn(self.env)}
+
     def to_env(self, row: Row) -> Any:
         """Return an action in the environment's own form and numbers."""
         return spaces.shift(self.env.action_space, self.actions.native(row))
@@ -204,6 +208,18 @@ def open_source(opening: Opening, trusted: bool = False, make: MakeEnv | None = 
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     env = _make(opening, trusted, render_mode="rgb_array")
     return Source(env, True, size, actions, filter=opening.filter)
+
+
+def _undrawn(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Return a shallow copy of an environment, through its wrappers, without pygame's objects."""
+    bare = object.__new__(type(env))
+    for name, value in vars(env).items():
+        if type(value).__module__.partition(".")[0] == "pygame":
+            value = None
+        elif name == "env" and isinstance(value, gym.Env):
+            value = _undrawn(value)
+        vars(bare)[name] = value
+    return bare
 
 
 def _to_frame(drawing: Any) -> np.ndarray:

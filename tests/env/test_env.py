@@ -98,13 +98,19 @@ def test_the_step_returns_plain_values() -> None:
     env = DreamEnv(NAME)
     observation, info = env.reset(seed=0)
     assert observation.dtype == np.uint8 and observation.shape == (H * SCALE, W * SCALE, 3)
-    assert [type(value) for value in info.values()] == [int, int]
+    types = {
+        "start_episode": np.int64,
+        "start_frame": np.int64,
+        "termination_probability": np.float64,
+        "uncertainty": np.float64,
+    }
+    assert {key: type(value) for key, value in info.items()} == types
+    start = info
     observation, reward, terminated, truncated, info = env.step(1)
     assert (type(reward), type(terminated), type(truncated)) == (float, bool, bool)
-    assert {key: type(value) for key, value in info.items()} == {
-        "termination_probability": float,
-        "uncertainty": float,
-    }
+    assert {key: type(value) for key, value in info.items()} == types
+    assert info["start_episode"] == start["start_episode"]
+    assert info["termination_probability"] > 0 == start["termination_probability"]
 
 
 def test_writing_into_what_was_returned_changes_nothing() -> None:
@@ -169,23 +175,51 @@ def test_truncation_is_the_cards_or_gymnasiums(make: Callable[[], gym.Env], expe
     assert length(make()) == expected
 
 
-def test_termination_ends_the_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+def check_that_it_stands(env: DreamEnv, last: tuple[Any, ...]) -> None:
+    state = env.clone_state()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="the episode has ended"):
+            observation, reward, *end, info = env.step(0)
+        assert np.array_equal(observation, last[0]) and (reward, *end) == (0.0, *last[2:4])
+        assert info.keys() == last[4].keys() and info["start_frame"] == last[4]["start_frame"]
+    assert env.clone_state() == state
+
+
+@pytest.mark.parametrize("limit", [1, MAX_STEPS])
+def test_after_the_end_the_last_frame_comes_again(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ToyDynamics, "END", 1)
     env = DreamEnv(NAME)
     env.reset(seed=0)
-    assert env.step(0)[2:4] == (True, False)
-    with pytest.raises(StateError, match="reset"):
-        env.step(0)
+    env._rows.max_steps = limit  # type: ignore[union-attr]
+    last = env.step(0)
+    assert last[2:4] == (True, limit == 1)
+    check_that_it_stands(env, last)
+    with pytest.raises(ActionError):
+        env.step(N)
     env.reset()
-    env.step(0)
+    assert env.step(0)[4]["termination_probability"] > 0
 
 
 @pytest.mark.usefixtures("endless")
-def test_no_step_after_truncation() -> None:
+def test_after_truncation_too_and_in_a_restored_state() -> None:
     env = DreamEnv(NAME)
-    length(env)
-    with pytest.raises(StateError, match="reset"):
-        env.step(0)
+    env.reset(seed=0)
+    for _ in range(MAX_STEPS):
+        last = env.step(0)
+    assert last[2:4] == (False, True)
+    check_that_it_stands(env, last)
+    other = DreamEnv(NAME)
+    other.restore_state(env.clone_state())
+    check_that_it_stands(other, last)
+
+
+def test_a_film_of_an_episode_may_go_on_after_its_end() -> None:
+    env = gym.make("Limited-v0")
+    env.reset(seed=0)
+    lengths = [env.step(0)[3] for _ in range(8)]  # Gymnasium's own limit ends no dream
+    assert lengths == [False] * 4 + [True] * 4
 
 
 def test_no_call_before_reset_or_after_close() -> None:

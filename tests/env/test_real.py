@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -155,10 +157,16 @@ def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(
             with pytest.raises(StateError, match=r"call reset\(\)"):
                 call()
         env.reset(seed=0)
-        while not any(env.step(0)[2:4]):
-            pass
-        with pytest.raises(StateError, match="the episode has ended"):
-            env.step(0)
+        last = env.step(0)
+        while not any(last[2:4]):
+            last = env.step(0)
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="the episode has ended"):
+                observation, reward, *end, info = env.step(0)
+            assert np.array_equal(observation, last[0]) and (reward, *end) == (0.0, *last[2:4])
+            assert info.keys() == last[4].keys()
+        with pytest.raises(ActionError):
+            env.step(3)
         env.reset()
         env.close()
         for call in calls:
@@ -166,12 +174,38 @@ def test_calls_at_the_wrong_time_are_refused_as_in_a_dream(
                 call()
 
 
-@pytest.mark.parametrize("options", [{"start": "anywhere"}, {"x": 1}, [1], []])
-def test_reset_options_are_refused(breakout: Path, options: dict[str, Any]) -> None:
+def test_reset_options_are_ignored_and_a_warning_says_so(breakout: Path) -> None:
     env = RealEnv(breakout)
-    env.reset(options={})
-    with pytest.raises(ConfigError, match="takes none"):
-        env.reset(seed=1, options=options)
+    expected, _ = env.reset(seed=1, options={})
+    with pytest.warns(UserWarning, match="the real game ignores the options .'x%s': 1"):
+        observation, _ = env.reset(seed=1, options={"x%s": 1})
+    assert np.array_equal(observation, expected)
+    for options in ([1], [], "x"):
+        with pytest.raises(ConfigError, match="must be a dict"):
+            env.reset(options=options)  # type: ignore[arg-type]
+
+
+def test_a_game_that_pygame_has_drawn_can_be_pickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pygame")
+    source = {"env": "CartPole-v1", "render": True, "filter": "area"}
+    env = RealEnv(world(tmp_path, source, actions=Actions(2, ("left", "right"), keys={})))
+    env.reset(seed=3)
+    env.step(1)
+    game: Any = env.source.env.unwrapped
+    screen = game.screen
+    assert type(screen).__module__.startswith("pygame")
+    for twin in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        for action in (0, 1, 1):
+            theirs = twin.step(action)
+    assert game.screen is screen  # the original keeps its own
+    rest = [env.step(action) for action in (0, 1, 1)]
+    assert np.array_equal(rest[-1][0], theirs[0]) and rest[-1][1:4] == theirs[1:4]
+
+
+def test_what_actions_mean(breakout: Path) -> None:
+    assert RealEnv(breakout).get_action_meanings() == ["STAY", "LEFT", "RIGHT"]
 
 
 def test_no_picture_without_a_render_mode(breakout: Path) -> None:

@@ -142,6 +142,19 @@ def test_a_partial_reset_leaves_the_other_rows_alone() -> None:
     assert np.array_equal(mine[0][[0, 2]], theirs[0][[0, 2]])
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_infos_have_the_same_keys_after_every_call(
+    mode: AutoresetMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TorchRL and Minari read the structure off the first reset and want it at every step."""
+    monkeypatch.setattr(ToyDynamics, "END", 4)
+    records = play(DreamVectorEnv(ROWS, autoreset_mode=mode, world=NAME), 30)
+    finals = {"final_obs", "final_info", "_final_obs", "_final_info"}
+    keys = [set(record[-1]) - finals for record in records]
+    assert keys[1:] == keys[:-1] and "_uncertainty" in keys[0] and "start_frame" in keys[0]
+    assert any(record[3].any() for record in records if len(record) == 5)
+
+
 def test_disabled_refuses_to_step_ended_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ToyDynamics, "END", 1)
     env = DreamVectorEnv(2, autoreset_mode="Disabled", world=NAME)
@@ -204,7 +217,6 @@ def test_invalid_actions_raise_and_nothing_advances(actions: Any) -> None:
         ({"options": {"reset_mask": np.array([1, 0, 1])}}, "reset_mask"),
         ({"options": {"reset_mask": np.array([True])}}, "reset_mask"),
         ({"options": {"reset_mask": np.zeros(3, bool)}}, "no row"),
-        ({"options": {"reset_mask": np.ones(3, bool), "idx": 1}}, "idx"),
         ({"options": {"index": 99}}, "99"),
         ({"options": [1]}, "dict"),
     ],

@@ -33,7 +33,7 @@ class ToyDynamics:
     END = 9
 
     def __init__(self, world: World, num_rows: int, settings: Settings) -> None:
-        self.world, self.settings = world, settings
+        self.world, self.settings, self.exact = world, settings, False
         self.seed = np.zeros(num_rows, np.int64)
         time, frame = np.zeros(num_rows, np.int64), np.zeros((num_rows, H, W, 3), np.uint8)
         self.present = frame, time
