@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +17,24 @@ from dfgym.agents.players import make_factory
 from dfgym.checks import convert
 from dfgym.data.record import record
 from dfgym.device import pick_device
-from dfgym.errors import ConfigError, DataError, WorldError
-from dfgym.evaluation.run import card_entries, evaluate
+from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
+from dfgym.evaluation.run import RESULTS, card_entries
 from dfgym.files import write_json
 from dfgym.games import packages
 from dfgym.plan_world import DEFAULT_MINUTES, Budget, Game, plan, train_seconds
 from dfgym.rounds import train_rounds
 from dfgym.train.command import RECIPE_FILE
 from dfgym.train.finetune import survey_run
-from dfgym.train.launch import count_processes
+from dfgym.train.launch import count_processes, run_together
 from dfgym.train.pack import draft_card
 from dfgym.train.recipe import Recipe, find_recipe, load_recipe, write_recipe
 from dfgym.world import bundle
 from dfgym.world.card import check_name
-from dfgym.world.settings import Settings
 
-EVALUATION_SECONDS = 45.0
-"""A quick evaluation takes about so long, as far as is known before it is planned."""
+QUICK_SECONDS, FULL_SECONDS = 45.0, 180.0
+"""A quick evaluation and a full one take about so long, as far as is known beforehand."""
+PATIENCE = 3
+"""Where the time is given, an evaluation may take so many times as long, or what is left of it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def make_world(config: Config) -> Path:
     clock = _Clock(run / "times.json")
     budget = Budget(60 * config.game.minutes, time.monotonic(), sum(clock.seconds.values()))
     recipe = _find_recipe(config, run)
+    is_new_plan = recipe is None
     if recipe is None:
         budget.seconds = budget.seconds or 60 * DEFAULT_MINUTES
         packages.trust(*config.game.recording().modules)
@@ -93,18 +96,55 @@ def make_world(config: Config) -> Path:
     train = dataclasses.replace(
         recipe.train, data=(run / "data",), out=run / "train", device=config.device
     )
-    if config.game.minutes and budget.spent:
-        minutes = train_seconds(budget, EVALUATION_SECONDS, clock.seconds.get("train", 0)) / 60
+    quick = config.quick or bool(config.game.env)
+    evaluation = QUICK_SECONDS if quick else FULL_SECONDS
+    if config.game.minutes and not is_new_plan:
+        minutes = train_seconds(budget, evaluation, clock.seconds.get("train", 0)) / 60
         train = dataclasses.replace(train, steps=0, minutes=minutes)
     with clock("train"):
         # A wrong card raises an error now and not after hours.
         draft_card(train, survey_run(train, stores), stores, presentation=recipe.presentation)
         draft = train_rounds(train, config.name, recipe.presentation, config.rounds, processes)
     with clock("evaluate"):
-        settings, quick = Settings(config.device), config.quick or bool(config.game.env)
-        report = evaluate(draft, run / "evaluation", quick=quick, settings=settings)
-    measured = {"seconds": clock.seconds, **card_entries(report)}
+        limit = max(budget.rest, PATIENCE * evaluation) if budget.seconds else None
+        measured = evaluate(draft, run / "evaluation", config.device, quick=quick, limit=limit)
+    measured = {"seconds": clock.seconds, **measured}
     return publish(draft, world, measured, {"device": str(device), "processes": processes})
+
+
+def evaluate(
+    world: Path, out: Path, device: str, *, quick: bool, limit: float | None
+) -> dict[str, Any]:
+    """Evaluate a world in a process of its own, so that it is published whatever comes of that.
+
+    Args:
+        world: its folder.
+        out: the folder of the report.
+        device: where to run it.
+        quick: whether to take a twentieth of the frames.
+        limit: seconds after which what has not been measured is left out; None: take any time.
+
+    Returns:
+        What belongs on the card; under `evaluation` what went wrong, if something did.
+    """
+    results = out / RESULTS
+    results.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "dfgym.cli", "evaluate", str(world), "--out", str(out)]
+    command += ["--device", device, *(["--quick"] if quick else [])]
+    trouble = ""
+    try:
+        # A random.py of the user's here is not Python's; their game is imported all the same.
+        if not run_together(command, [{**os.environ, "PYTHONSAFEPATH": "1"}], "evaluation", limit):
+            trouble = f"stopped after {limit:.0f} s"
+    except DfgymError:
+        trouble = "failed"
+    if not results.is_file():
+        return {"verdict": "not evaluated", "evaluation": trouble}
+    report = json.loads(results.read_text())
+    if trouble:
+        trouble += f"; not measured: {', '.join(report['absent'])}"
+        print(f"the evaluation {trouble}")
+    return {**card_entries(report), **({"evaluation": trouble} if trouble else {})}
 
 
 def _find_recipe(config: Config, run: Path) -> Recipe | None:

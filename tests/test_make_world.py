@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from dfgym import make_world, plan_world
 from dfgym.actions import discrete
 from dfgym.data.record import Recording
 from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
-from dfgym.evaluation.run import evaluate, machine
+from dfgym.evaluation.run import RESULTS, card_entries, evaluate, machine
 from dfgym.evaluation.subject import Subject
 from dfgym.train import launch
 from dfgym.train.pack import Presentation, complete
@@ -68,10 +71,11 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("minatar")
     calls: list[Path] = []
 
-    def measure(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
+    def measure(world: Path, out: Path, device: str, **keywords: Any) -> dict[str, Any]:
         bundle.load(world)
         calls.append(world)
-        return REPORT
+        assert keywords == {"quick": False, "limit": None}
+        return card_entries(REPORT)
 
     monkeypatch.setattr(make_world, "evaluate", measure)
     recipe = tmp_path / "recipe.toml"
@@ -118,6 +122,68 @@ def test_a_card_can_hold_the_machine(tmp_path: Path, random_world: Path) -> None
     entries = {"machine": machine(Subject(bundle.load(random_world), tmp_path, Settings("cpu")))}
     folder = make_world.publish(random_world, tmp_path / "toy-v0", entries, {})
     assert bundle.load(folder).card.measured["machine"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("result", "trouble"), [(False, "stopped after 90 s"), (DfgymError("no"), "failed")]
+)
+def test_an_evaluation_that_fails_or_lasts_leaves_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Any, trouble: str
+) -> None:
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / RESULTS).write_text("of an earlier evaluation")
+    report: dict[str, Any] = {}
+
+    def run(command: list[str], environments: Any, purpose: str, limit: float) -> bool:
+        assert command[3:5] == ["evaluate", "world"] and "--quick" in command and limit == 90
+        if report:
+            (out / RESULTS).write_text(json.dumps(report))
+        if isinstance(result, bool):
+            return result
+        raise result
+
+    monkeypatch.setattr(make_world, "run_together", run)
+
+    def measured() -> dict[str, Any]:
+        return make_world.evaluate(Path("world"), out, "cpu", quick=True, limit=90)
+
+    assert measured() == {"verdict": "not evaluated", "evaluation": trouble}
+    report |= REPORT | {"absent": {"horizon": "no time", "drift": "no time"}}
+    entries = measured()
+    assert entries["evaluation"] == f"{trouble}; not measured: horizon, drift"
+    assert entries["legality"]["transitions"] == 10
+    result = True
+    assert measured() == card_entries(REPORT)
+
+
+def test_a_question_that_fails_leaves_the_answers_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_world: Path
+) -> None:
+    pytest.importorskip("minatar")
+    answer = {"transitions": 10}
+
+    def question(name: str, measure: Any) -> SimpleNamespace:
+        return SimpleNamespace(NAME=name, measure=measure, findings=lambda result: [])
+
+    def fail(subject: Subject) -> None:
+        raise ZeroDivisionError
+
+    questions = [question("first", lambda subject: answer), *map(question, "ab", [fail, fail])]
+    monkeypatch.setattr("dfgym.evaluation.run.QUESTIONS", questions)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(random_world, tmp_path, quick=True)
+    report = json.loads((tmp_path / RESULTS).read_text())
+    assert report["first"] == answer and list(report["absent"]) == ["a", "b"]
+    assert "nothing was tested of a, b" in report["verdict"]["findings"][0][1]
+
+
+def test_what_lasts_too_long_is_stopped() -> None:
+    begin = time.monotonic()
+    sleep = [sys.executable, "-c", "import time; time.sleep(30)"]
+    assert not launch.run_together(sleep, [dict(os.environ)], "sleeping", 0.3)
+    assert time.monotonic() - begin < 10
+    assert launch.run_together([sys.executable, "-c", ""], [dict(os.environ)], "nothing", 30)
 
 
 def test_evaluate_makes_its_folder_before_it_measures(tmp_path: Path, random_world: Path) -> None:
@@ -170,10 +236,11 @@ def test_children_use_the_cores_that_are_ours_and_not_the_folder_s_files(
 def quiet_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the evaluation take no time."""
 
-    def measure(world: Path, out: Path, **keywords: Any) -> dict[str, Any]:
+    def measure(world: Path, out: Path, device: str, **keywords: Any) -> dict[str, Any]:
         assert keywords["quick"], "a planned world is evaluated quickly"
+        assert keywords["limit"] >= make_world.PATIENCE * make_world.QUICK_SECONDS
         bundle.load(world)
-        return REPORT
+        return card_entries(REPORT)
 
     monkeypatch.setattr(make_world, "evaluate", measure)
     monkeypatch.setattr(plan_world, "PROBE_SECONDS", 0.2)

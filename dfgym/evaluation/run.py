@@ -45,6 +45,9 @@ QUESTIONS: tuple[Question, ...] = (
     speed,
 )
 """In the order of the report. A new question is a module of this folder, and an entry here."""
+RESULTS = "evaluation.json"
+"""The file of the answers, written after each of them, so that an early end leaves some."""
+UNREACHED = "the evaluation ended before it came to this"
 FILM, QUICK_FILM = 240, 48
 """Frames of the film."""
 
@@ -95,23 +98,23 @@ def evaluate(
         "settings": _settings(subject),
         "machine": machine(subject),
     }
-    absent = {}
+    absent = results["absent"] = dict.fromkeys((q.NAME for q in QUESTIONS), UNREACHED)
     with tqdm(QUESTIONS, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as questions:
         for question in questions:
             questions.set_description(question.NAME)
             try:
                 results[question.NAME] = question.measure(subject)
+                del absent[question.NAME]
             except NotMeasuredError as reason:
                 absent[question.NAME] = str(reason)
-    results["absent"] = absent
-    verdict = judge(results)
-    results["verdict"] = {
-        "overall": verdict.overall,
-        "findings": [[finding.level, finding.words] for finding in verdict.findings],
-    }
+            verdict = judge(results)
+            results["verdict"] = {
+                "overall": verdict.overall,
+                "findings": [[finding.level, finding.words] for finding in verdict.findings],
+            }
+            write_json(subject.folder / RESULTS, results)
     film = encode_gif(_film(subject), subject.card.frames.fps)
     write_atomic(subject.folder / "dream.gif", film)
-    write_json(subject.folder / "evaluation.json", results)
     write_atomic(subject.folder / "evaluation.html", render(results, film).encode())
     for name, why in absent.items():
         print(f"not measured: {name}: {why}")

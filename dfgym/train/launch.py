@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -83,13 +84,28 @@ def launch(config: TrainConfig, processes: int) -> None:
     )
 
 
-def run_together(command: list[str], environments: list[dict[str, str]], purpose: str) -> None:
+def run_together(
+    command: list[str],
+    environments: list[dict[str, str]],
+    purpose: str,
+    limit: float | None = None,
+) -> bool:
     """Run a command in several processes that are stopped when this one is, or when one fails.
+
+    Args:
+        command: the command.
+        environments: each process's.
+        purpose: what it does, for the error.
+        limit: seconds after which they are stopped; None: never.
+
+    Returns:
+        Whether it came to its end in time.
 
     Raises:
         DfgymError: it failed.
     """
     children: list[subprocess.Popen[bytes]] = []
+    end = math.inf if limit is None else time.monotonic() + limit
     with _sigterm_raises():
         try:
             for environment in environments:
@@ -97,6 +113,8 @@ def run_together(command: list[str], environments: list[dict[str, str]], purpose
             while any(child.poll() is None for child in children):
                 if any(child.returncode for child in children):
                     break
+                if time.monotonic() > end:
+                    return False
                 time.sleep(0.05)
         finally:
             _stop(children)
@@ -104,6 +122,7 @@ def run_together(command: list[str], environments: list[dict[str, str]], purpose
         raise DfgymError(
             f"{purpose} failed, see its messages above; the same command tries it again"
         )
+    return True
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
