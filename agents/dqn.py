@@ -65,6 +65,8 @@ class Config:
     """Where the agent computes: `auto`, `cpu` or `cuda`. The world chooses its own."""
     threads: Count = 1
     """Torch's CPU threads, for agent and dream: networks this small are slower with more."""
+    trust: bool = False
+    """Let `DFReal/...` import the modules that its world's card names, which runs them."""
 
     def __post_init__(self) -> None:
         """Refuse values that are not allowed."""

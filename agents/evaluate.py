@@ -58,6 +58,8 @@ class Config:
     """JSON file for the scores and every episode."""
     threads: Count = 1
     """Torch's CPU threads."""
+    trust: bool = False
+    """Let `DFReal/...` import the modules that its world's card names, which runs them."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored."""
@@ -271,7 +273,15 @@ def main(config: Config) -> list[Score]:
     """Score an agent in each environment, print the table, write the file."""
     torch.set_num_threads(config.threads)
     scores = [
-        evaluate(config.agent, env, config.episodes, config.seed, config.greedy, config.num_envs)
+        evaluate(
+            config.agent,
+            env,
+            config.episodes,
+            config.seed,
+            config.greedy,
+            config.num_envs,
+            **sb3.make_keywords(env, config.trust),
+        )
         for env in config.envs
     ]
     sampling = "greedy" if config.greedy else "sampled"

@@ -75,7 +75,8 @@ def train(
         DeviceError: the device is missing.
     """
     torch.set_num_threads(config.threads)
-    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack)
+    keywords = make_keywords(config.env, config.trust)
+    venv = open_training(config.env, config.num_envs, config.device, config.frame_stack, **keywords)
     logger = configure(str(config.out), ["csv"])
     try:
         model = build(venv)
@@ -90,7 +91,14 @@ def train(
     return save(model, config.out)
 
 
-def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) -> VecEnv:
+def make_keywords(env: str, trust: bool) -> dict[str, bool]:
+    """Return the keywords of `gymnasium.make`; a dream has no module to be trusted."""
+    return {"trust": True} if trust and env.removeprefix("dfgym:").startswith("DFReal") else {}
+
+
+def open_training(
+    env: str, num_envs: int, device: str, frame_stack: int = 1, **make_keywords: Any
+) -> VecEnv:
     """Make the copies of an environment in which an agent learns.
 
     Args:
@@ -98,6 +106,7 @@ def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) ->
         num_envs: the number of copies.
         device: the agent's device.
         frame_stack: frames in an observation, newest last (SB3's `VecFrameStack`).
+        make_keywords: for `gymnasium.make`.
 
     Raises:
         ConfigError: there is no such environment, its observations are no images, or there
@@ -105,7 +114,7 @@ def open_training(env: str, num_envs: int, device: str, frame_stack: int = 1) ->
         DeviceError: the agent's device is missing.
     """
     pick_device(device)
-    venv = make_venv(env, num_envs)
+    venv = make_venv(env, num_envs, **make_keywords)
     if not is_image_space(venv.observation_space):
         space = venv.observation_space
         venv.close()

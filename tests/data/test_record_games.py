@@ -104,6 +104,24 @@ def test_commands_open_it_with_trust(own_world: Path, tmp_path: Path) -> None:
     assert (tmp_path / "evaluation.html").is_file()
 
 
+AGENTS = """
+from dfgym.agents import evaluate, sb3
+from dfgym.errors import ConfigError
+config = evaluate.Config("random", ("DFWorld/catch-v0", "DFReal/catch-v0"), episodes=2, trust={})
+try: evaluate.main(config)
+except ConfigError as error: print(error)
+twin = config.envs[1]
+print(sb3.open_training(twin, 2, "cpu", **sb3.make_keywords(twin, True)).reset().shape)
+"""
+
+
+@pytest.mark.parametrize(("trust", "printed"), [(False, "add --trust"), (True, "95 % interval")])
+def test_agents_play_it_with_trust(own_world: Path, trust: bool, printed: str) -> None:
+    pytest.importorskip("stable_baselines3")
+    ran = run(AGENTS.format(trust), own_world)
+    assert printed in ran.stdout and "(2, 8, 8, 3)" in ran.stdout, ran.stderr
+
+
 def test_the_page_shows_the_real_game_with_trust(own_world: Path) -> None:
     code = (
         "from dfgym.env.real import trust_source\n"
