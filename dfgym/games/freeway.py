@@ -105,7 +105,7 @@ class FreewayPolicy:
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose 0 (no-op), 1 (up) or 2 (down)."""
-        self._see(observation)
+        self._observe(observation)
         assert self.scene is not None
         return self._choose(self.scene)
 
@@ -124,7 +124,7 @@ class FreewayPolicy:
         """
         check_plan(observations, count)
         for observation in observations[:-1]:
-            self._see(observation)
+            self._observe(observation)
         actions = [self(observations[-1])]
         scene, clock, idle, wish, ways = self.scene, self.clock, self.idle, self.wish, self.ways
         assert scene is not None
@@ -135,7 +135,7 @@ class FreewayPolicy:
         self.clock, self.idle, self.wish, self.ways = clock, idle, wish, ways
         return actions
 
-    def _see(self, observation: np.ndarray) -> None:
+    def _observe(self, observation: np.ndarray) -> None:
         """Read the frame; what it does not show follows from the scene before."""
         self._tick()
         cell = observation.shape[0] // SIZE
