@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.levels import Stops, context_levels, target_levels
 from dfgym.diffusion.path import interpolate
 
@@ -62,7 +63,7 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
     clean: Tensor,
     actions: Tensor,
     segment: Tensor,
-    generator: Generator,
+    draws: Draws,
     *,
     window: int,
     shift: float = 1.0,
@@ -76,7 +77,7 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
         clean: encoded frames `(b, t, h, w, c)`.
         actions: `(b, t)` int64 or `(b, t, parts)`, the action that led to each frame.
         segment: `(b, t)`, the episode each frame belongs to.
-        generator: a generator of the CPU, so that its draws are the same on every device.
+        draws: the random numbers, of the CPU, so that they are the same on every device.
         window: the number of past frames that a frame attends to.
         shift: how far the target levels lean to noise, see `levels.shifted`.
         noise_share: the share of target copies that are pure noise, see `levels.target_levels`.
@@ -84,17 +85,17 @@ def corrupt(  # noqa: PLR0913 - the mathematics needs them all
             `levels.context_levels`.
         stops: levels that a share of the target copies takes, see `levels.target_levels`.
     """
-    context_tau = context_levels(segment.shape, generator, clean_share)
-    target_tau = target_levels(segment.shape, shift, generator, noise_share, stops)
-    eps = draw_noise(clean, generator)
+    context_tau = context_levels(segment.shape, draws, clean_share)
+    target_tau = target_levels(segment.shape, shift, draws, noise_share, stops)
+    eps = draw_noise(clean, draws)
     tau = torch.cat((context_tau, target_tau), 1)
     return noise_copies(clean, actions, eps, tau, visibility(segment, window))
 
 
-def draw_noise(clean: Tensor, generator: Generator) -> Tensor:
+def draw_noise(clean: Tensor, draws: Draws) -> Tensor:
     """Draw standard normal noise `(b, 2 t, h, w, c)` on the CPU for both copies of each frame."""
     b, t = clean.shape[:2]
-    return torch.randn(b, 2 * t, *clean.shape[2:], generator=generator)
+    return draws.randn((b, 2 * t, *clean.shape[2:]))
 
 
 def noise_copies(

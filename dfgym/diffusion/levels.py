@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from dfgym.diffusion.draws import Draws
 
 TRANSITION_SIGNAL = 0.7
 """Reward and termination are learned from, and so read at, this signal level and above."""
@@ -41,7 +43,7 @@ class Stops(NamedTuple):
 def target_levels(
     shape: tuple[int, ...],
     shift: float,
-    generator: Generator,
+    draws: Draws,
     noise_share: float = 0.1,
     stops: Stops | None = None,
 ) -> Tensor:
@@ -50,22 +52,20 @@ def target_levels(
     Args:
         shape: of the levels.
         shift: see `shifted`.
-        generator: of the CPU.
+        draws: the random numbers.
         noise_share: share of frames that are pure noise, where every sampled frame begins.
         stops: levels that a share of the frames takes instead.
     """
-    tau = shifted(torch.rand(shape, generator=generator), shift)
-    tau = tau * (torch.rand(shape, generator=generator) >= noise_share)
+    tau = shifted(draws.rand(shape), shift)
+    tau = tau * (draws.rand(shape) >= noise_share)
     if stops is None or not stops.share:
         return tau
     levels = torch.tensor(stops.levels, dtype=tau.dtype)
-    stop = levels[torch.randint(len(levels), shape, generator=generator)]
-    return torch.where(torch.rand(shape, generator=generator) < stops.share, stop, tau)
+    stop = levels[draws.randint(0, len(levels), shape)]
+    return torch.where(draws.rand(shape) < stops.share, stop, tau)
 
 
-def context_levels(
-    shape: tuple[int, ...], generator: Generator, clean_share: float = 0.0
-) -> Tensor:
+def context_levels(shape: tuple[int, ...], draws: Draws, clean_share: float = 0.0) -> Tensor:
     """Draw one independent level for each frame as its successors see it.
 
     Three fifths are clean, three tenths slightly noisy (so that a context that is noised is in
@@ -75,12 +75,12 @@ def context_levels(
 
     Args:
         shape: `(b, t)`.
-        generator: of the CPU.
+        draws: the random numbers.
         clean_share: share of the sequences that are clean from end to end.
     """
-    kind = torch.rand(shape, generator=generator)
-    u = torch.rand(shape, generator=generator)
+    kind = draws.rand(shape)
+    u = draws.rand(shape)
     past = torch.where(kind < 0.6, torch.ones(()), torch.where(kind < 0.9, 1 - 0.3 * u, u))
     if clean_share:
-        past[torch.rand(shape[0], generator=generator) < clean_share] = 1
+        past[draws.rand(shape[:1]) < clean_share] = 1
     return past

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dfgym.diffusion.draws import Draws
 from dfgym.study import blocks
 from dfgym.study.blocks import RolloutSpec
 from dfgym.study.curve import Curve
@@ -273,7 +274,7 @@ def learned_share(config: TrainConfig, method: Method, sequences: int = 256) -> 
     zeros = torch.zeros(sequences, config.length, dtype=torch.int64)
     no = zeros.bool()
     batch = Batch(0, "videos", torch.zeros(*zeros.shape, 1, 1, 1), zeros, zeros, zeros, no, no)
-    noised = corrupt_batch(batch, config, torch.Generator().manual_seed(0), method)
+    noised = corrupt_batch(batch, config, Draws([0]), method)
     levels = noised.tau[:, config.length :]
     # No action led to the first frame of a sequence, see `train.loss`.
     return float((levels[:, 1:] < 1).sum()) / noised.tau.numel()

@@ -6,10 +6,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.noise import mix
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
@@ -85,6 +86,9 @@ class Batches:
         return Batch(step=step, stage=stage, clean=clean, **window)
 
 
-def step_generator(seed: int, step: int, process: Process) -> Generator:
-    """Return the generator of the levels and noise of a step, one for each process."""
-    return torch.Generator().manual_seed(mix(seed, step * process.size + process.rank))
+def make_draws(config: TrainConfig, batch: Batch, process: Process) -> Draws:
+    """Return the random numbers of a step: each of its windows has its own, see `Draws`."""
+    count = config.batch // process.size
+    first = batch.step * config.batch + process.rank * count
+    seeds = [mix(config.seed, first + row) for row in range(count)]
+    return Draws(seeds, len(batch.clean) // count)

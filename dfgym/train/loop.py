@@ -3,8 +3,9 @@
     dfgym train ...                                 # as many processes as cores or GPUs
     torchrun ... -m dfgym.cli train ...             # on several machines
 
-A step's windows, levels and noise are functions of (seed, step, rank) alone, so a run that was
-stopped anywhere goes on from its checkpoint as if it never had been, bit for bit on a CPU.
+A window, its levels and its noise are functions of (seed, step, place in the batch) alone, so a run
+that was stopped anywhere goes on from its checkpoint as if it never had been, bit for bit on a CPU,
+and any number of processes learns from the same batches.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dfgym.errors import ConfigError, DeviceError
 from dfgym.files import lock_folder, remove_drafts
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.network import build
-from dfgym.train.batches import Batch, Batches, Process, step_generator
+from dfgym.train.batches import Batch, Batches, Process, make_draws
 from dfgym.train.checkpoint import (
     FILE,
     Origin,
@@ -57,7 +58,12 @@ def _processes(device: torch.device) -> Iterator[Process]:
     if size == 1:
         yield Process(0, 1)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    store, rank, size = next(dist.rendezvous("env://"))
+    # Where `torchrun` starts all of them again, the store may still hold the dead ones' addresses.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"dfgym/{attempt}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield Process(dist.get_rank(), size)
     finally:
@@ -113,24 +119,29 @@ def _resume(
 
 
 def _check_finite(
-    config: TrainConfig, process: Process, step: int, loss: Tensor, norm: Tensor, subject: str
+    config: TrainConfig, step: int, losses: Losses, norm: Tensor, subject: str
 ) -> None:
-    """Stop all processes where the loss, or the norm of the subject, is not finite in one of them.
+    """Stop where the loss, or the norm of the subject, is not finite: in all processes alike.
 
     Raises:
         ConfigError: the training has diverged.
     """
-    values = torch.stack([loss.detach().float(), norm.detach().float()])
-    if process.size > 1:
-        dist.all_reduce(values)  # a sum is finite where its parts are
-        values /= process.size
-    if not values.isfinite().all():
+    if not (losses.total.isfinite() and norm.isfinite()):
         raise ConfigError(
-            f"training has diverged: at step {step} the loss is {values[0]:g} and the norm of the "
-            f"{subject} {values[1]:g}; the last checkpoint in {config.out}, if there is one, "
+            f"training has diverged: at step {step} the loss is {losses.total:g} and the norm of "
+            f"the {subject} {norm:g}; the last checkpoint in {config.out}, if there is one, "
             f"stands; train again with a lower learning_rate (now {config.learning_rate:g}) or "
             f"muon_rate (now {config.muon_rate:g}) and another --out"
         )
+
+
+def _average(losses: Losses, process: Process) -> Losses:
+    """Return the mean of the losses over the processes, detached."""
+    values = torch.stack([loss.detach().float() for loss in losses])
+    if process.size > 1:
+        dist.all_reduce(values)  # a sum is finite where its parts are
+        values /= process.size
+    return Losses(*values)
 
 
 Build = Callable[[ModelConfig, GameSpec], nn.Module]
@@ -240,7 +251,7 @@ def advance(
     """
     objective, network, parallel, average, optimizers, dtype, section = learner
     with section("dfgym::corrupt"):
-        noised = objective.corrupt(batch, config, step_generator(config.seed, batch.step, process))
+        noised = objective.corrupt(batch, config, make_draws(config, batch, process))
     autocast = torch.autocast(batch.clean.device.type, dtype, enabled=dtype != torch.float32)
     with section("dfgym::losses"), autocast:
         losses = objective.loss(parallel, noised, batch, average.module)
@@ -249,7 +260,8 @@ def advance(
     with section("dfgym::clip_gradient"):
         # Far above the usual norm: it only stops a freak batch from undoing the run.
         norm = nn.utils.clip_grad_norm_(network.parameters(), 50.0)
-    _check_finite(config, process, batch.step, losses.total, norm, "gradient")
+    losses = _average(losses, process)
+    _check_finite(config, batch.step, losses, norm, "gradient")
     rate = set_rates(optimizers, config, progress)
     for optimizer in optimizers:
         with section(f"dfgym::{type(optimizer).__name__}"):
@@ -298,7 +310,7 @@ def _train(
             if ends or step % config.checkpoint_every == 0:
                 # A finite loss may have led to weights that are not.
                 weights = nn.utils.parameters_to_vector(network.parameters())
-                _check_finite(config, process, step - 1, losses.total, weights.norm(), "weights")
+                _check_finite(config, step - 1, losses, weights.norm(), "weights")
                 if observer is not None:
                     observer.sync()
                     save_checkpoint(

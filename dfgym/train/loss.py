@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.levels import TRANSITION_SIGNAL, Stops, denoising_levels
 from dfgym.model.transformer import NetworkOutput
 from dfgym.train.batches import Batch
@@ -40,13 +42,13 @@ class Objective(NamedTuple):
 
     Attributes:
         name: the name that is kept in the checkpoint; a run is resumed under the same one only.
-        corrupt: `(batch, config, generator) -> inputs of the network`; the generator is the CPU's.
+        corrupt: `(batch, config, draws) -> inputs of the network`.
         loss: `(network, inputs, batch, average) -> losses`; `average` is the averaged network, for
             objectives that learn from it.
     """
 
     name: str
-    corrupt: Callable[[Batch, TrainConfig, Generator], Any]
+    corrupt: Callable[[Batch, TrainConfig, Draws], Any]
     loss: Callable[[nn.Module, Any, Batch, nn.Module], Losses]
 
 
@@ -56,13 +58,13 @@ def stops(config: TrainConfig) -> Stops:
     return Stops(denoising_levels(sampler.denoising_steps, sampler.shift), config.stop_share)
 
 
-def corrupt_batch(batch: Batch, config: TrainConfig, generator: Generator) -> NoisedSequences:
+def corrupt_batch(batch: Batch, config: TrainConfig, draws: Draws) -> NoisedSequences:
     """Noise every copy of every frame at a level of its own, see `diffusion.corrupt`."""
     return corrupt(
         batch.clean,
         batch.actions,
         batch.segment,
-        generator,
+        draws,
         window=config.model.window,
         shift=config.level_shift,
         noise_share=config.noise_share,
@@ -96,7 +98,7 @@ def compute_losses(
         balanced=output.prediction.balanced,
     )
     counts = torch.ones_like(error) if batch.stage == "images" else batch.valid.float()
-    frame = (error * counts).sum() / counts.sum().clamp(min=1)
+    frame = (error * counts).sum() / share_of_processes(counts.sum())
     return Losses(frame, *transition_losses(output, noised.tau[:, :t], batch))
 
 
@@ -169,7 +171,7 @@ def transition_losses(
     """
     t = batch.clean.shape[1]
     share = (batch.valid & (context_tau >= TRANSITION_SIGNAL)).float()
-    share = share / share.sum().clamp(min=1)
+    share = share / share_of_processes(share.sum())
     reward = F.cross_entropy(
         output.reward[:, :t].flatten(0, 1), batch.rewards.flatten(), reduction="none"
     )
@@ -177,6 +179,18 @@ def transition_losses(
         output.termination[:, :t], batch.terminated.float(), reduction="none"
     )
     return (reward * share.flatten()).sum(), (termination * share).sum()
+
+
+def share_of_processes(count: Tensor) -> Tensor:
+    """Return the mean of a count over all processes, at least 1 in all: what a loss is divided by.
+
+    The gradient is the mean over the processes, and so the mean over the whole batch, however
+    unevenly it is shared.
+    """
+    if not dist.is_initialized():
+        return count.clamp(min=1)
+    dist.all_reduce(count)
+    return count.clamp(min=1) / dist.get_world_size()
 
 
 diffusion_forcing = Objective("diffusion_forcing", corrupt_batch, compute_losses)

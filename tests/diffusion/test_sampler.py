@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.levels import (
     Stops,
     context_levels,
@@ -127,14 +128,14 @@ def test_shift_leaves_the_ends_and_leans_to_noise() -> None:
 
 
 def test_training_levels_are_independent_and_spread_as_documented() -> None:
-    generator = torch.Generator().manual_seed(0)
-    target = target_levels((4000, 16), 2.0, generator)
+    draws = Draws([0])
+    target = target_levels((4000, 16), 2.0, draws)
     assert abs((target == 0).double().mean() - 0.1) < 0.01
     moving = target[target > 0]
     expected = shifted(torch.linspace(0, 1, 101)[1:-1], 2.0)
     result = torch.quantile(moving[:100_000], torch.linspace(0, 1, 101)[1:-1])
     assert (result - expected).abs().max() < 0.01
-    context = context_levels((4000, 16), generator)
+    context = context_levels((4000, 16), draws)
     assert abs((context == 1).double().mean() - 0.6) < 0.01
     assert abs((context < 0.7).double().mean() - 0.07) < 0.01
     for levels in (target, context):
@@ -145,10 +146,10 @@ def test_training_levels_are_independent_and_spread_as_documented() -> None:
 
 def test_what_one_denoising_step_meets_can_be_learned_more_often() -> None:
     """Pure noise after a clean past: all that such a sampler ever sees."""
-    generator = torch.Generator().manual_seed(0)
-    target = target_levels((4000, 16), 1.0, generator, noise_share=0.75)
+    draws = Draws([0])
+    target = target_levels((4000, 16), 1.0, draws, noise_share=0.75)
     assert abs((target == 0).double().mean() - 0.75) < 0.01
-    context = context_levels((4000, 16), generator, clean_share=0.75)
+    context = context_levels((4000, 16), draws, clean_share=0.75)
     whole = (context == 1).all(1)
     assert abs(whole.double().mean() - 0.75) < 0.03  # by chance 0.6 ** 16 are
     assert abs((context[~whole] == 1).double().mean() - 0.6) < 0.02
@@ -156,15 +157,14 @@ def test_what_one_denoising_step_meets_can_be_learned_more_often() -> None:
 
 def test_the_levels_of_a_sampler_of_few_steps_can_be_learned_more_often() -> None:
     levels = denoising_levels(3, 2.0)
-    generator = torch.Generator().manual_seed(0)
-    target = target_levels((4000, 16), 1.0, generator, noise_share=0, stops=Stops(levels, 0.9))
+    draws = Draws([0])
+    target = target_levels((4000, 16), 1.0, draws, noise_share=0, stops=Stops(levels, 0.9))
     for level in levels:
         assert abs(torch.isclose(target, torch.tensor(level)).double().mean() - 0.3) < 0.01
     rest = target[~torch.isclose(target[..., None], torch.tensor(levels)).any(-1)]
     assert abs(rest.mean() - 0.5) < 0.02, "the others lie anywhere"
     plain, none = (
-        target_levels((4, 4), 1.0, torch.Generator().manual_seed(0), stops=stops)
-        for stops in (None, Stops(levels, 0.0))
+        target_levels((4, 4), 1.0, Draws([0]), stops=stops) for stops in (None, Stops(levels, 0.0))
     )
     assert torch.equal(plain, none)
 

@@ -10,6 +10,7 @@ import torch
 
 from dfgym.actions import Component, discrete
 from dfgym.diffusion.corrupt import corrupt
+from dfgym.diffusion.draws import Draws
 from dfgym.games.spaces import describe
 from dfgym.model.config import ModelConfig
 from dfgym.model.embedding import PartsEmbedding, make_embedding
@@ -89,7 +90,7 @@ def test_a_cached_step_equals_the_whole_sequence(
     frames = torch.randn(b, t, 8, 8, 3, generator=generator)
     rows = torch.from_numpy(space.sample(np.random.default_rng(0), b * t)).view(b, t, -1)
     rows[:, 0] = torch.nan
-    noised = corrupt(frames, rows, torch.zeros(b, t), generator, window=4, clean_share=1.0)
+    noised = corrupt(frames, rows, torch.zeros(b, t), Draws([0]), window=4, clean_share=1.0)
     noised = noised._replace(frames=frames.repeat(1, 2, 1, 1, 1), tau=torch.full((b, 2 * t), tau))
     whole = tensors(network(*noised))
     cache = network.empty_cache(b)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dfgym.diffusion import noise
 from dfgym.diffusion.corrupt import corrupt
+from dfgym.diffusion.draws import Draws
 from dfgym.errors import ConfigError, WorldError
 from dfgym.model.config import ModelConfig
 from dfgym.model.network import build
@@ -122,13 +123,13 @@ def train_on_coins(mixture: int, steps: int) -> World:
         torch.manual_seed(3)  # some leave the saddle, where all outcomes are one, only later
         network = build(card.model, card.game_spec)
     assert isinstance(network, Transformer)
-    generator = torch.Generator().manual_seed(0)
+    generator, draws = torch.Generator().manual_seed(0), Draws([1])
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=0)
     b, t = 32, 4
     nothing = torch.zeros(b, t, dtype=torch.int64)
     for _ in range(steps):
         clean = coloured(coins((b, t), generator))
-        noised = corrupt(clean, nothing, nothing, generator, window=2, noise_share=0.9)
+        noised = corrupt(clean, nothing, nothing, draws, window=2, noise_share=0.9)
         ones = torch.ones(b, t, dtype=torch.bool)
         batch = Batch(0, "videos", clean, nothing, nothing, nothing, ~ones, ones)
         optimizer.zero_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfgym.diffusion.corrupt import corrupt, visibility
+from dfgym.diffusion.draws import Draws
 from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.model.multiscale import Multiscale, find_past, fold, unfold
@@ -42,9 +43,7 @@ def test_a_new_network_copies_the_frame_before(card: Card) -> None:
     network = built(card)
     clean = colours(1, 4, 8, 8)
     actions = torch.zeros(1, 4, dtype=torch.int64)
-    noised = corrupt(
-        clean, actions, actions, torch.Generator(), window=4, noise_share=1, clean_share=1
-    )
+    noised = corrupt(clean, actions, actions, Draws([0]), window=4, noise_share=1, clean_share=1)
     mean = network(*noised, targets=4).prediction.mean[0]
     before = (mean - torch.cat((torch.zeros(1, 8, 8, 3), clean[0, :3]))).abs().mean((1, 2, 3))
     other = (mean[1:] - clean[0, 1:]).abs().mean((1, 2, 3))
@@ -72,7 +71,7 @@ def test_targets_and_contexts_alone_are_what_all_copies_are() -> None:
     network = built(card)
     network.load_state_dict(toy_weights(card))
     actions = torch.zeros(2, 5, dtype=torch.int64)
-    noised = corrupt(colours(2, 5, 8, 8), actions, actions, torch.Generator(), window=3)
+    noised = corrupt(colours(2, 5, 8, 8), actions, actions, Draws([0]), window=3)
     scores, log_weights, *transitions = tensors(network(*noised))
     expected = (scores[:, 5:], log_weights[:, 5:], *(tensor[:, :5] for tensor in transitions))
     for whole, some in zip(expected, tensors(network(*noised, targets=5)), strict=True):
@@ -84,7 +83,7 @@ def test_every_weight_is_learned() -> None:
     network = built(card).requires_grad_(True)
     network.load_state_dict(toy_weights(card))
     clean, nothing = colours(2, 5, 8, 8), torch.zeros(2, 5, dtype=torch.int64)
-    noised = corrupt(clean, nothing, nothing, torch.Generator(), window=4, clean_share=1)
+    noised = corrupt(clean, nothing, nothing, Draws([0]), window=4, clean_share=1)
     ones = torch.ones(2, 5, dtype=torch.bool)
     batch = Batch(0, "videos", clean, nothing, nothing, nothing, ~ones, ones)
     compute_losses(network, noised, batch).total.backward()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dfgym.diffusion.context import CONTEXT_MODES, NOISELESS_MODES
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
+from dfgym.diffusion.draws import Draws
 from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import ConfigError
@@ -66,7 +67,7 @@ def noised(segment: Tensor, seed: int = 0) -> NoisedSequences:
     b, t = segment.shape
     clean = torch.randn(b, t, 8, 8, 3, generator=generator)
     actions = torch.randint(0, 4, (b, t), generator=generator)
-    return corrupt(clean, actions, segment, generator, window=4)
+    return corrupt(clean, actions, segment, Draws([seed]), window=4)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dfgym.diffusion.context import CONTEXT_MODES, plan_context
 from dfgym.diffusion.corrupt import corrupt, visibility
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
 from dfgym.model.config import GameSpec, ModelConfig
@@ -120,7 +121,7 @@ def test_training_layout_equals_a_denoising_pass_over_committed_frames(
     clean = random(b, t, 8, 8, 3)
     actions = torch.randint(0, 3, (b, t), generator=generator)
     segment = torch.zeros(b, t)
-    noised = corrupt(clean, actions, segment, generator, window=WINDOW)
+    noised = corrupt(clean, actions, segment, Draws([0]), window=WINDOW)
     whole = network(*noised)
     cache = network.empty_cache(b)
     for n in range(t):
@@ -152,9 +153,8 @@ def test_loss_counts_known_rewards_of_little_noised_frames_only(
     network: Any,
 ) -> None:
     clean = torch.nn.functional.one_hot(torch.zeros(1, 3, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
-    generator = torch.Generator().manual_seed(0)
     nothing = torch.zeros(1, 3, dtype=torch.int64)
-    noised = corrupt(clean, nothing, nothing, generator, window=WINDOW)
+    noised = corrupt(clean, nothing, nothing, Draws([0]), window=WINDOW)
     tau = noised.tau.clone()
     tau[:, :3] = torch.tensor([1.0, 0.5, 1.0])
     noised = noised._replace(tau=tau)

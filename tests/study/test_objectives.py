@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dfgym.diffusion.corrupt import NoisedSequences
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.path import interpolate
 from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
@@ -53,8 +54,7 @@ def make_batch(clean: Tensor, segment: Tensor, stage: Stage = "videos", **values
 
 
 def noise(batch: Batch, seed: int = 0, **choices: Any) -> NoisedSequences:
-    generator = torch.Generator().manual_seed(seed)
-    return Method(**choices).objective().corrupt(batch, CONFIG, generator)
+    return Method(**choices).objective().corrupt(batch, CONFIG, Draws([seed]))
 
 
 def noised(corruption: str, clean_frames: int = 0) -> NoisedSequences:
@@ -66,7 +66,7 @@ def noised(corruption: str, clean_frames: int = 0) -> NoisedSequences:
 def test_the_default_method_is_the_products_objective() -> None:
     clean = torch.randn(B, T, 2, 2, 3, generator=torch.Generator().manual_seed(0))
     batch = make_batch(clean, torch.zeros(B, T))
-    expected = diffusion_forcing.corrupt(batch, CONFIG, torch.Generator().manual_seed(0))
+    expected = diffusion_forcing.corrupt(batch, CONFIG, Draws([0]))
     assert all(torch.equal(a, b) for a, b in zip(noise(batch), expected, strict=True))
     assert Method().objective().name == diffusion_forcing.name
     network, colours = (

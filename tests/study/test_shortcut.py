@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.levels import denoising_levels
 from dfgym.diffusion.sampler import sample
 from dfgym.study.blocks import RolloutSpec, StudyModel, block, matrix
@@ -94,7 +95,7 @@ def test_the_jump_of_a_number_of_steps() -> None:
 
 
 def test_jumps_are_drawn_alike_and_stay_on_the_path() -> None:
-    tau, jump = draw_jumps((1000, 16), FINEST, torch.Generator().manual_seed(0))
+    tau, jump = draw_jumps((1000, 16), FINEST, Draws([0]))
     length = span(jump, FINEST)
     assert jump.unique().tolist() == [1, 2, 3, 4]
     assert (jump.flatten().bincount()[1:] / jump.numel() - 0.25).abs().max() < 0.02
@@ -109,8 +110,7 @@ def noise_batch(clean: Tensor, step: int, method: Method) -> tuple[Batch, Jumpin
     is_valid = torch.ones_like(nothing, dtype=torch.bool)
     batch = Batch(step, "videos", clean, nothing, nothing, nothing, nothing.bool(), is_valid)
     config = TrainConfig(data=(Path("data"),), out=Path("run"), steps=100, image_steps=0)
-    generator = torch.Generator().manual_seed(1)
-    noised = method.objective().corrupt(batch, config, generator)
+    noised = method.objective().corrupt(batch, config, Draws([1]))
     assert isinstance(noised, JumpingSequences)
     return batch, noised
 

@@ -23,10 +23,11 @@ from typing import Annotated, Literal
 
 import torch
 from msgspec import Meta
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from dfgym.checks import check
 from dfgym.diffusion.corrupt import NoisedSequences, draw_noise, noise_copies, visibility
+from dfgym.diffusion.draws import Draws
 from dfgym.diffusion.levels import context_levels, target_levels
 from dfgym.errors import ConfigError
 from dfgym.model.config import GameSpec, ModelConfig
@@ -130,24 +131,24 @@ class Method:
 
 
 def corrupt_batch(
-    batch: Batch, config: TrainConfig, generator: Generator, method: Method
+    batch: Batch, config: TrainConfig, draws: Draws, method: Method
 ) -> NoisedSequences | JumpingSequences:
-    """Noise a batch as a method asks; the generator's draws of plain methods are the product's."""
+    """Noise a batch as a method asks; the draws of plain methods are the product's."""
     batch = separate_pictures(batch, method)
     window, shape = config.model.window, batch.actions.shape
-    context_tau = context_levels(shape, generator, config.clean_share)
-    tau = target_levels(shape, config.level_shift, generator, config.noise_share, stops(config))
+    context_tau = context_levels(shape, draws, config.clean_share)
+    tau = target_levels(shape, config.level_shift, draws, config.noise_share, stops(config))
     mask = visibility(batch.segment, window)
     if method.corruption != "diffusion_forcing":
         context_tau = torch.ones_like(context_tau)
     if method.corruption == "full_sequence":
-        tau, visible = _blocks(tau, batch.segment, window, method.clean_frames, generator)
+        tau, visible = _blocks(tau, batch.segment, window, method.clean_frames, draws)
         t = shape[1]
         mask[:, t:] = torch.cat((torch.zeros_like(visible), visible), 2).to(mask)
-    eps = draw_noise(batch.clean, generator)
+    eps = draw_noise(batch.clean, draws)
     jump = torch.zeros(shape, dtype=torch.int64)
     if rows := _jumping_rows(batch, config, method):
-        tau[:rows], jump[:rows] = draw_jumps((rows, shape[1]), method.finest, generator)
+        tau[:rows], jump[:rows] = draw_jumps((rows, shape[1]), method.finest, draws)
     levels = torch.cat((context_tau, tau), 1)
     noised = noise_copies(batch.clean, batch.actions, eps, levels, mask)
     if not method.finest:
@@ -227,7 +228,7 @@ def _jumping_rows(batch: Batch, config: TrainConfig, method: Method) -> int:
 
 
 def _blocks(
-    tau: Tensor, segment: Tensor, window: int, clean_frames: int, generator: Generator
+    tau: Tensor, segment: Tensor, window: int, clean_frames: int, draws: Draws
 ) -> tuple[Tensor, Tensor]:
     """Cut sequences into blocks.
 
@@ -236,14 +237,14 @@ def _blocks(
         segment: `(b, t)`, the episode each frame belongs to.
         window: a block is one frame longer.
         clean_frames: the first frames of each block, which are clean.
-        generator: draws where the blocks begin.
+        draws: decide where the blocks begin.
 
     Returns:
         The levels `(b, t)`, 1 where a frame is not learned, and which frames are in one block,
         bool `(b, t, t)`.
     """
     b, t = tau.shape
-    place = torch.arange(t) + torch.randint(window + 1, (b, 1), generator=generator)
+    place = torch.arange(t) + draws.randint(0, window + 1, (b, 1))
     block = place // (window + 1)
     tau = tau.gather(1, block)
     same_episode = (segment[:, :, None] == segment[:, None]).cpu()

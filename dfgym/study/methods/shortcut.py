@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from dfgym.diffusion.draws import Draws
 from dfgym.model.layers import rotary
 from dfgym.model.transformer import NetworkOutput, Transformer, unflatten_outputs
 
@@ -80,15 +81,15 @@ def span(jump: Tensor, finest: int) -> Tensor:
     return 2.0**jump / finest
 
 
-def draw_jumps(shape: tuple[int, ...], finest: int, generator: Generator) -> tuple[Tensor, Tensor]:
+def draw_jumps(shape: tuple[int, ...], finest: int, draws: Draws) -> tuple[Tensor, Tensor]:
     """Draw jumps above 0, each length as often, and for each one of the levels it starts at.
 
     Returns:
         Signal levels, float, and jumps, int64, both of `shape`.
     """
-    jump = torch.randint(1, finest.bit_length(), shape, generator=generator)
+    jump = draws.randint(1, finest.bit_length(), shape)
     length = span(jump, finest)
-    return (torch.rand(shape, generator=generator) / length).floor() * length, jump
+    return (draws.rand(shape) / length).floor() * length, jump
 
 
 def move_toward(x: Tensor, estimate: Tensor, tau: Tensor, length: Tensor) -> Tensor:
