@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfgym.agents import dqn, ppo
+from dfgym.world import shelf
 
 FOLDER = Path(__file__).parents[1] / "agents" / "hyperparams"
 HEAD = """\
@@ -89,7 +90,9 @@ def text(agent: Any) -> str:
 
 def _twins(world: str, anchor: str, values: dict[str, str]) -> str:
     lines = "".join(f"  {name}: {value}\n" for name, value in values.items())
-    return f"DFWorld/{world}: &{anchor}\n{lines}\nDFReal/{world}:\n  <<: *{anchor}\n"
+    twins = [f"DFReal/{world}", *(["DFWorld-v0"] if world == shelf.DEFAULT else [])]
+    copies = "".join(f"\n{id}:\n  <<: *{anchor}\n" for id in twins)
+    return f"DFWorld/{world}: &{anchor}\n{lines}{copies}"
 
 
 if __name__ == "__main__":

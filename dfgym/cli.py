@@ -230,6 +230,27 @@ def _import(parse: Parse) -> None:
     print(f"{config.out}:\n{describe(look([store]))}")
 
 
+def _export_data(parse: Parse) -> None:
+    from dfgym.data.minari import to_minari
+
+    def command(
+        data: Annotated[Path, tyro.conf.Positional], target: Annotated[str, tyro.conf.Positional]
+    ) -> None:
+        """Copy a recording, without loss, to where other libraries read it.
+
+        Args:
+            data: the data set's folder.
+            target: `minari:` and the new Minari data set's id, such as minari:dfgym/breakout-v0.
+        """
+        kind, _, name = target.partition(":")
+        if kind != "minari":
+            raise ConfigError(f"target is {target!r}; expected minari:ID, as minari:dfgym/game-v0")
+        dataset = to_minari(data, name)
+        print(f"{target}: {dataset.total_steps:,} steps in {dataset.total_episodes:,} episodes")
+
+    parse(command)
+
+
 def _verify(parse: Parse) -> None:
     config: Verify = parse(Verify)
     from dfgym.data.merge import merge, verify
@@ -381,6 +402,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
     "import": ("make a data set of npz files, of videos with a table, or of Minari", _import),
+    "export-data": ("copy a recording into a Minari data set", _export_data),
     "verify": ("compare recordings with their hashes, and put shards together", _verify),
     "survey": ("say what recordings hold, and what is wrong with them", _survey),
     "train": ("train a model on data sets", _train),

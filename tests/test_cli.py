@@ -22,6 +22,7 @@ COMMANDS = (
     "worlds",
     "record",
     "import",
+    "export-data",
     "verify",
     "survey",
     "train",

@@ -24,6 +24,8 @@ WRITTEN_ELSEWHERE = {"lab", "study"}
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name not in WRITTEN_ELSEWHERE)
 PAGES += [ROOT / "README.md"]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+INTEGRATIONS = sorted((DOCS / "integrations").glob("*.py"))
+LIGHT = {"cleanrl_ppo": "torch", "sb3_contrib_qrdqn": "sb3_contrib", "minari_dataset": "minari"}
 WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "plan", "speed")
 
 
@@ -34,6 +36,22 @@ def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_example_of_a_light_library_runs(name: str, tmp_path: Path) -> None:
+    """The others have a command of their own, .ci/integrations.py."""
+    pytest.importorskip(LIGHT[name])
+    test_a_tutorial_runs(DOCS / "integrations" / f"{name}.py", tmp_path)
+
+
+def test_every_integration_says_what_it_needs_and_stands_in_the_guide() -> None:
+    page = (DOCS / "guide" / "other_libraries.md").read_text()
+    assert len(INTEGRATIONS) == 9
+    for script in INTEGRATIONS:
+        head = re.match(r'# /// script\n# dependencies = \["dfgym', script.read_text())
+        assert head and f"`{script.name}`" in page, script
 
 
 def test_the_code_of_the_guide_runs(monkeypatch: pytest.MonkeyPatch) -> None:

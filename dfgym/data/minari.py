@@ -19,6 +19,7 @@ from dfgym.data.draft import drafting
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ActionError, ConfigError, DataError, MissingPackageError
 from dfgym.games import spaces
+from dfgym.games.recorded import recorded_spec
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -32,7 +33,8 @@ def to_minari(store_path: str | os.PathLike[str], dataset_id: str) -> MinariData
     """Copy a data set into a new local Minari data set.
 
     Each Minari episode keeps its seed, and its policy as metadata; the whole of `meta.json` stands
-    under `dfgym` in Minari's metadata.
+    under `dfgym` in Minari's metadata. The Minari data set's `recover_environment()` makes the game
+    again as it was recorded, wherever dfgym and the game are installed.
 
     Args:
         store_path: the data set's folder.
@@ -51,7 +53,7 @@ def to_minari(store_path: str | os.PathLike[str], dataset_id: str) -> MinariData
     if dataset_id in minari.list_local_datasets():
         raise DataError(f"the Minari data set {dataset_id!r} exists; choose another id or version")
     with warnings.catch_warnings():
-        # Minari asks for an author, a link to code and more that a recording does not have.
+        # Minari asks for an author's mail and more that a recording does not have.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"minari\.utils")
         dataset = minari.create_dataset_from_buffers(
             dataset_id,
@@ -59,11 +61,16 @@ def to_minari(store_path: str | os.PathLike[str], dataset_id: str) -> MinariData
             observation_space=gym.spaces.Box(0, 255, store.frame_shape, np.uint8),
             action_space=spaces.to_gymnasium(store.action_space),
             description=f"Recorded by dfgym from {store.meta.get('env')}",
+            algorithm_name=", ".join(map(str, store.meta.get("policies", {}))) or None,
+            author="dfgym",
+            requirements=["dfgym"],
             jpeg_encoding=False,
             data_format="hdf5",
         )
     try:
-        dataset.storage.update_metadata({"dfgym": store.meta})
+        spec = recorded_spec(store.meta)
+        again = {} if spec is None else {"env_spec": spec.to_json()}  # for recover_environment()
+        dataset.storage.update_metadata({"dfgym": store.meta, **again})
         dataset.storage.update_episodes(_buffers(minari, store))
         dataset.storage.update_episode_metadata({"policy": e.policy} for e in store.episodes)
     except BaseException:

@@ -9,12 +9,17 @@ from types import ModuleType
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfgym.agents.players import make_factory
+from dfgym.cli import main
 from dfgym.data.minari import ID, from_minari, to_minari
+from dfgym.data.record import Recording, record
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, MissingPackageError
+from dfgym.games.recorded import RecordedEnv
 
 META = {
     "env": "Test-v0",
@@ -224,3 +229,42 @@ def test_missing_package_names_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=r'pip install "dfgym\[minari\]"'):
         to_minari(tmp_path, "test/noise-v0")
+
+
+def test_a_recording_goes_to_minari_and_its_game_comes_back(
+    minari: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("minatar")
+    recording = Recording("DFSource/MinAtar-Breakout-v0", 40, resize=(20, 20), max_episode_steps=7)
+    store = record(recording, tmp_path / "data", make_factory)
+    assert main(["export-data", str(store.path), "minari:test/breakout-v0"]) == 0
+    assert f"{store.num_frames - len(store)} steps" in capsys.readouterr().out
+    dataset = minari.load_dataset("test/breakout-v0")
+    env = dataset.recover_environment()
+    check_env(env.unwrapped, skip_render_check=True)
+    assert env.observation_space == dataset.observation_space
+    assert env.action_space == dataset.action_space
+    # The same seed and actions draw the recording's own frames and rewards again.
+    details = dataset.storage.get_episode_metadata(dataset.episode_indices)
+    for episode, detail in zip(dataset, details, strict=True):
+        frames = [env.reset(seed=int(detail["seed"]))[0]]
+        for action, reward in zip(episode.actions, episode.rewards, strict=True):
+            frame, again, *end, _ = env.step(action)
+            frames.append(frame)
+            assert again == reward
+        assert end == [episode.terminations[-1], episode.truncations[-1]]
+        assert np.array_equal(frames, episode.observations)
+
+
+def test_an_export_to_nowhere_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export-data", str(tmp_path), "hdf5:x"]) == 2
+    assert "target is 'hdf5:x'; expected minari:ID" in capsys.readouterr().err
+
+
+def test_an_opening_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'opening\.x'"):
+        RecordedEnv({"env": "CartPole-v1", "x": 1})
+    with pytest.raises(ConfigError, match="strange_module"):
+        RecordedEnv({"env": "A-v0", "module": "strange_module"})
