@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from dfgym.errors import WorldError
-from dfgym.games import minatar
+from dfgym.games import minatar, minigrid
 from dfgym.world import shelf
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _register() -> None:
         gymnasium.register(f"DFReal/{name}", "dfgym.env.real:RealEnv", **common)
     gymnasium.register("DFWorld-v0", **dream, max_episode_steps=limits.get(shelf.DEFAULT))
     minatar.register()
+    minigrid.register()
 
 
 def _use_one_thread() -> None:

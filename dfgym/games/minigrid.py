@@ -1,0 +1,224 @@
+"""MiniGrid's rooms as an honest Gymnasium environment, one cell a tile, and a player of FourRooms.
+
+The agent sees 7 x 7 tiles, itself at the middle of the lower edge, looking up; what stands behind a
+wall is dark. A row above and a column to the right are dark too, since 8 x 8 divides into patches.
+What has left the view matters here: a world must remember it to draw it again.
+
+Legend: x to the right and y down in the room; headings 0 to 3 are right, down, left and up.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.errors import ActionError, ConfigError, MissingPackageError
+from dfgym.games import Game, Seed, check_plan, check_shares
+from dfgym.games.minatar import read_cells
+
+ENV = "DFSource/MiniGrid-FourRooms-v0"
+GAMES = {
+    "four_rooms": ("FourRooms", "fourrooms:FourRoomsEnv", {}),
+    "memory": ("Memory", "memory:MemoryEnv", {"size": 13}),
+}
+"""Of each game the name in its id, its class in `minigrid.envs`, and that class's keywords."""
+VIEW, SIZE = 7, 8  # tiles along each side of the view, and cells of a frame
+LEFT, RIGHT, FORWARD = range(3)
+HEADINGS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+DARK, FLOOR, WALL, GOAL, KEY, BALL = range(6)
+PALETTE = np.array(
+    [(48, 48, 48), (0, 0, 0), (100, 100, 100), (0, 255, 0), (255, 255, 0), (0, 0, 255)], np.uint8
+)
+"""MiniGrid's own colours of floor, wall and goal. Its keys and balls are both green and differ in
+shape, which one cell cannot show, so they have two more of its colours here."""
+KINDS = {"unseen": DARK, "empty": FLOOR, "wall": WALL, "goal": GOAL, "key": KEY, "ball": BALL}
+
+
+def register() -> None:
+    """Register all of `GAMES` with Gymnasium; MiniGrid is imported when one is made."""
+    for game, (name, _, _) in GAMES.items():
+        kwargs = {"game": game}
+        gym.register(f"DFSource/MiniGrid-{name}-v0", f"{__name__}:MiniGridEnv", kwargs=kwargs)
+
+
+class MiniGridEnv(gym.Env[np.ndarray, Any]):
+    """A MiniGrid game (Chevalier-Boisvert et al. 2023), drawn one cell a tile.
+
+    Observation: uint8 `(8, 8, 3)`. Actions: turn left, turn right, go forward. The reward is 1 for
+    success and else 0 (MiniGrid's own shrinks with every step, which no frame shows). It terminates
+    by the game's rules, and is truncated after `max_steps`.
+
+    Attributes:
+        game: MiniGrid's own game object, of which an episode can be copied.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012  Gymnasium's form
+    action_meanings = ("left", "right", "forward")
+
+    def __init__(
+        self, game: str = "four_rooms", max_steps: int = 256, render_mode: str | None = None
+    ) -> None:
+        if game not in GAMES:
+            raise ConfigError(f"`game` is {game!r}; allowed are {', '.join(GAMES)}")
+        if type(max_steps) is not int or max_steps < 1:
+            raise ConfigError(f"`max_steps` is {max_steps!r}; expected an int of 1 or more")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"`render_mode` is {render_mode!r}; allowed are 'rgb_array' and None")
+        self.game = _make(game, max_steps)
+        self.render_mode = render_mode
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = gym.spaces.Discrete(3)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode in a new layout, which follows from one draw of `np_random`."""
+        super().reset(seed=seed)
+        self.game.reset(seed=int(self.np_random.integers(2**31)))
+        return self.draw(), self._info()
+
+    def step(
+        self, action: int | np.integer[Any]
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Carry out an action.
+
+        Raises:
+            ActionError: the action is not in the action space; the game has not moved.
+        """
+        if not self.action_space.contains(action):
+            raise ActionError(f"`action` is {action!r}; expected an integer in [0, 2]")
+        _, reward, terminated, truncated, _ = self.game.step(int(action))
+        return self.draw(), float(reward > 0), bool(terminated), bool(truncated), self._info()
+
+    def render(self) -> np.ndarray | None:
+        """Return the current frame, uint8 `(8, 8, 3)`, in render mode `rgb_array`."""
+        return self.draw() if self.render_mode == "rgb_array" else None
+
+    @property
+    def pose(self) -> tuple[int, int, int]:
+        """Where the agent is: x, y and heading."""
+        x, y = self.game.agent_pos
+        return int(x), int(y), int(self.game.agent_dir)
+
+    def _info(self) -> dict[str, Any]:
+        return dict(zip(("x", "y", "heading"), self.pose, strict=True))
+
+    def draw(self) -> np.ndarray:
+        """Return the current frame, uint8 `(8, 8, 3)`."""
+        tiles = self.game.gen_obs()["image"][..., 0].T  # rows, columns
+        cells = np.full((SIZE, SIZE), DARK)
+        cells[SIZE - VIEW :, :VIEW] = self.game.kind_cells[tiles]
+        return PALETTE[cells]
+
+
+def view_places(pose: tuple[int, int, int]) -> np.ndarray:
+    """Return which tile of the room each tile of the view shows: x and y, `(7, 7, 2)`."""
+    x, y, heading = pose
+    ahead = np.array(HEADINGS[heading])
+    right = np.array(HEADINGS[(heading + 1) % 4])
+    rows, columns = np.mgrid[:VIEW, :VIEW][..., None]
+    return np.array((x, y)) + (VIEW - 1 - rows) * ahead + (columns - VIEW // 2) * right
+
+
+def read_view(frame: np.ndarray) -> np.ndarray:
+    """Read what each tile of the view shows off a frame, or one enlarged by a whole factor.
+
+    Returns:
+        int8 `(7, 7)`: a place in `PALETTE`, or -1 for another colour.
+    """
+    scale = frame.shape[0] // SIZE
+    cells = read_cells(frame[scale // 2 :: scale, scale // 2 :: scale], PALETTE)
+    return cells[SIZE - VIEW :, :VIEW]
+
+
+class ExcursionPolicy:
+    """Wanders, and again and again goes or looks away for a while and returns the same way.
+
+    The way back is turned around: about-face, the steps in reverse, about-face. It avoids goals,
+    so that episodes are long.
+
+    Args:
+        epsilon: the share of actions drawn at random instead; one ends an excursion.
+        seed: of the policy's generator.
+        dawdle: the share of the goals ahead that it does not avoid.
+    """
+
+    LONGEST = 24  # steps away, so that it is gone for at most 52
+
+    def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
+        check_shares(epsilon=epsilon, dawdle=dawdle)
+        self.epsilon, self.dawdle, self.random = epsilon, dawdle, np.random.default_rng(seed)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the episode; the generator goes on."""
+        self._plan: list[int] = []
+        self._way: list[int] = []
+        self._away = 0
+        self._turn = LEFT
+
+    def __call__(self, observation: np.ndarray) -> int:
+        """Choose an action on seeing a frame."""
+        ahead = int(read_view(observation)[-2, VIEW // 2])
+        if self.epsilon and self.random.random() < self.epsilon:
+            self._plan, self._away = [], 0
+            return int(self.random.integers(3))
+        if self._plan and not (self._plan[0] == FORWARD and ahead in (WALL, GOAL)):
+            return self._plan.pop(0)
+        self._plan = []
+        action = self.wander(ahead)
+        if self._away:
+            self._way.append(action)
+            self._away -= 1
+            if not self._away:
+                self._plan = way_back(self._way)
+        elif self.random.random() < 0.3:
+            self._way = []
+            self._away = round(float(np.exp(self.random.uniform(0, np.log(self.LONGEST)))))
+        return action
+
+    def wander(self, ahead: int) -> int:
+        """Choose a step without an aim, given what the tile ahead shows."""
+        blocked = ahead in (WALL, KEY, BALL)
+        if ahead == GOAL:
+            blocked = self.random.random() >= self.dawdle
+        if not blocked and self.random.random() < 0.65:
+            if self.random.random() < 0.5:
+                self._turn = int(self.random.integers(2))
+            return FORWARD
+        return self._turn if self.random.random() < 0.8 else 1 - self._turn
+
+    def plan(self, observations: np.ndarray, count: int) -> list[int]:
+        """Choose the actions for now and for the frames to come, as if those were like the last."""
+        check_plan(observations, count)
+        return [self(observations[-1]) for _ in range(count)]
+
+
+def way_back(way: list[int]) -> list[int]:
+    """Return the actions that undo a way on which every step forward was free."""
+    undo = {LEFT: RIGHT, RIGHT: LEFT, FORWARD: FORWARD}
+    back = [undo[action] for action in reversed(way)]
+    return [LEFT, LEFT, *back, LEFT, LEFT] if FORWARD in back else back
+
+
+def _make(game: str, max_steps: int) -> Any:
+    _, place, kwargs = GAMES[game]
+    module, name = place.split(":")
+    try:
+        kinds = importlib.import_module("minigrid.core.constants").OBJECT_TO_IDX
+        kind = getattr(importlib.import_module(f"minigrid.envs.{module}"), name)
+    except ModuleNotFoundError as reason:
+        raise MissingPackageError(
+            'the real MiniGrid games need the package minigrid: pip install "dfgym[minigrid]"'
+        ) from reason
+    opened = kind(max_steps=max_steps, **kwargs)
+    opened.kind_cells = np.full(max(kinds.values()) + 1, DARK)
+    for word, cell in KINDS.items():
+        opened.kind_cells[kinds[word]] = cell
+    return opened
+
+
+GAME = Game(ENV, ExcursionPolicy, frame=(SIZE, SIZE), harmless=frozenset({"max_steps"}))
