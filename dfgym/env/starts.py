@@ -108,7 +108,7 @@ def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarra
         episode = int(np.searchsorted(before, number, side="right")) - 1
         frame = number - int(before[episode])
         frames, actions = world.starts.episode(episode)
-    first = max(0, frame + 1 - world.card.model.window)
+    first = max(0, frame + 1 - world.card.model.history)
     return frames[first : frame + 1].copy(), actions[first:frame].copy(), (episode, frame)
 
 

@@ -69,10 +69,10 @@ def draw(card: Card, count: int, epsilon: float, seed: int, least: int = 0) -> l
 
 def begin(dynamics: Dynamics, moments: Sequence[Moment], seed: int) -> None:
     """Put a moment into each row of a dream; rows left over get the last one."""
-    window, rows = dynamics.world.card.model.window, dynamics.num_rows
+    history, rows = dynamics.world.card.model.history, dynamics.num_rows
     filled = [*moments, *[moments[-1]] * (rows - len(moments))]
     seeds = np.random.default_rng(seed).integers(2**63, size=rows)
-    dynamics.reset(np.arange(rows), seeds, [moment.context(window) for moment in filled])
+    dynamics.reset(np.arange(rows), seeds, [moment.context(history) for moment in filled])
 
 
 def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Episode:

@@ -41,8 +41,8 @@ def measure(subject: Subject) -> dict[str, Any]:
             f"nothing is read off the frames of {subject.card.source.env}; for a game without "
             "chance, its file in dfgym/games/ can give it a reading"
         )
-    window, count = world.card.model.window, subject.scale(COUNT)
-    return compare(subject.make, game, world.starts, window, count)
+    history, count = world.card.model.history, subject.scale(COUNT)
+    return compare(subject.make, game, world.starts, history, count)
 
 
 def findings(result: dict[str, Any]) -> list[Finding]:

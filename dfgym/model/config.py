@@ -13,7 +13,14 @@ from dfgym.errors import ConfigError
 
 PAST = 2
 """Past frames whose pixels kind `multiscale` sees: two show speeds."""
+HISTORY = 1024
+"""Given frames that a network with a memory reads at most."""
+ARCHIVE_TOP = 4
+"""Frames of an archive that a frame attends to."""
+MAP_CHANNELS, MAP_AHEAD = 12, 16
+"""Numbers in a cell of a spatial map, and those that decide how an action moves it."""
 Side = Annotated[int, Meta(ge=1, le=64)]
+MemoryKind = Literal["none", "archive", "state_space", "spatial_map"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class ModelConfig:
     fine_dim: Annotated[int, Meta(ge=0, le=2048)] = 0
     """Width of the finest token of kind `multiscale`; that of each coarser scale is twice as wide,
     but at most `dim`, the width of the coarsest. 0 for the other kinds."""
+    memory: MemoryKind = "none"
+    """What a transformer carries beyond its window: a bank of past frames that it attends to,
+    states that every frame updates, or a map around an agent that sees the world from within."""
+    memory_size: Annotated[int, Meta(ge=0, le=4096)] = 0
+    """Frames in the archive, numbers along a state's side, or cells along the map's. 0 for none."""
 
     def __post_init__(self) -> None:
         checks.check(self, ConfigError)
@@ -59,6 +71,35 @@ class ModelConfig:
                 "attention"
             )
         self._check_scales()
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Check the size of the memory."""
+        if self.memory != "none" and self.kind != "transformer":
+            raise ConfigError(
+                f"memory is {self.memory!r}; expected 'none' where kind is {self.kind!r}"
+            )
+        match self.memory:
+            case "none":
+                sizes, reason = range(1), "there is no memory"
+            case "archive":
+                least = max(ARCHIVE_TOP, self.window + 1)
+                sizes = range(least, 4097)
+                reason = f"a frame reads {ARCHIVE_TOP} that have left the window of {self.window}"
+            case "state_space":
+                sizes, reason = range(1, 65), "it is the side of every token's and head's state"
+            case "spatial_map":
+                sizes, reason = (
+                    range(3, 129, 2),
+                    "it is the side of a map with the agent in its middle",
+                )
+        if self.memory_size not in sizes:
+            expected = "0" if self.memory == "none" else f"{sizes[0]} to {sizes[-1]}"
+            odd = ", odd" if sizes.step == 2 else ""
+            raise ConfigError(
+                f"memory_size is {self.memory_size}; expected {expected}{odd} where memory is "
+                f"{self.memory!r}: {reason}"
+            )
 
     def _check_scales(self) -> None:
         """Check the scales of kind `multiscale`."""
@@ -83,6 +124,24 @@ class ModelConfig:
                 f"fine_dim is {self.fine_dim}; expected at most dim, which is {self.dim}, and "
                 "equal to it where fine_patch is patch"
             )
+
+    @property
+    def memory_places(self) -> list[int]:
+        """The numbers of the blocks that a memory stands before."""
+        match self.memory:
+            case "none":
+                return []
+            case "archive":  # where tokens have seen what the window holds
+                return [self.depth // 2]
+            case "state_space":
+                return [*range(1, self.depth)] or [0]
+            case "spatial_map":
+                return [0]
+
+    @property
+    def history(self) -> int:
+        """How many given frames of the past are read: the window, or with a memory many more."""
+        return self.window if self.memory == "none" else HISTORY
 
     @property
     def ages(self) -> int:
@@ -121,18 +180,38 @@ class ModelConfig:
             raise ConfigError(
                 f"mixture is {self.mixture}; expected 1 where frames have no palette of colours"
             )
+        if self.memory == "spatial_map" and self.memory_size < 2 * max(game.height, game.width) - 1:
+            least = 2 * max(game.height, game.width) - 1
+            raise ConfigError(
+                f"memory_size is {self.memory_size}; expected at least {least}, a map in whose "
+                f"middle a view of {game.height} x {game.width} cells begins"
+            )
 
     def cache_size(self, game: GameSpec) -> int:
         """Return how many numbers a network of these dials keeps of one row's past."""
         tokens = game.height * game.width // self.patch**2
         match self.kind:
             case "transformer":  # keys and values
-                return 2 * self.depth * (self.window + 1) * tokens * self.dim
+                attended = 2 * self.depth * (self.window + 1) * tokens * self.dim
+                return attended + len(self.memory_places) * self._memory_numbers(tokens)
             case "recurrent":  # the latent before the frame and after it
                 return 2 * tokens * self.dim
             case "multiscale":  # keys and values, and the pixels of the last frames and of its own
                 pixels = game.height * game.width * game.channels * (self.ages + 1)
                 return pixels + 2 * self.depth * (self.window + 1) * tokens * self.dim
+
+    def _memory_numbers(self, tokens: int) -> int:
+        """Count the numbers that one memory keeps of a row."""
+        size = self.memory_size
+        match self.memory:
+            case "none":
+                return 0
+            case "archive":  # keys and values of tokens, keys of frames, and what is known of them
+                return (size + 1) * ((2 * tokens + 1) * self.dim + 4) + 2
+            case "state_space":
+                return 2 * tokens * self.heads * size**2
+            case "spatial_map":
+                return 2 * (size**2 * MAP_CHANNELS + MAP_AHEAD)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfgym.model.slots import MemoryPosition, memory_position
+
 FEW_TOKENS = 256
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """Fold patches of cells into channels: `(n, h, w, c)` to `(n, h / p, w / p, p * p * c)`."""
+    if patch == 1:
+        return x
+    n, h, w, c = x.shape
+    x = x.view(n, h // patch, patch, w // patch, patch, c).transpose(2, 3)
+    return x.reshape(n, h // patch, w // patch, -1)
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """Undo `fold`."""
+    if patch == 1:
+        return x
+    n, y, width, _ = x.shape
+    x = x.view(n, y, width, patch, patch, -1).transpose(2, 3)
+    return x.reshape(n, y * patch, width * patch, -1)
 
 
 class Convolution(nn.Module):
@@ -151,11 +171,13 @@ class CachePosition(NamedTuple):
         rope: rotary position of the frame, of shape `(b, 1, 1, 1, 1, e / 2, 2)`.
         slot: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
         mask: `(b, r, 1, 1)` float, 0 where a slot of the cache is visible and -inf where not.
+        memory: where a memory beyond the window reads and writes.
     """
 
     rope: Tensor
     slot: tuple[Tensor, Tensor]
     mask: Tensor
+    memory: MemoryPosition
 
 
 def cache_position(time: Tensor, slots: int, size: int) -> CachePosition:
@@ -169,8 +191,9 @@ def cache_position(time: Tensor, slots: int, size: int) -> CachePosition:
     index = torch.arange(slots, device=time.device)
     age = (time[:, None] - index) % slots
     mask = torch.where(age <= time[:, None], 0.0, -torch.inf).float()[..., None, None]
-    slot = (torch.arange(len(time), device=time.device), time % slots)
-    return CachePosition(rotary(time[:, None], size), slot, mask)
+    memory = memory_position(time)
+    slot = (memory.rows, time % slots)
+    return CachePosition(rotary(time[:, None], size), slot, mask, memory)
 
 
 class Block(nn.Module):

@@ -14,7 +14,9 @@ coarse token, k age of a past frame, r slots of a cache, m outcomes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -29,9 +31,12 @@ from dfgym.model.layers import (
     Convolution,
     Modulation,
     cache_position,
+    fold,
     modulate,
     rotary,
+    unfold,
 )
+from dfgym.model.slots import hide_slots
 from dfgym.model.transformer import (
     FramePrediction,
     NetworkOutput,
@@ -42,24 +47,6 @@ from dfgym.model.transformer import (
 COPY_GAIN, COPY_GATE = 4.0, 2.0
 """A new network copies: what its gain adds to the logit of a cell's last colour, and the logit of
 its share of the last frame."""
-
-
-def fold(x: Tensor, patch: int) -> Tensor:
-    """Fold patches of cells into channels: `(n, h, w, c)` to `(n, h / p, w / p, p * p * c)`."""
-    if patch == 1:
-        return x
-    n, h, w, c = x.shape
-    x = x.view(n, h // patch, patch, w // patch, patch, c).transpose(2, 3)
-    return x.reshape(n, h // patch, w // patch, -1)
-
-
-def unfold(x: Tensor, patch: int) -> Tensor:
-    """Undo `fold`."""
-    if patch == 1:
-        return x
-    n, y, width, _ = x.shape
-    x = x.view(n, y, width, patch, patch, -1).transpose(2, 3)
-    return x.reshape(n, y * patch, width * patch, -1)
 
 
 def draw(x: Tensor, patch: int) -> Tensor:
@@ -348,6 +335,11 @@ class Multiscale(nn.Module):
         shape = (rows, config.window + 1, sites, config.heads, config.dim // config.heads)
         pixels = zeros((rows, self.ages + 1, game.height, game.width, game.channels))
         return [(pixels,), *((zeros(shape), zeros(shape)) for _ in range(config.depth))]
+
+    def hide(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> None:
+        """Zero what is out of sight, see `Network`."""
+        for tensor in chain(*cache):
+            hide_slots(tensor, time)
 
     def cache_position(self, time: Tensor) -> PastPosition:
         """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""

@@ -18,10 +18,12 @@ from dfgym.model.transformer import FramePrediction, Transformer
 class Network(Protocol):
     """What steps a world's frames; each kind of network has a past of its own form.
 
-    A past is a sequence of caches: tuples of tensors `(b, r, ...)`. A pass over a row's frame
-    number `time` reads slots of at most the `r - 1` frames before it and writes slot `time % r`
-    alone, so that successors see the frame as the last pass over it did; r may be another for each
-    layer. What a pass returns is for `predict_frame` and `predict_transition` alone to read.
+    A past is a sequence of caches: tuples of tensors `(b, ...)`. A pass over a row's frame number
+    `time` reads what the passes over the frames before it have left, and writes the frame's own
+    part alone, so that successors see the frame as the last pass over it did, and what a pass reads
+    no other pass over the same frame changes. What is attended to has a slot for each frame of the
+    window and one for the frame itself, `time % r`; where only the last frame's counts, two slots
+    take turns. What a pass returns is for `predict_frame` and `predict_transition` alone to read.
 
     In training a network is called with the copies of whole sequences, `NoisedSequences`. With a
     number of `targets` it predicts the pictures of that many copies, the last ones, which no other
@@ -36,6 +38,9 @@ class Network(Protocol):
 
     def cache_position(self, time: Tensor) -> Any:
         """Precompute what `step` needs of the rows' positions in time, int64 `(b,)`."""
+
+    def hide(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> None:
+        """Zero in place all of a cache that the pass over frame number `time`, `(b,)`, ignores."""
 
     def step(
         self, frames: Tensor, conditioning: Any, actions: Tensor, position: Any, cache: Any

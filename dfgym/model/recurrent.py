@@ -10,7 +10,7 @@ Legend: b batch, t frames, h w c a frame, y x the token grid, d width, R reward 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.embedding import embed_all
 from dfgym.model.layers import Block, Convolution, Modulation, modulate
+from dfgym.model.slots import hide_slots
 from dfgym.model.transformer import (
     Conditioning,
     FramePrediction,
@@ -170,6 +171,11 @@ class Recurrent(nn.Module):
         """Return zeroed latents `(b, 2, y, x, d)`: the last frame's and the frame's own."""
         sites = self.shell.embed_position
         return [(torch.zeros(rows, 2, *sites.shape, dtype=sites.dtype, device=device),)]
+
+    def hide(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> None:
+        """Zero what is out of sight, see `Network`."""
+        for tensor in chain(*cache):
+            hide_slots(tensor, time)
 
     def cache_position(self, time: Tensor) -> LatentPosition:
         """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""

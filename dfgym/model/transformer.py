@@ -7,7 +7,9 @@ buckets. Frames come and go as `(b, t, h, w, c)`; inside, batch and time are fol
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -20,10 +22,11 @@ from dfgym.model.layers import (
     Block,
     CachePosition,
     Convolution,
-    KVCache,
     cache_position,
     rotary,
 )
+from dfgym.model.memory import Memory, begun_frames, build_memories
+from dfgym.model.slots import hide_slots
 
 
 class FramePrediction(NamedTuple):
@@ -182,6 +185,7 @@ class Transformer(nn.Module):
         self.embed_level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))
         depth = config.depth if depth is None else depth
         self.blocks = nn.ModuleList(Block(d, config.heads) for _ in range(depth))
+        self.memory_blocks = build_memories(config, game)
         self.out = Convolution(d, cell, zero=True)
         if config.mixture > 1:  # what each outcome adds; little at first, so that none is lost
             self.out_mixture = Convolution(d, config.mixture * cell)
@@ -219,6 +223,10 @@ class Transformer(nn.Module):
         condition = self.condition(torch.full_like(actions[:, 0], tau), actions)
         modulations = [self.modulations(block, condition) for block in self.blocks]
         return Conditioning(actions, torch.stack(modulations, 1))
+
+    def memory(self, i: int) -> Memory | None:
+        """Return the memory before a block, if there is one."""
+        return self.memory_blocks[str(i)] if str(i) in self.memory_blocks else None  # type: ignore[return-value]
 
     @staticmethod
     def modulations(block: nn.Module, condition: Tensor) -> Tensor:
@@ -265,7 +273,11 @@ class Transformer(nn.Module):
         condition = self.condition(tau.flatten(), action)
         x = self.embed(frames.flatten(0, 1)) + action[:, None, None]
         rope = rotary(time, self.config.dim // self.config.heads)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
+            if (memory := self.memory(i)) is not None:
+                begun = begun_frames(mask)
+                led = action.unflatten(0, (-1, t))[:, : t // 2]
+                x = x + memory(x.unflatten(0, (-1, t)), led, begun).flatten(0, 1)
             x = block(x, self.modulations(block, condition), t, rope, mask[:, None])
         return x
 
@@ -285,8 +297,10 @@ class Transformer(nn.Module):
         )
         return select_targets(output, targets)
 
-    def empty_cache(self, rows: int, device: torch.device | str = "cpu") -> list[KVCache]:
-        """Return zeroed keys and values of `rows` sequences.
+    def empty_cache(
+        self, rows: int, device: torch.device | str = "cpu"
+    ) -> list[tuple[Tensor, ...]]:
+        """Return zeroed keys and values of `rows` sequences, and behind them empty memories.
 
         There is a slot for each past frame of the window and one for the frame itself.
         """
@@ -294,7 +308,18 @@ class Transformer(nn.Module):
         sites = self.game.height * self.game.width // config.patch**2
         shape = (rows, config.window + 1, sites, config.heads, config.dim // config.heads)
         zeros = partial(torch.zeros, shape, dtype=self.embed_position.dtype, device=device)
-        return [(zeros(), zeros()) for _ in range(config.depth)]
+        layers: list[tuple[Tensor, ...]] = [(zeros(), zeros()) for _ in range(config.depth)]
+        for memory in self.memory_blocks.values():
+            layers.append(tuple(item.to(device) for item in memory.empty_cache(rows)))  # type: ignore[operator]
+        return layers
+
+    def hide(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> None:
+        """Zero what is out of sight, see `Network`."""
+        depth = self.config.depth
+        for tensor in chain(*cache[:depth]):
+            hide_slots(tensor, time)
+        for memory, layer in zip(self.memory_blocks.values(), cache[depth:], strict=True):
+            memory.hide(layer, time)  # type: ignore[operator]
 
     def cache_position(self, time: Tensor) -> CachePosition:
         """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""
@@ -306,7 +331,7 @@ class Transformer(nn.Module):
         conditioning: Conditioning,
         actions: Tensor,
         position: CachePosition,
-        cache: list[KVCache],
+        cache: Sequence[tuple[Tensor, ...]],
     ) -> Tensor:
         """Pass one frame of every row, its past in the cache.
 
@@ -320,14 +345,19 @@ class Transformer(nn.Module):
             conditioning: of the level that all rows are conditioned on.
             actions: `(b,)` int64, the action that led to each frame, as an index of `conditioning`.
             position: each row's; slots older than its first frame count as empty.
-            cache: keys and values of each block, written in place.
+            cache: keys and values of each block, then the memories; written in place.
 
         Returns:
             The last tokens, `(b, y, x, d)`.
         """
-        x = self.embed(frames) + conditioning.tokens[actions][:, None, None]
+        action = conditioning.tokens[actions]
+        x = self.embed(frames) + action[:, None, None]
         modulations = conditioning.modulations[actions].unbind(1)
-        for block, modulation, layer in zip(self.blocks, modulations, cache, strict=True):
+        memory_caches = iter(cache[len(self.blocks) :])
+        for i, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
+            if (memory := self.memory(i)) is not None:
+                x = x + memory.step(x, action, position.memory, next(memory_caches))
             assert isinstance(block, Block)
-            x = block.step(x, modulation, position, layer)
+            keys, values = cache[i]
+            x = block.step(x, modulation, position, (keys, values))
         return x

@@ -63,7 +63,7 @@ class Dream:
         if state is not None:
             self._replay(timeline, first, state)
         else:
-            frames, actions = timeline.context(self._world.card.model.window)
+            frames, actions = timeline.context(self._world.card.model.history)
             # Another seed at each t, but always the same: settings are compared on equal noise.
             seed = np.random.SeedSequence([self._seed, t]).generate_state(1)[0]
             options = {"frames": frames, "actions": self._space.native(actions)}

@@ -210,7 +210,7 @@ class Session:
         self._start = (random_episode, 0) if start is None else self.starts[start]
         episode, frame = self._start
         frames, actions = self.world.starts.episode(episode)
-        first = max(0, frame + 1 - self.world.card.model.window)
+        first = max(0, frame + 1 - self.world.card.model.history)
         self.timeline = Timeline(frames[first : frame + 1], actions[first:frame])
         self._seed = int(self._rng.integers(2**32))
         self._dream.begin(self._seed)

@@ -46,7 +46,7 @@ def continue_episodes(
     contexts, real, actions = [], [], []
     for episode, at in starts:
         episode_frames, episode_actions = world.starts.episode(episode)
-        first = max(0, at + 1 - world.card.model.window)
+        first = max(0, at + 1 - world.card.model.history)
         contexts.append((episode_frames[first : at + 1], episode_actions[first:at]))
         real.append(episode_frames[at : at + frames])
         actions.append(episode_actions[at : at + frames - 1])

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dfgym.model.network import Network
+
 Cache = Sequence[tuple[Tensor, ...]]
 
 
@@ -42,31 +44,24 @@ class Batch(NamedTuple):
         return self.select(rows.repeat_interleave(copies))
 
 
-def copy_rows(caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:
+def copy_rows(network: Network, caches: Sequence[Cache], rows: Tensor, time: Tensor) -> Tensor:
     """Copy some rows' caches: `(rows, context levels, numbers)`, layer after layer.
 
-    Slots that are out of sight are written as 0, so that equal situations give equal bytes however
+    What is out of sight is written as 0, so that equal situations give equal bytes however
     they were reached.
 
     Args:
+        network: whose caches they are.
         caches: the cache of each context level.
         rows: int64 `(n,)`, indices of the rows.
         time: int64 `(n,)`, how many frames each of them has had.
     """
-    levels = [
-        torch.cat([_visible(tensor[rows], time) for layer in cache for tensor in layer], 1)
-        for cache in caches
-    ]
+    levels = []
+    for cache in caches:
+        copy = [tuple(tensor[rows] for tensor in layer) for layer in cache]
+        network.hide(copy, time)
+        levels.append(torch.cat([tensor.flatten(1) for layer in copy for tensor in layer], 1))
     return torch.stack(levels, 1)
-
-
-def _visible(slots: Tensor, time: Tensor) -> Tensor:
-    """Return `(n, r, ...)` as `(n, numbers)`, what is out of sight 0."""
-    last, count = time[:, None] - 1, slots.shape[1]
-    age = (last - torch.arange(count, device=time.device)) % count
-    hidden = age > last.clamp(max=count - 2)
-    # Not times 0, which would keep the sign of what was there.
-    return slots.masked_fill(hidden.view(*hidden.shape, *[1] * (slots.dim() - 2)), 0).flatten(1)
 
 
 def restore_rows(caches: Sequence[Cache], rows: Tensor, saved: Tensor) -> None:

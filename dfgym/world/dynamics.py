@@ -27,6 +27,7 @@ from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
+from dfgym.model.network import Network
 from dfgym.model.transformer import FramePrediction
 from dfgym.world import runtime
 from dfgym.world.bundle import World
@@ -157,7 +158,7 @@ class Dynamics:
             rows: int64 `(n,)`, indices of the rows to reset.
             seeds: int64 `(n,)`, seeds of their noise.
             contexts: for each row uint8 frames `(t, h, w, 3)`, t >= 1, and the t - 1 actions
-                between them, rows of `dfgym.actions`; the last `window` frames count.
+                between them, rows of `dfgym.actions`; the last ones count, `ModelConfig.history`.
         """
         size = min(RESET_GROUP, self.num_rows)
         with self._computing("dfgym::reset"):
@@ -172,8 +173,8 @@ class Dynamics:
         contexts: list[tuple[np.ndarray, np.ndarray]],
         size: int,
     ) -> None:
-        count, window = len(rows), self.world.card.model.window
-        contexts = [(frames[-window:], actions[-window:]) for frames, actions in contexts]
+        count, history = len(rows), self.world.card.model.history
+        contexts = [(frames[-history:], actions[-history:]) for frames, actions in contexts]
         contexts += contexts[:1] * (size - count)
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
@@ -355,6 +356,11 @@ class Dynamics:
         return Transition(present.frames.copy(), rewards, *chances), present
 
     @property
+    def network(self) -> Network:
+        """The network; its weights are shared by all who use the world."""
+        return self._network
+
+    @property
     def batch(self) -> Batch:
         """All rows as they stand now."""
         return Batch(self._caches, self.present.time, self._seeds)
@@ -414,7 +420,7 @@ class Dynamics:
         """
         with self._exclusive:
             index = torch.from_numpy(rows).to(self.device)
-            return read_state(self.present.frames[rows], self.batch, index)
+            return read_state(self.network, self.present.frames[rows], self.batch, index)
 
     @torch.inference_mode()
     def set_state(self, rows: np.ndarray, state: dict[str, np.ndarray]) -> None:

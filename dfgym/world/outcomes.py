@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfgym.diffusion.noise import mix
+from dfgym.model.network import Network
 from dfgym.world.cache import Batch, copy_rows
 from dfgym.world.conditions import Conditions
 
@@ -73,17 +74,20 @@ def sample_seeds(seeds: Tensor, samples: int) -> Tensor:
     return torch.tensor(mixed, dtype=torch.int64, device=seeds.device)
 
 
-def read_state(frames: np.ndarray, batch: Batch, rows: Tensor) -> dict[str, np.ndarray]:
+def read_state(
+    network: Network, frames: np.ndarray, batch: Batch, rows: Tensor
+) -> dict[str, np.ndarray]:
     """Write all that the futures of some rows of a batch depend on as arrays.
 
     Args:
+        network: that they pass.
         frames: uint8 `(n, h, w, 3)`, the rows' current ones.
         batch: the rows and others.
         rows: int64 `(n,)`, their numbers in the batch.
     """
     return {
         "frame": frames,
-        "cache": copy_rows(batch.caches, rows, batch.time[rows]).cpu().numpy(),
+        "cache": copy_rows(network, batch.caches, rows, batch.time[rows]).cpu().numpy(),
         "seed": batch.seeds[rows].cpu().numpy(),
         "time": batch.time[rows].cpu().numpy(),
     }
@@ -106,7 +110,8 @@ def work_out(dynamics: Dynamics, conditions: Conditions, samples: int) -> Outcom
         tokens = dynamics.commit(clean, conditions, batch)
     reward, end = dynamics.expect(tokens)
     shape, rows = weights.shape, torch.arange(len(frames), device=frames.device)
-    state = read_state(frames.cpu().numpy(), batch._replace(time=batch.time + 1), rows)
+    batch = batch._replace(time=batch.time + 1)
+    state = read_state(dynamics.network, frames.cpu().numpy(), batch, rows)
     state = {name: value.reshape(*shape, *value.shape[1:]) for name, value in state.items()}
     numbers = (weights, reward.reshape(shape), end.reshape(shape))
     return Outcomes(state["frame"].copy(), *numbers, dynamics.exact, state)

@@ -59,12 +59,17 @@ class Past:
 
 def toy(kind: str) -> World:
     scales = {"patch": 4, "fine_patch": 2, "fine_dim": 8} if kind == "multiscale" else {"patch": 2}
-    model = ModelConfig(16, 2, heads=1, window=WINDOW, kind=kind, **scales)  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {"kind": kind} | scales
+    if kind in MEMORIES:
+        sizes |= {"kind": "transformer", "memory": kind, "memory_size": MEMORIES[kind]}
+    model = ModelConfig(16, 2, heads=1, window=WINDOW, **sizes)
     card = toy_card(model=model)
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
 
 
-WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent", "multiscale")}
+MEMORIES = {"archive": 5, "state_space": 4, "spatial_map": 15}
+"""The archive fills, so that frames are replaced."""
+WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent", "multiscale", *MEMORIES)}
 
 # Row 0 begins once, so that its window rolls over twice; the others begin anew at any time.
 turns = st.lists(
@@ -90,7 +95,8 @@ def begin(run: Dynamics, begun: dict[int, int], turn: int) -> dict[int, Past]:
         frames, actions = starts.episode((row + turn) % len(starts))
         contexts.append((frames[:given_frames], actions[: given_frames - 1]))
         past = pasts[row] = empty_past(100 * turn + row, run)
-        encoded = run.codec.encode(torch.from_numpy(frames[:given_frames][-WINDOW:]))
+        history = run.world.card.model.history
+        encoded = run.codec.encode(torch.from_numpy(frames[:given_frames][-history:]))
         before = [
             run.world.card.actions.n,
             *actions[: given_frames - 1][1 - len(encoded) :].tolist(),
@@ -114,7 +120,7 @@ def recompute(
     )
     inputs = [frames, taus, actions, torch.arange(t)[None]]
     mask = visibility(torch.zeros(1, t), WINDOW)
-    if not isinstance(run._network, Recurrent):
+    if not isinstance(run._network, Recurrent) and not run.world.card.model.memory_places:
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
         inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]
@@ -124,8 +130,13 @@ def recompute(
     return NetworkOutput(prediction, *(tensor[0, -1] for tensor in transition))
 
 
-@pytest.mark.parametrize("kind", WORLDS)
-@pytest.mark.parametrize("mode", CONTEXT_MODES)
+MEMORY_MODES = ("dynamic", "kept")  # the rest of a memory's network is a transformer's
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [(k, m) for k in WORLDS for m in (MEMORY_MODES if k in MEMORIES else CONTEXT_MODES)],
+)
 @settings(max_examples=4)
 @given(turns=turns, cloned=st.integers(0, 2 * WINDOW + 1))
 @torch.inference_mode()

@@ -97,7 +97,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_allocated(
 @pytest.mark.parametrize("kind", ["transformer", "recurrent", "multiscale"])
 @pytest.mark.parametrize("window", [1, 5])
 def test_the_size_of_a_cache_is_what_the_network_keeps(kind: Any, window: int) -> None:
-    fine = {"fine_patch": 1, "fine_dim": 4} if kind == "multiscale" else {}
+    fine: dict[str, Any] = {"fine_patch": 1, "fine_dim": 4} if kind == "multiscale" else {}
     config = ModelConfig(dim=8, depth=3, heads=1, patch=2, window=window, kind=kind, **fine)
     game = toy_card().game_spec
     cache = build_empty(config, game).empty_cache(1, "meta")

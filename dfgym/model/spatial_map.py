@@ -1,0 +1,112 @@
+"""A memory in space: a map around the agent, which turns and shifts as the agent moves.
+
+For worlds that are seen from within, by an agent at the middle of the lower edge that looks up. Its
+pose is the map's own: before each frame the map is moved in one of four ways, which the network
+chooses from the action and from the last frame (a wall stops a step). No recorded pose is needed.
+What a finished frame shows is written into the cells in view, and the next frame reads the cells
+that will be in view.
+
+Legend: b batch, t frames, h w cells of a frame, p cells along a patch, y = h / p, x = w / p, d
+width, g cells along the map's side, c channels of a cell.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dfgym.model.config import MAP_AHEAD as AHEAD
+from dfgym.model.config import MAP_CHANNELS as CHANNELS
+from dfgym.model.layers import Convolution, fold, unfold
+from dfgym.model.slots import MemoryPosition, hide_slots
+
+MOTIONS = 4
+
+
+class SpatialMap(nn.Module):
+    """A map of `size` x `size` cells."""
+
+    def __init__(self, dim: int, patch: int, grid: tuple[int, int], size: int) -> None:
+        super().__init__()
+        self.patch, self.size = patch, size
+        self.view = (grid[0] * patch, grid[1] * patch)
+        self.top = size // 2 - self.view[0] + 1
+        self.left = size // 2 - (self.view[1] - 1) // 2
+        self.ahead = Convolution(grid[0] * grid[1] * dim, AHEAD)
+        self.motion = nn.Sequential(
+            Convolution(dim + AHEAD, dim), nn.SiLU(), Convolution(dim, MOTIONS)
+        )
+        self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
+        self.read_view = Convolution(patch**2 * CHANNELS, dim)
+
+    def look_ahead(self, x: Tensor) -> Tensor:
+        """Read of frames `(n, y, x, d)` what decides how the next action moves, `(n, 16)`."""
+        return self.ahead(x.reshape(len(x), 1, 1, -1)).tanh().flatten(1)
+
+    def choose_motion(self, action: Tensor, ahead: Tensor) -> Tensor:
+        """Choose motions, one-hot `(n, 4)`; gradients are those of the probabilities."""
+        inputs = torch.cat((action, ahead), 1)[:, None, None]
+        share = self.motion(inputs).float().flatten(1).softmax(-1)
+        choice = F.one_hot(share.argmax(-1), MOTIONS).to(share.dtype)
+        return choice + share - share.detach()
+
+    def move(self, cells: Tensor, motion: Tensor) -> Tensor:
+        """Move maps `(n, g, g, c)` by one-hot motions `(n, 4)`: stay, turn left or right, ahead."""
+        ahead = F.pad(cells[:, :-1], (0, 0, 0, 0, 1, 0))
+        ways = (cells, cells.rot90(-1, (1, 2)), cells.rot90(1, (1, 2)), ahead)
+        return torch.stack(ways, 1).mul(motion[:, :, None, None, None]).sum(1)
+
+    def in_view(self, cells: Tensor) -> Tensor:
+        """Return the part of maps that a frame shows, `(n, h, w, c)`, a view."""
+        height, width = self.view
+        return cells[:, self.top : self.top + height, self.left : self.left + width]
+
+    def draw(self, cells: Tensor, written: Tensor) -> Tensor:
+        """Write what frames show, `(n, h, w, c + 1)` with a gate, into moved maps; fresh maps."""
+        gate, new = written[..., :1].sigmoid(), written[..., 1:].tanh()
+        change = gate * (new - self.in_view(cells))
+        height, width = self.view
+        right, below = self.size - self.left - width, self.size - self.top - height
+        return cells + F.pad(change, (0, 0, self.left, right, self.top, below))
+
+    def write_of(self, x: Tensor) -> Tensor:
+        """Compute what frames `(n, y, x, d)` write, `(n, h, w, c + 1)`."""
+        return unfold(self.write_view(x), self.patch).float()
+
+    def forward(self, x: Tensor, action: Tensor, begun: Tensor) -> Tensor:
+        """See `Memory`."""
+        b, t = begun.shape
+        context = x[:, :t].flatten(0, 1)
+        written = self.write_of(context).unflatten(0, (b, t))
+        ahead = F.pad(self.look_ahead(context).view(b, t, -1)[:, :-1], (0, 0, 1, 0))
+        ahead = ahead * begun[..., None]
+        motion = self.choose_motion(action.flatten(0, 1), ahead.flatten(0, 1)).view(b, t, -1)
+        cells = x.new_zeros(b, self.size, self.size, CHANNELS, dtype=torch.float32)
+        views = []
+        for i in range(t):
+            cells = self.move(cells * begun[:, i, None, None, None], motion[:, i])
+            views.append(self.in_view(cells))
+            cells = self.draw(cells, written[:, i])
+        read = self.read_view(fold(torch.stack(views, 1).flatten(0, 1), self.patch))
+        return read.unflatten(0, (b, t)).repeat(1, 2, 1, 1, 1)
+
+    def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
+        """See `Memory`: the map, and what the last frame shows ahead."""
+        cells = torch.zeros(rows, 2, self.size, self.size, CHANNELS)
+        return cells, torch.zeros(rows, 2, AHEAD)
+
+    def step(
+        self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
+    ) -> Tensor:
+        """See `Memory`."""
+        motion = self.choose_motion(action, position.read(cache[1]))
+        cells = self.move(position.read(cache[0]), motion)
+        position.write(cache[0], self.draw(cells, self.write_of(x)))
+        position.write(cache[1], self.look_ahead(x))
+        return self.read_view(fold(self.in_view(cells).contiguous(), self.patch))
+
+    def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
+        """See `Memory`."""
+        for tensor in cache:
+            hide_slots(tensor, time)

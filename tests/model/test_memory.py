@@ -1,0 +1,182 @@
+"""Memories beyond the window: cached equals recomputed, nothing looks ahead, none is too large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dfgym.diffusion.corrupt import NoisedSequences, corrupt
+from dfgym.errors import ConfigError
+from dfgym.model.archive import Archive
+from dfgym.model.config import GameSpec, ModelConfig
+from dfgym.model.network import build
+from dfgym.model.spatial_map import SpatialMap
+from dfgym.model.state_space import StateSpace
+
+WINDOW = 2
+GAME = GameSpec(height=4, width=4, channels=3, categorical=True, actions=3, rewards=2)
+SIZES: dict[str, int] = {"archive": 4, "state_space": 5, "spatial_map": 7}
+"""The archive fills, so that frames are replaced."""
+
+
+def network(memory: str, window: int = WINDOW, **changes: int) -> Any:
+    size = {"memory_size": SIZES.get(memory, 0), **changes}
+    config = ModelConfig(16, 2, 2, 2, window, memory=memory, **size)  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        built = build(config, GAME).eval().requires_grad_(False)
+        for parameter in built.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return built
+
+
+def sequences(b: int, t: int, segment: Tensor | None = None, seed: int = 0) -> NoisedSequences:
+    generator = torch.Generator().manual_seed(seed)
+    clean = F.one_hot(torch.randint(3, (b, t, 4, 4), generator=generator), 3) * 2.0 - 1
+    actions = torch.randint(0, 3, (b, t), generator=generator)
+    segment = torch.zeros(b, t) if segment is None else segment
+    noised = corrupt(clean, actions, segment, generator, window=WINDOW)
+    return noised._replace(tau=noised.tau[:1].expand(b, -1))  # a pass has one level for all rows
+
+
+@pytest.fixture(params=SIZES)
+def memory(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_training_equals_repeated_passes_over_a_cache(memory: str) -> None:
+    net, (b, t) = network(memory), (3, 12)
+    noised = sequences(b, t)
+    whole, cache = net(*noised), net.empty_cache(b)
+    assert sum(tensor[0].numel() for layer in cache for tensor in layer) == net.config.cache_size(
+        GAME
+    )
+    for n in range(t):
+        position = net.cache_position(torch.full((b,), n))
+        for copy in (t + n, t + n, n):  # two denoising passes, then the commit
+            conditioning = net.conditioning(float(noised.tau[0, copy]))
+            tokens = net.step(
+                noised.frames[:, copy], conditioning, noised.actions[:, n], position, cache
+            )
+            scores = net.predict_frame(tokens).scores
+            torch.testing.assert_close(whole.prediction.scores[:, copy], scores, rtol=0, atol=3e-5)
+
+
+def test_what_has_left_the_window_matters_and_the_future_does_not(memory: str) -> None:
+    t, noised = 12, sequences(1, 12)
+    changed = noised.frames.clone()
+    changed[:, 1] = -changed[:, 1]
+    after = noised._replace(frames=changed)
+    # An archive that is full may have replaced the frame.
+    net = network(memory, memory_size=20) if memory == "archive" else network(memory)
+    one, other = (net(*inputs).prediction.scores[0] for inputs in (noised, after))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[t : t + 2], other[t : t + 2])
+    assert not torch.equal(one[-1], other[-1]), "ten frames later"
+    forgetful = network("none")
+    one, other = (forgetful(*inputs).prediction.scores[0] for inputs in (noised, after))
+    assert torch.equal(one[-1], other[-1]), "two blocks see four frames back"
+
+
+def test_an_episode_knows_nothing_of_the_one_before(memory: str) -> None:
+    segment = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]])
+    noised = sequences(1, 8, segment)
+    net, scores = network(memory), list[Tensor]()
+    for inputs in (noised, noised._replace(frames=noised.frames.clone())):
+        if scores:
+            inputs.frames[:, 1] *= -1
+        scores.append(net(*inputs).prediction.scores[0])
+    torch.testing.assert_close(scores[0][3:8], scores[1][3:8])  # sums are rounded otherwise
+    index = torch.tensor([*range(3, 8), *range(11, 16)])
+    mask = noised.mask[:, index][:, :, index]
+    alone = NoisedSequences(*(x[:, index] for x in noised[:4]), mask=mask)  # type: ignore[misc]
+    torch.testing.assert_close(net(*alone).prediction.scores[0], scores[0][index])
+
+
+def test_what_is_out_of_sight_is_zeroed_and_not_missed(memory: str) -> None:
+    net, noised, n = network(memory), sequences(2, 9), 8
+    cache, conditioning = net.empty_cache(2), net.conditioning(1.0)
+    for i in range(n):
+        position = net.cache_position(torch.full((2,), i))
+        net.step(noised.frames[:, i], conditioning, noised.actions[:, i], position, cache)
+    copies = [[tuple(x.clone() for x in layer) for layer in cache] for _ in range(2)]
+    position = net.cache_position(torch.full((2,), n))
+    peek = (noised.frames[:, n], conditioning, noised.actions[:, n], position)
+    expected = net.step(*peek, cache)  # which dirties it
+    for dirty in (cache, copies[0]):
+        net.hide(dirty, torch.full((2,), n))
+    for layer, other in zip(cache, copies[0], strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(layer, other, strict=True))
+    assert torch.equal(net.step(*peek, cache), expected)
+
+
+def test_a_full_archive_replaces_what_is_most_like_another() -> None:
+    """Frames 1 and 3 are alike, so 3 was redundant when it came, and goes first."""
+    archive = Archive(8, 1, (1, 1), size=5, window=1)
+    keys = torch.eye(8)[[0, 1, 2, 1, 4, 5, 6]][None]
+    keys[0, 3, 7] = 0.1
+    stored = archive.stored(keys, torch.tensor([[False] + [True] * 6]))
+    assert stored[0, -1].tolist() == [True, True, True, False, True, True, False]
+
+
+def test_a_state_replaces_what_was_stored_under_a_key() -> None:
+    """With full decay gates and rate 1 the delta rule returns the last value of each key."""
+    memory = StateSpace(4, 1, (1, 1), 3)
+    keys = torch.eye(3)[[0, 1, 0, 0]]
+    values = torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [9, 9, 9]])
+    forget_nothing, rate = torch.zeros(1, 8, 1, 1), torch.ones(1, 8, 1, 1)
+    rows = [x.repeat(2, 1)[None, :, None, None] for x in (keys, keys, values)]
+    memory.split = lambda x: (*rows, forget_nothing, rate)  # type: ignore[method-assign]
+    memory.merge = lambda read, shape: read  # type: ignore[method-assign]
+    read = memory(torch.zeros(1, 8, 1, 1, 4), torch.zeros(1), torch.tensor([[False] + [True] * 3]))
+    expected = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 3]])
+    torch.testing.assert_close(read.flatten(2)[0, :4], expected)
+    torch.testing.assert_close(read.flatten(2)[0, 4:], expected)
+
+
+def test_a_map_turns_and_shifts_around_the_agent() -> None:
+    """A thing ahead is at the left after a turn to the right; four turns bring it back."""
+    memory = SpatialMap(8, 2, (2, 2), 9)
+    cells = torch.zeros(1, 9, 9, 12)
+    cells[0, 2, 4] = 1  # two ahead of the agent, who stands at 4, 4
+    stay, left, right, ahead = torch.eye(4)[:, None]
+    assert torch.equal(memory.move(cells, stay), cells)
+    assert memory.move(cells, right)[0, 4, 2].all(), "at the left"
+    assert memory.move(cells, left)[0, 4, 6].all(), "at the right"
+    assert memory.move(cells, ahead)[0, 3, 4].all(), "nearer"
+    turned = cells
+    for _ in range(4):
+        turned = memory.move(turned, right)
+    assert torch.equal(turned, cells)
+    assert memory.in_view(cells)[0, 1, 1].all(), "the agent is at row 3, column 1 of the view"
+    written = torch.full((1, 4, 4, 13), 50.0)
+    assert torch.equal(memory.in_view(memory.draw(cells, written)), torch.ones(1, 4, 4, 12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memory": "map", "memory_size": 8}, "memory is 'map'; allowed are none, archive"),
+        ({"memory": "archive", "memory_size": 3}, "memory_size is 3; expected 4 to .* reads 4"),
+        ({"memory": "archive", "memory_size": 6, "window": 6}, "expected 7 to .*window of 6"),
+        ({"memory": "state_space"}, "memory_size is 0; expected 1 to 64"),
+        ({"memory": "spatial_map", "memory_size": 8}, "memory_size is 8; expected 3 to 127, odd"),
+        ({"memory_size": 8}, "memory_size is 8; expected 0 where memory is 'none'"),
+        (
+            {"memory": "archive", "memory_size": 8, "kind": "recurrent", "heads": 1},
+            "is 'recurrent'",
+        ),
+    ],
+)
+def test_a_wrong_memory_is_refused(changes: dict[str, Any], words: str) -> None:
+    sizes: dict[str, Any] = {"dim": 16, "depth": 1, "heads": 2, "patch": 2, "window": 2}
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig(**sizes | changes)
+
+
+def test_a_map_that_is_smaller_than_the_view_is_refused() -> None:
+    with pytest.raises(ConfigError, match="memory_size is 5; expected at least 7"):
+        network("spatial_map", memory_size=5)
