@@ -1,4 +1,4 @@
-"""The two games of the study: how each is learned there, and how a dream of it is judged.
+"""The games of the study: how each is learned there, and how a dream of it is judged.
 
 Legend: t frames of an episode.
 """
@@ -17,8 +17,12 @@ from dfgym.evaluation import legality
 from dfgym.evaluation.rollout import Episode
 from dfgym.train.recipe import Recipe, find_recipe, load_recipe
 
-GameName = Literal["breakout", "cartpole"]
-RECIPES = {"breakout": "minatar-breakout-v0", "cartpole": "cartpole-pixels-v0"}
+GameName = Literal["breakout", "cartpole", "rooms"]
+RECIPES = {
+    "breakout": "minatar-breakout-v0",
+    "cartpole": "cartpole-pixels-v0",
+    "rooms": "minigrid-fourrooms-v0",
+}
 ERRORS = {
     "breakout": "illegal transitions, share",
     "cartpole": "picture error, grey levels (rms)",
@@ -93,6 +97,26 @@ QUICK = Scale(
     long=40,
 )
 
+ROOMS: dict[str, Any] = {
+    "steps": 590,
+    "image_steps": 10,
+    "length": 24,
+    "batch": 8,
+    "noise_share": 0.9,
+    "clean_share": 0.5,
+    "model": {"dim": 48, "depth": 2, "memory": "none", "memory_size": 0},
+    "sampler": {"denoising_steps": 1, "shift": 1.0},
+}
+"""What differs in the trainings on rooms, which only memories are tried on, from the recipe."""
+QUICK_ROOMS: dict[str, Any] = ROOMS | {
+    "steps": 4,
+    "image_steps": 1,
+    "length": 8,
+    "batch": 4,
+    "model": ROOMS["model"] | {"dim": 16, "heads": 2, "window": 3},
+}
+QUICK_FRAMES = 400
+
 
 PLAIN: dict[str, Any] = {
     "strip_every": 0,
@@ -111,12 +135,17 @@ def recipe(game: str, scale: Scale) -> Recipe:
     number of steps over the others.
     """
     bundled = _bundled(game)
-    changes = {**PLAIN, **scale.settings[game]}
+    if game == "rooms":
+        quick = scale == QUICK
+        frames = QUICK_FRAMES if quick else bundled.record.frames
+        changes = {**PLAIN, **(QUICK_ROOMS if quick else ROOMS)}
+    else:
+        frames, changes = scale.frames[game], {**PLAIN, **scale.settings[game]}
     model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **changes.pop("model")})
     sampler = dataclasses.replace(bundled.train.sampler, **changes.pop("sampler", {}))
     return dataclasses.replace(
         bundled,
-        record=dataclasses.replace(bundled.record, frames=scale.frames[game]),
+        record=dataclasses.replace(bundled.record, frames=frames),
         train=dataclasses.replace(bundled.train, **changes, model=model, sampler=sampler),
     )
 

@@ -66,7 +66,20 @@ MODELS: dict[str, ModelRecipe] = {
     "shortcut": ModelRecipe(Method(finest=16)),
     "outcomes": ModelRecipe(model={"mixture": 8}),
 }
-"""All models but those of `chunked`."""
+"""All models but those of `chunked` and `remembering`."""
+MEMORIES: dict[str, dict[str, Any]] = {
+    "window-6": {},
+    "window-16": {"window": 16},
+    "archive": {"memory": "archive", "memory_size": 64},
+    "state-space": {"memory": "state_space", "memory_size": 12},
+    "spatial-map": {"memory": "spatial_map", "memory_size": 27},
+}
+"""What differs in the networks whose memories are compared."""
+
+
+def remembering(name: str, seed: int) -> str:
+    """Return the name of the model with one of `MEMORIES`, trained from a seed."""
+    return f"memory {name} {seed}"
 
 
 def chunked(clean_frames: int) -> str:
@@ -81,6 +94,8 @@ def model_recipe(model: str) -> ModelRecipe:
         KeyError: there is no such model.
     """
     match model.split():
+        case ["memory", name, seed]:
+            return ModelRecipe(model=MEMORIES[name], settings={"seed": int(seed)})
         case ["chunked", clean_frames]:
             method = Method(corruption="full_sequence", clean_frames=int(clean_frames))
             return ModelRecipe(method)
