@@ -287,11 +287,11 @@ def compare_pairs(
     apart, changed = [], []
     for pair, first, second in zip(pairs, one, other, strict=True):
         real = (read_view(pair.one.frames[-1]), read_view(pair.other.frames[-1]))
-        drawn = (read_view(first), read_view(second))
-        changed.append(float((drawn[0] != drawn[1]).mean()))
+        dreamt = (read_view(first), read_view(second))
+        changed.append(float((dreamt[0] != dreamt[1]).mean()))
         scores = []
         for own in range(2):
-            errors = [(drawn[own] != real[i]).sum() for i in (own, 1 - own)]
+            errors = [(dreamt[own] != real[i]).sum() for i in (own, 1 - own)]
             scores.append(float(np.sign(errors[1] - errors[0]) + 1) / 2)
         apart.append(float(np.mean(scores)))
     return {"apart": apart, "changed": changed}

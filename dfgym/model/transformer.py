@@ -276,8 +276,8 @@ class Transformer(nn.Module):
         for i, block in enumerate(self.blocks):
             if (memory := self.memory(i)) is not None:
                 begun = begun_frames(mask)
-                led = action.unflatten(0, (-1, t))[:, : t // 2]
-                x = x + memory(x.unflatten(0, (-1, t)), led, begun).flatten(0, 1)
+                arrivals = action.unflatten(0, (-1, t))[:, : t // 2]
+                x = x + memory(x.unflatten(0, (-1, t)), arrivals, begun).flatten(0, 1)
             x = block(x, self.modulations(block, condition), t, rope, mask[:, None])
         return x
 

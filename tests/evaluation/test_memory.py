@@ -42,10 +42,10 @@ class Recall:
         self.time += 1
         frames = self.frames()
         for frame, trip in zip(frames, self.trips, strict=True):
-            known = trip.in_sight(slice(max(0, self.time - self.span), self.begun + 1))
+            remembered = trip.in_sight(slice(max(0, self.time - self.span), self.begun + 1))
             for row, places in enumerate(trip.places[self.time].tolist()):
                 for column, place in enumerate(places):
-                    if tuple(place) not in known:
+                    if tuple(place) not in remembered:
                         frame[row + 1, column] = (1, 2, 3)
         return SimpleNamespace(frames=frames)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
+from dfgym.diffusion.draws import Draws
 from dfgym.errors import ConfigError
 from dfgym.model.archive import Archive
 from dfgym.model.config import GameSpec, ModelConfig
@@ -39,7 +40,7 @@ def sequences(b: int, t: int, segment: Tensor | None = None, seed: int = 0) -> N
     clean = F.one_hot(torch.randint(3, (b, t, 4, 4), generator=generator), 3) * 2.0 - 1
     actions = torch.randint(0, 3, (b, t), generator=generator)
     segment = torch.zeros(b, t) if segment is None else segment
-    noised = corrupt(clean, actions, segment, generator, window=WINDOW)
+    noised = corrupt(clean, actions, segment, Draws([*range(b)]), window=WINDOW)
     return noised._replace(tau=noised.tau[:1].expand(b, -1))  # a pass has one level for all rows
 
 
