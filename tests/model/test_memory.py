@@ -40,7 +40,7 @@ def sequences(b: int, t: int, segment: Tensor | None = None, seed: int = 0) -> N
     clean = F.one_hot(torch.randint(3, (b, t, 4, 4), generator=generator), 3) * 2.0 - 1
     actions = torch.randint(0, 3, (b, t), generator=generator)
     segment = torch.zeros(b, t) if segment is None else segment
-    noised = corrupt(clean, actions, segment, Draws([*range(b)]), window=WINDOW)
+    noised = corrupt(clean, actions, segment, Draws([seed]), window=WINDOW)
     return noised._replace(tau=noised.tau[:1].expand(b, -1))  # a pass has one level for all rows
 
 
