@@ -230,27 +230,6 @@ def _import(parse: Parse) -> None:
     print(f"{config.out}:\n{describe(look([store]))}")
 
 
-def _export_data(parse: Parse) -> None:
-    from dfgym.data.minari import to_minari
-
-    def command(
-        data: Annotated[Path, tyro.conf.Positional], target: Annotated[str, tyro.conf.Positional]
-    ) -> None:
-        """Copy a recording, without loss, to where other libraries read it.
-
-        Args:
-            data: the data set's folder.
-            target: `minari:` and the new Minari data set's id, such as minari:dfgym/breakout-v0.
-        """
-        kind, _, name = target.partition(":")
-        if kind != "minari":
-            raise ConfigError(f"target is {target!r}; expected minari:ID, as minari:dfgym/game-v0")
-        dataset = to_minari(data, name)
-        print(f"{target}: {dataset.total_steps:,} steps in {dataset.total_episodes:,} episodes")
-
-    parse(command)
-
-
 def _verify(parse: Parse) -> None:
     config: Verify = parse(Verify)
     from dfgym.data.merge import merge, verify
@@ -325,6 +304,12 @@ def _make_world(parse: Parse) -> None:
     from dfgym.make_world import Config, make_world
 
     make_world(parse(Config))
+
+
+def _share(command: Literal["export_data", "push", "pull"], parse: Parse) -> None:
+    from dfgym import share
+
+    parse(getattr(share, command))
 
 
 def _evaluate(parse: Parse) -> None:
@@ -402,12 +387,14 @@ COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "worlds": ("list the worlds on the shelf", lambda parse: parse(worlds)),
     "record": ("record a real environment into a data set", _record),
     "import": ("make a data set of npz files, of videos with a table, or of Minari", _import),
-    "export-data": ("copy a recording into a Minari data set", _export_data),
+    "export-data": ("copy a recording into a Minari data set", partial(_share, "export_data")),
     "verify": ("compare recordings with their hashes, and put shards together", _verify),
     "survey": ("say what recordings hold, and what is wrong with them", _survey),
     "train": ("train a model on data sets", _train),
     "pack": ("turn a training's checkpoint into a world", _pack),
     "make-world": ("record, train, pack and evaluate: a world's whole recipe", _make_world),
+    "push": ("publish a world on the Hugging Face Hub", partial(_share, "push")),
+    "pull": ("copy a world from the Hugging Face Hub", partial(_share, "pull")),
     "play": ("play a world in the browser, beside its real game", partial(_play, Play)),
     "watch": ("watch an agent play a world in the browser", partial(_play, Watch)),
     "evaluate": ("measure a world against its real game", _evaluate),

@@ -54,7 +54,7 @@ ABOVE_THE_LINE = {
     "study": BELOW_THE_LINE | {"bench", "evaluation", "play"},
 }
 ROOMS = MAIN_PATH | PLAYERS | ABOVE_THE_LINE
-COMMANDS = {name: {*ROOMS, "worlds"} for name in ("demo", "plan_world", "rounds")}
+COMMANDS = {name: {*ROOMS, "worlds"} for name in ("demo", "plan_world", "rounds", "share")}
 COMMANDS |= {"make_world": {*ROOMS, "worlds", "plan_world", "rounds"}}
 ROOMS |= COMMANDS | {"cli": {*ROOMS, *COMMANDS}}
 # Which packages a room may import; the others may use all that pyproject.toml declares.
@@ -69,7 +69,7 @@ PACKAGES = {
     "diffusion": {"torch"},
     "model": {"torch", "msgspec"},
     "games": {"numpy", "gymnasium", "cv2", "minatar"},
-    "world": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil"},
+    "world": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "huggingface_hub"},
     "train": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "tqdm", "PIL"},
     "env": {"numpy", "torch", "gymnasium", "safetensors", "stable_baselines3", "msgspec"},
     "planning": {"numpy", "torch", "msgspec"},

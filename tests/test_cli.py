@@ -28,6 +28,8 @@ COMMANDS = (
     "train",
     "pack",
     "make-world",
+    "push",
+    "pull",
     "play",
     "watch",
     "evaluate",

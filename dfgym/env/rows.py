@@ -59,9 +59,9 @@ class Rows:
     ) -> None:
         """Load a world by its name or folder, to be run as `settings` demand."""
         self.world = load(world)
-        # A name means the same in every process; a relative path does not.
-        named = world == self.world.card.name
-        self._where = self.world.card.name if named else str(self.world.path)
+        # A name means the same in every process, as an address does; a relative path does not.
+        lasting = world == self.world.card.name or str(world).startswith("hf://")
+        self._where = str(world) if lasting else str(self.world.path)
         self._settings = settings
         self.dynamics = Dynamics(self.world, num_rows, settings)
         self.max_steps = max_steps

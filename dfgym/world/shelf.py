@@ -58,13 +58,20 @@ def survey() -> tuple[list[str], list[str]]:
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
-    """Find a world's folder; a name is looked up on the shelf, anything with a separator is a path.
+    """Find a world's folder: a name's on the shelf, `hf://user/name@revision` on the Hub.
+
+    Anything else with a separator is a path.
 
     Raises:
         WorldError: the name is malformed or not on the shelf, or leaves it through a link; or the
-            path holds no world.
+            path holds no world; or the Hub gives none, see `dfgym.world.hub.fetch`.
+        MissingPackageError: it is on the Hub, and huggingface_hub is missing.
     """
     text = _text(name_or_path)
+    if text.startswith("hf://"):
+        from dfgym.world import hub
+
+        return hub.fetch(text)
     if _is_path(name_or_path):
         try:
             folder = Path(text).expanduser()
