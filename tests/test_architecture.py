@@ -32,11 +32,12 @@ MAIN_PATH: dict[str, set[str]] = {
     "files": {"errors"},
     "frames": {"errors"},
     "statistics": set(),
+    "tracing": {"errors"},
     "diffusion": {"errors"},
     "model": BASE | {"diffusion"},
     "games": BASE,
     "data": BASE | {"games"},
-    "world": BASE | {"device", "diffusion", "model"},
+    "world": BASE | {"device", "diffusion", "model", "tracing"},
     "train": BASE | {"device", "diffusion", "model", "world", "data"},
     "env": BASE | {"world", "games", "diffusion"},  # how seeds are mixed
     "__init__": {"errors", "games", "world", "env"},  # env only on call; see test_import_is_light
@@ -66,18 +67,21 @@ PACKAGES = {
     "files": {"numpy", "cv2", "filelock"},
     "frames": {"numpy", "torch"},
     "statistics": {"numpy"},
+    "tracing": {"numpy", "torch", "onnx"},
     "diffusion": {"torch"},
     "model": {"torch", "msgspec"},
     "games": {"numpy", "gymnasium", "cv2", "minatar"},
-    "world": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "huggingface_hub"},
+    "world": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil"},
     "train": {"numpy", "torch", "safetensors", "tomli_w", "msgspec", "psutil", "tqdm", "PIL"},
     "env": {"numpy", "torch", "gymnasium", "safetensors", "stable_baselines3", "msgspec"},
     "planning": {"numpy", "torch", "msgspec"},
     "agents": {"gymnasium", "msgspec", "stable_baselines3", "numpy", "torch", "tqdm", "tyro"},
 }
+PACKAGES["world"] |= {"huggingface_hub", "onnxruntime"}  # extras
 # Distribution names whose import name differs.
 IMPORT_NAMES = {"opencv-python": "cv2", "pillow": "PIL", "pygame-ce": "pygame"}
 BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol", "TorchFunctionMode"}
+BASES |= {"TorchDispatchMode"}  # how a computation is recorded
 BASES |= {"RequestHandler"}  # how aiohttp's replies to what is no request are changed
 SB3_BASES = {"BaseCallback", "BaseFeaturesExtractor", "VecEnvWrapper"}  # how SB3 is extended
 

@@ -35,6 +35,7 @@ from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.luck import check_luck, choose
+from dfgym.world.onnx import OnnxStep
 from dfgym.world.outcomes import Outcomes, Transition, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
@@ -94,7 +95,7 @@ class Dynamics:
         self.world = world
         self.num_rows = num_rows
         self.section: Section = nullcontext
-        self.device = pick_device(settings.device)
+        self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
         self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
         self._levels, self._plan = resolve_sampling(world.card, settings)
@@ -107,6 +108,8 @@ class Dynamics:
         self._eager = runtime.prepare(
             self._network.step, self.device, replace(settings, compile=False)
         )
+        onnx = settings.runtime == "onnx"
+        self._onnx = OnnxStep(world, num_rows, settings, self.threads.count) if onnx else None
         self._rewards = np.array(world.card.rewards.values, np.float64)
         shape = (num_rows, world.card.frames.height, world.card.frames.width, 3)
         self._seeds = torch.zeros(num_rows, dtype=torch.int64, device=self.device)
@@ -325,9 +328,11 @@ class Dynamics:
 
     def _next(self, actions: np.ndarray) -> tuple[Transition, Present]:
         """Generate the next frame, commit it, and sample reward and termination."""
+        if self._onnx:
+            transition = self._onnx(actions, self.batch)
+            return transition, Present(transition.frames.copy(), self.present.time + 1)
         conditions, batch = self.condition(actions), self.batch
-        uniforms = self._uniforms(batch)
-        divergence, entropy, tokens = None, None, None
+        uniforms, divergence, entropy, tokens = self._uniforms(batch), None, None, None
         if self.exact:
             prediction = self.predict(conditions, batch, self._step)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean

@@ -18,6 +18,7 @@ from dfgym.errors import ConfigError
 MAX_DENOISING_STEPS = 128
 
 Precision = Literal["float32", "bfloat16"]
+Runtime = Literal["torch", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Settings:
     """Fuse the network with `torch.compile`, which needs a C++ compiler, and up to a minute."""
     precision: Precision = "float32"
     """Number format of the matrix products; what is kept between passes is float32 in either."""
-
+    runtime: Runtime = "torch"
+    """What steps the world: PyTorch, or onnxruntime, which is faster at a single environment on the
+    CPU and needs `dfgym[export]`. The rounding differs."""
     luck: float = 0.0
     """How kind chance is, below 0 harsher than the game's: outcomes are reweighted by exp(luck *
     value), see `dfgym.world.luck`. For worlds that tell outcomes apart, in one denoising step."""
@@ -52,6 +55,25 @@ class Settings:
                 f"luck is {self.luck} and compile is True, which would be of no effect: outcomes "
                 "are valued in batches of changing sizes; leave one out"
             )
+        if self.runtime == "onnx":
+            self._check_onnx()
+
+    def _check_onnx(self) -> None:
+        """Refuse what an ONNX file cannot express, or what it leaves to whoever runs it."""
+        keywords = self.keywords()
+        for name in ("luck", "precision", "compile"):
+            if name in keywords:
+                raise ConfigError(
+                    f"{name} is {keywords[name]!r}, which an ONNX file cannot express; leave it "
+                    "out, or runtime='onnx'"
+                )
+        if self.context_mode == "kept":
+            raise ConfigError(
+                "context_mode is 'kept', in which given frames take a pass that others do not; an "
+                "ONNX file has one way for both: choose another context_mode"
+            )
+        if self.device not in ("auto", "cpu"):
+            raise ConfigError(f"device is {self.device!r}; runtime='onnx' is for the CPU alone")
 
     @classmethod
     def from_keywords(cls, keywords: dict[str, Any]) -> Settings:

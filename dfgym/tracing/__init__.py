@@ -1,0 +1,1 @@
+"""A computation on tensors, written down as an ONNX graph."""
