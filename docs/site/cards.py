@@ -83,6 +83,7 @@ def world_page(card: Card) -> str:
         f'```python\nimport gymnasium as gym, dfgym\n\nenv = gym.make("DFWorld/{name}")\n```',
         _table(("", ""), facts.items()),
         "## What was measured",
+        *_words(card["measured"]),
         _summary(card),
         "Everything that the card holds, as `dfgym worlds` prints it:",
         _table(("measurement", "value", "meaning"), _measured(card["measured"])),
@@ -117,8 +118,8 @@ def worlds_index() -> str:
         "# Worlds\n\nA world is a learned game: a card, weights, and real frames to start from. "
         "These ship with the package; the pages are made from their cards.\n\n"
         + _table(("world", "game", "actions", "denoising steps"), rows)
-        + "\n\nBoth take one denoising step a frame: "
-        "[what that means](../explain/diffusion_forcing.md).\n"
+        + "\n\nWhat a denoising step is: "
+        "[diffusion forcing](../explain/diffusion_forcing.md).\n"
     )
 
 
@@ -130,6 +131,14 @@ def _summary(card: Card) -> str:
     rows.append(("Steps a second, one environment", f"{speed['single_steps_per_second']:.0f}", ""))
     rows.append(("Frames a second, 64 together", f"{speed['vector_frames_per_second']:,.0f}", ""))
     return _table(("", "measured", "95 % interval over seeds"), rows)
+
+
+def _words(measured: dict[str, Any]) -> Iterator[str]:
+    """Say in words what the evaluation holds of the world, and what it left out."""
+    if verdict := measured.get("verdict"):
+        yield f"In a line: {verdict}"
+    if trouble := measured.get("evaluation"):
+        yield f"The evaluation {trouble}."
 
 
 def _transfer_rows(transfer: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:

@@ -175,3 +175,26 @@ def test_path_ends_at_noise_and_at_the_frame() -> None:
     x = interpolate(clean, noise, tau)
     assert torch.equal(x[0, 0], noise[0, 0]) and torch.equal(x[0, 1], clean[0, 1])
     torch.testing.assert_close(x[1, 2], (clean[1, 2] + noise[1, 2]) / 2)
+
+
+@pytest.mark.parametrize(("steps", "undecided"), [(1, 1.0), (2, 0.03), (3, 0.005), (4, 0.0)])
+def test_steps_decide_what_a_mixture_cannot_tell_apart(steps: int, undecided: float) -> None:
+    """A row of Freeway after a crossing: a trail left or right of the car, in one of five colours.
+
+    Eight such rows have 10^8 outcomes. From noise alone the likeliest colour of both cells is none.
+    """
+    trails = -torch.ones(10, 2, 6, dtype=torch.float64)  # one-hot: no trail, then five colours
+    for row, (side, colour) in enumerate(itertools.product((0, 1), range(1, 6))):
+        trails[row, side, colour] = trails[row, 1 - side, 0] = 1
+    outcomes = trails.flatten(1)
+
+    def denoise(x: Tensor, tau: float, i: int) -> Tensor:
+        distance = (x[:, None] - tau * outcomes).square().sum(-1)
+        return (-distance / (2 * (1 - tau) ** 2)).softmax(-1) @ outcomes
+
+    noise = torch.randn(4000, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = sample(denoise, noise, denoising_levels(steps, 1.0)).unflatten(1, (2, 6))
+    cells = x.argmax(-1)
+    assert abs(((cells > 0).sum(1) != 1).double().mean() - undecided) < 0.01
+    counts = torch.bincount(cells.amax(1), minlength=6)[1:].double()
+    assert undecided == 1.0 or (counts / counts.sum() - 0.2).abs().max() < 0.03
