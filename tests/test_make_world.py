@@ -22,6 +22,7 @@ from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import RESULTS, card_entries, evaluate, machine
 from dfgym.evaluation.subject import Subject
 from dfgym.train import launch
+from dfgym.train.config import TrainConfig
 from dfgym.train.pack import Presentation, complete
 from dfgym.train.recipe import load_recipe
 from dfgym.train.survey import Survey
@@ -288,6 +289,30 @@ def test_an_id_and_a_time_make_a_world(
     shutil.rmtree(config.out)
     with pytest.raises(ConfigError, match=r"is a plan for toys.catch.* remove that folder"):
         make_world.make_world(planned(tmp_path, game=plan_world.Game(env="CartPole-v1")))
+
+
+def test_with_a_recipe_minutes_count_from_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings: list[TrainConfig] = []
+
+    def train(config: TrainConfig, *_: Any) -> Path:
+        trainings.append(config)
+        raise DfgymError("enough")
+
+    for name in ("record", "survey_run", "draft_card"):
+        monkeypatch.setattr(make_world, name, lambda *_, **__: None)
+    monkeypatch.setattr(make_world, "train_rounds", train)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    for minutes in (0.0, 10.0):
+        config = planned(tmp_path, recipe=recipe, game=plan_world.Game(minutes=minutes))
+        with pytest.raises(DfgymError, match="enough"):
+            make_world.make_world(config)
+    by_steps, by_the_clock = trainings
+    assert (by_steps.steps, by_steps.minutes) == (3, 0)
+    evaluation = make_world.FULL_SECONDS / 60
+    assert by_the_clock.steps == 0 and 9 - evaluation < by_the_clock.minutes < 10 - evaluation
 
 
 def test_a_recipe_and_a_game_are_one_too_many(tmp_path: Path) -> None:
