@@ -138,13 +138,15 @@ def evaluate(
             trouble = f"stopped after {limit:.0f} s"
     except DfgymError:
         trouble = "failed"
-    if not results.is_file():
-        return {"verdict": "not evaluated", "evaluation": trouble}
-    report = json.loads(results.read_text())
+    entries: dict[str, Any] = {"verdict": "not evaluated"}
+    if results.is_file():
+        report = json.loads(results.read_text())
+        entries = card_entries(report)
+        trouble = trouble and f"{trouble}; not measured: {', '.join(report['absent'])}"
     if trouble:
-        trouble += f"; not measured: {', '.join(report['absent'])}"
         print(f"the evaluation {trouble}")
-    return {**card_entries(report), **({"evaluation": trouble} if trouble else {})}
+        entries["evaluation"] = trouble
+    return entries
 
 
 def _find_recipe(config: Config, run: Path) -> Recipe | None:

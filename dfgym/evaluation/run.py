@@ -99,6 +99,7 @@ def evaluate(
         "machine": machine(subject),
     }
     absent = results["absent"] = dict.fromkeys((q.NAME for q in QUESTIONS), UNREACHED)
+    verdict = _write(subject, results)
     with tqdm(QUESTIONS, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as questions:
         for question in questions:
             questions.set_description(question.NAME)
@@ -107,12 +108,7 @@ def evaluate(
                 del absent[question.NAME]
             except NotMeasuredError as reason:
                 absent[question.NAME] = str(reason)
-            verdict = judge(results)
-            results["verdict"] = {
-                "overall": verdict.overall,
-                "findings": [[finding.level, finding.words] for finding in verdict.findings],
-            }
-            write_json(subject.folder / RESULTS, results)
+            verdict = _write(subject, results)
     film = encode_gif(_film(subject), subject.card.frames.fps)
     write_atomic(subject.folder / "dream.gif", film)
     write_atomic(subject.folder / "evaluation.html", render(results, film).encode())
@@ -121,6 +117,17 @@ def evaluate(
     print(f"wrote {subject.folder / 'evaluation.html'}")
     print("\n".join(verdict.lines()))
     return results
+
+
+def _write(subject: Subject, results: dict[str, Any]) -> Verdict:
+    """Write the answers so far, with the verdict over them, which is returned."""
+    verdict = judge(results)
+    results["verdict"] = {
+        "overall": verdict.overall,
+        "findings": [[finding.level, finding.words] for finding in verdict.findings],
+    }
+    write_json(subject.folder / RESULTS, results)
+    return verdict
 
 
 def judge(results: dict[str, Any]) -> Verdict:
