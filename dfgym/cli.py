@@ -60,6 +60,9 @@ class Record:
     """Longer episodes are truncated there."""
     processes: int = 1
     """How many processes play; the recording is the same with any number."""
+    ray: str = ""
+    """Let the `processes` be a Ray cluster's, by its address: `auto`, `host:6379`,
+    `ray://host:10001`; or `local`, this machine alone. The recording is the same."""
     shard: str = "1/1"
     """`i/n`: record the i-th of n shares, as on n machines; `dfgym verify A B --out C` puts them
     together."""
@@ -186,6 +189,7 @@ def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
 def _record(parse: Parse) -> None:
     config: Record = parse(Record)
     from dfgym.agents.players import make_factory
+    from dfgym.data.cluster import Cluster
     from dfgym.data.record import Recording, record
 
     recording = Recording(
@@ -205,7 +209,8 @@ def _record(parse: Parse) -> None:
     if not (index.isdecimal() and count.isdecimal()):
         raise ConfigError(f"shard is {config.shard!r}; expected i/n, like 1/4")
     shard, processes = (int(index), int(count)), config.processes
-    store = record(recording, config.out, make_factory, processes=processes, shard=shard)
+    crew = Cluster(config.ray, processes) if config.ray else processes
+    store = record(recording, config.out, make_factory, processes=crew, shard=shard)
     from dfgym.data.summary import describe
     from dfgym.data.survey import look
 

@@ -48,6 +48,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def open_to_append(path: Path) -> int:
+    """Open a file that exists to append bytes; returns the descriptor, for `os.write`."""
+    # Windows puts a carriage return before each byte 10 unless it hears that these are bytes.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+
+
 def draft_path(path: Path) -> Path:
     """Return the place beside `path` at which it can be made, to be renamed when it is whole."""
     return path.with_name(f".{path.name}.{secrets.token_hex(DRAFT_BYTES)}")

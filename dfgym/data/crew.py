@@ -17,6 +17,7 @@ from typing import Self
 
 import numpy as np
 
+from dfgym.data.cluster import Cluster, RayFuture, RayPool
 from dfgym.data.episode import EpisodeArrays, play_episode
 from dfgym.data.game import Game
 from dfgym.games.source import MakeEnv, Opening, PolicyFactory, Source, open_source
@@ -65,14 +66,22 @@ class Crew:
 
     Args:
         plan: what the episodes follow from; it can be pickled.
-        processes: how many there are.
+        processes: how many there are on this machine, or the cluster whose they are.
+
+    Raises:
+        ConfigError: there is no such cluster.
+        MissingPackageError: ray is missing.
     """
 
-    def __init__(self, plan: Plan, processes: int) -> None:
-        self._pool = ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), _open_worker, (plan,)
-        )
-        self._ahead: dict[int, tuple[str, Future[EpisodeArrays]]] = {}
+    def __init__(self, plan: Plan, processes: int | Cluster) -> None:
+        self._pool: ProcessPoolExecutor | RayPool
+        if isinstance(processes, Cluster):
+            self._pool = RayPool(processes, _open_worker, (plan,))
+        else:
+            self._pool = ProcessPoolExecutor(
+                processes, multiprocessing.get_context("spawn"), _open_worker, (plan,)
+            )
+        self._ahead: dict[int, tuple[str, Future[EpisodeArrays] | RayFuture]] = {}
 
     def expect(self, episodes: list[tuple[int, str]]) -> None:
         """Play these episodes, by numbers and players, the first of them first."""
@@ -85,7 +94,8 @@ class Crew:
 
     def collect(self, number: int) -> EpisodeArrays:
         """Wait for an episode that is expected."""
-        return self._ahead.pop(number)[1].result()
+        episode: EpisodeArrays = self._ahead.pop(number)[1].result()
+        return episode
 
     def __enter__(self) -> Self:
         """For `with`: what plays no more is ended."""

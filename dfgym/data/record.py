@@ -18,6 +18,7 @@ from msgspec import Meta
 from tqdm import tqdm
 
 from dfgym.checks import check, shorten, to_plain
+from dfgym.data.cluster import Cluster
 from dfgym.data.crew import Crew, MakeFactory, Plan
 from dfgym.data.game import Game
 from dfgym.data.store import EpisodeStore
@@ -142,7 +143,7 @@ def record(
     make_factory: MakeFactory,
     progress: bool = True,
     env: gym.Env[Any, Any] | MakeEnv | None = None,
-    processes: int = 1,
+    processes: int | Cluster = 1,
     shard: tuple[int, int] = (1, 1),
 ) -> EpisodeStore:
     """Record whole episodes until there are at least `recording.frames` frames.
@@ -158,16 +159,19 @@ def record(
         env: an environment, or a function that makes it, instead of the one that `recording.env`
             names. A class or a function of a module that can be imported is kept as the way to open
             the game again.
-        processes: how many play; the recording is the same with any number of them.
+        processes: how many play on this machine, or a cluster whose processes play; the recording
+            is the same with any.
         shard: `(i, n)`: record the i-th of n shares of it, as on n machines; see
             `dfgym.data.merge`.
 
     Raises:
-        ConfigError: The environment cannot be recorded, or there is no such player.
+        ConfigError: The environment cannot be recorded, or there is no such player or cluster.
         DataError: `out` holds another recording, or another process is writing it.
         MissingPackageError: The environment, a policy or resizing needs a package.
     """
-    _check_work(env, processes, shard)
+    elsewhere = isinstance(processes, Cluster)
+    count = processes.processes if isinstance(processes, Cluster) else processes
+    _check_work(env, max(count, 2) if elsewhere else count, shard)
     opening, make = _of_python(recording.opening, env)
     opening, source, looks = decide(opening, recording.seed, recording.filter == "auto", make)
     names = tuple(recording.shares)
@@ -181,7 +185,7 @@ def record(
             meta["shard"] = list(shard)
         with (
             _open(Path(out), meta) as store,
-            Crew(plan, processes) if processes > 1 else nullcontext() as crew,
+            Crew(plan, processes) if elsewhere or count > 1 else nullcontext() as crew,
             tqdm(
                 total=total,
                 initial=store.num_frames,
@@ -198,7 +202,7 @@ def record(
                     tick = partial(_tick, bar)
                     episode = plan.play(source, factories, (number, name), tick)
                 else:
-                    crew.expect(turns.ahead(processes + 1))
+                    crew.expect(turns.ahead(count + 1))
                     episode = crew.collect(number)
                     bar.update(min(len(episode.frames), total - bar.n))
                 store.append(*episode[:-1], seed=episode.seed, policy=name)

@@ -32,7 +32,7 @@ from dfgym.data.layout import (
     write_index,
 )
 from dfgym.errors import DataError
-from dfgym.files import LOCK_FILES, lock_folder, remove_drafts, write_json
+from dfgym.files import LOCK_FILES, lock_folder, open_to_append, remove_drafts, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -237,8 +237,8 @@ class EpisodeStore:
         self._lock = lock_folder(self.path, "written", "record into another folder")
         remove_drafts(self.path, "meta.json", INDEX)
         for name in COLUMNS:
-            self._files[name] = os.open(self.path / f"{name}.bin", os.O_WRONLY | os.O_APPEND)
-        self._files["episodes"] = os.open(self.path / "episodes.jsonl", os.O_WRONLY | os.O_APPEND)
+            self._files[name] = open_to_append(self.path / f"{name}.bin")
+        self._files["episodes"] = open_to_append(self.path / "episodes.jsonl")
         self._cut_off_unfinished()
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
+
 from dfgym.errors import DfgymError
 from dfgym.train.config import from_table
 from dfgym.train.loop import train
@@ -21,9 +23,10 @@ from dfgym.train.loop import train
 
 def stop_with(parent: int) -> None:
     """Stop this process, as SIGTERM does, when its parent is gone."""
-    while os.getppid() == parent:
+    # Linux and macOS give an orphan another parent; Windows leaves it the number of the dead one.
+    while os.getppid() == parent and psutil.pid_exists(parent):
         time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # os.kill would end it at once on Windows
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def run_together(
     with _sigterm_raises():
         try:
             for environment in environments:
-                children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+                children.append(_start(command, environment))
             while any(child.poll() is None for child in children):
                 if any(child.returncode for child in children):
                     break
@@ -125,11 +125,18 @@ def run_together(
     return True
 
 
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that no signal to this one's terminal reaches, as Ctrl-C."""
+    group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows' form of a session
+    return subprocess.Popen(command, env=environment, start_new_session=True, creationflags=group)
+
+
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
     """Ask what still runs to stop, and end it if it does not."""
     for child in children:
         if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
+            # On Windows SIGTERM would end it at once, with nothing saved.
+            child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
     deadline = time.monotonic() + PATIENCE
     for child in children:
         try:

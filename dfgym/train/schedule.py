@@ -66,9 +66,13 @@ class Schedule:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take SIGINT and SIGTERM as requests to stop after the current step."""
+        """Take SIGINT, SIGTERM and Windows' SIGBREAK as wishes to stop after the current step."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in {
+                signal.SIGINT,
+                signal.SIGTERM,
+                getattr(signal, "SIGBREAK", signal.SIGINT),
+            }:
                 self._handlers[number] = signal.signal(number, self._catch)
         return self
 
@@ -102,9 +106,9 @@ class Schedule:
 
         Raises:
             KeyboardInterrupt: it was SIGINT, or another process's.
-            SystemExit: it was SIGTERM.
+            SystemExit: it was SIGTERM or SIGBREAK.
         """
-        if self._signal == signal.SIGTERM:
+        if self._signal not in (None, signal.SIGINT):
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
 

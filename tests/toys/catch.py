@@ -5,6 +5,7 @@ It is not named in `conftest.py`, so that a fresh process has to import it to op
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -52,6 +53,15 @@ class Catch(gym.Env[np.ndarray, Any]):
         frame[self.row, self.column] = (250, 220, 40)
         frame[-1, self.paddle] = (40, 200, 80)
         return frame
+
+
+class Slow(Catch):
+    """A step takes 5 ms, as an emulator's may; an episode is twenty things."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        time.sleep(0.005)
+        frame, reward, _, cut, info = super().step(action)
+        return frame, reward, self.things > 20, cut, info
 
 
 class Negative(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):

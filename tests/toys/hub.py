@@ -78,8 +78,8 @@ class ToyHub:
                 oid = self.commit(
                     repo, {file["path"]: base64.b64decode(file["content"]) for file in sent}
                 )
-                url = f"{self.endpoint}/{repo}/commit/{oid}"
-                return 200, {}, json.dumps({"commitOid": oid, "commitUrl": url}).encode()
+                where = f"{self.endpoint}/{repo}/commit/{oid}"
+                return 200, {}, json.dumps({"commitOid": oid, "commitUrl": where}).encode()
         if name not in files:
             return 404, {"X-Error-Code": "EntryNotFound"}, b""
         number = next(
