@@ -98,6 +98,13 @@ class Evaluate:
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
+    rungs: tuple[str, ...] = ()
+    """The questions to ask, such as `counterfactual chance`; all if left out."""
+    compare: tuple[Path, Path] | None = None
+    """Instead of all else, put two folders that this command wrote side by side."""
+    peer: Path | None = None
+    """Instead of the world, judge rollouts of another system by its real game: a folder of .npz
+    files, each with frames, actions, rewards and ends."""
     denoising_steps_sweep: tuple[int, ...] = ()
     """Instead of all else, judge and time the dream at these numbers of denoising steps."""
     trust: bool = False
@@ -332,9 +339,15 @@ def _evaluate(parse: Parse) -> None:
             )
         few_steps(config.world, config.out, steps, config.quick, settings)
         return
-    from dfgym.evaluation.run import evaluate
+    from dfgym.evaluation.run import compare_worlds, evaluate, evaluate_peer
 
-    evaluate(config.world, config.out, quick=config.quick, settings=config.settings)
+    if config.compare:
+        print(f"wrote {compare_worlds(config.compare, config.out)}")
+        return
+    if config.peer:
+        evaluate_peer(config.world, config.peer, config.out)
+        return
+    evaluate(config.world, config.out, config.quick, config.settings, config.rungs)
 
 
 def _trust(world: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
-from dfgym.evaluation.report import Figure, Section, Table
+from dfgym.evaluation.report import Figure, Rung, Section, Table
 from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
 from dfgym.evaluation.subject import Subject
 from dfgym.evaluation.verdict import Finding, Level
@@ -123,6 +123,12 @@ def measure(subject: Subject) -> dict[str, Any]:
     return {name: _table(play_and_judge(rows, card, transitions)) for name, rows in sides.items()}
 
 
+def compare(game: Game, dream: Sequence[Episode], real: Sequence[Episode]) -> dict[str, Any]:
+    """Judge episodes that were played before; the same result as `measure`."""
+    sides = {"dream": dream, "real": real}
+    return {name: _table(count(judge(game, e) for e in side)) for name, side in sides.items()}
+
+
 def _table(counts: Legality) -> dict[str, float]:
     return {
         "transitions": counts.transitions,
@@ -207,4 +213,12 @@ def section(result: dict[str, Any]) -> Section:
         ],
         plots,
         Table(header, rows),
+        [
+            Rung(
+                "laws",
+                "Does it keep the game's rules? (illegal in 1,000)",
+                f"{dream['illegal_per_1000']:.2f}",
+                f"{real['illegal_per_1000']:.2f}",
+            )
+        ],
     )

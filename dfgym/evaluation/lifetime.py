@@ -10,22 +10,23 @@ Legend: n dreams.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dfgym.env.real import opening
 from dfgym.evaluation import moments
-from dfgym.evaluation.moments import Moment
+from dfgym.evaluation.moments import BLUR, Moment
 from dfgym.evaluation.plots import line_plot
-from dfgym.evaluation.report import Figure, Section, Table
+from dfgym.evaluation.report import Figure, Rung, Section, Table
 from dfgym.evaluation.rollout import Episode, describe_policy, policies
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
 from dfgym.games.twin import Lifetime, Twin, follow, open_twin
 from dfgym.statistics import bootstrap_interval
 from dfgym.world.card import Card
+from dfgym.world.outcomes import Transition
 
 NAME = "lifetime"
 COUNT, QUICK_COUNT = 64, 8
@@ -37,8 +38,6 @@ CHECKS = 8
 SECONDS, LEAST = 60.0, 4
 """No further play is judged after this time, if so many have been."""
 EPSILON = 0.2
-BLUR = 48
-"""Grey levels by which an RGB dream may be off in any pixel and still show the real frame."""
 FLAWED, FAULTY = 10.0, 100.0
 """More illegal transitions in 1,000 than these are a flaw, a fault."""
 
@@ -83,11 +82,11 @@ def compare(
         "tolerance": tolerance,
     }
     for name, episodes in plays.items():
-        result[name] = summarise(_judge_all(twin, pasts, episodes, tolerance))
+        result[name] = summarise(judge_all(twin, pasts, episodes, tolerance))
     return result
 
 
-def _judge_all(
+def judge_all(
     twin: Twin, pasts: Sequence[Moment], plays: Sequence[Episode], tolerance: int
 ) -> list[Lifetime]:
     """Judge plays until the time is over; a game that is played again from its start is slow."""
@@ -102,9 +101,23 @@ def _judge_all(
 
 
 def dream_on(
-    make: MakeDynamics, card: Card, pasts: Sequence[Moment], steps: int, seed: int
+    make: MakeDynamics,
+    card: Card,
+    pasts: Sequence[Moment],
+    steps: int,
+    seed: int,
+    watch: Callable[[Transition], object] = lambda step: None,
 ) -> list[Episode]:
-    """Let the player go on in the dream from each moment, until it ends."""
+    """Let the player go on in the dream from each moment, until it ends.
+
+    Args:
+        make: makes the dynamics.
+        card: of the world.
+        pasts: the moments, one a row.
+        steps: transitions at most.
+        seed: of the dreams and of the player.
+        watch: is called with every step of all rows.
+    """
     dynamics = make(len(pasts))
     moments.begin(dynamics, pasts, seed)
     players = policies(card, len(pasts), EPSILON, seed)
@@ -112,6 +125,7 @@ def dream_on(
     for _ in range(steps):
         actions = np.array([play(frame) for play, frame in zip(players, frames[-1], strict=True)])
         step = dynamics.step(actions)
+        watch(step)
         frames.append(step.frames)
         transitions.append((actions, step.rewards, step.terminated))
     actions, rewards, ended = (np.stack(values, 1) for values in zip(*transitions, strict=True))
@@ -252,6 +266,13 @@ def section(result: dict[str, Any]) -> Section:
             )
         ],
         Table(header, rows),
+        [
+            Rung(
+                "laws",
+                "How soon does it break the game's laws? (illegal in 1,000)",
+                *(f"{result[name]['illegal_per_1000']:.2f}" for name in names),
+            )
+        ],
     )
 
 

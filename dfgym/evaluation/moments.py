@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dfgym.world.dynamics import Dynamics
 
 ROWS = 16
+BLUR = 48
+"""Grey levels by which an RGB dream may be off in any pixel and still show the real frame."""
 
 
 @dataclass(frozen=True)

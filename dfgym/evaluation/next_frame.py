@@ -18,7 +18,7 @@ from dfgym.evaluation.horizon import GAMES
 from dfgym.evaluation.metrics import calibration, event_scores
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.plots import Bar, Plot, bar_plot, line_plot
-from dfgym.evaluation.report import Section, Table, percent
+from dfgym.evaluation.report import Rung, Section, Table, percent
 from dfgym.evaluation.rollout import describe_policy, open_real
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, sentence
@@ -314,6 +314,16 @@ def section(result: dict[str, Any]) -> Section:
         f"error of the end's probability is {dream['calibration']['ece']:.4f}.",
         plots=_plots(result, names),
         table=Table(header, rows),
+        rungs=[
+            Rung(
+                "pixels",
+                "Is the next frame right? (no wrong pixel)",
+                *(
+                    percent(result[name]["exact"], 1) if name in result else ""
+                    for name in ("dream", "real", "copy")
+                ),
+            )
+        ],
     )
 
 

@@ -167,6 +167,32 @@ def bar_plot(title: str, bars: Sequence[Bar], least: float = 0.0) -> Plot:
         return Plot(title, _svg(figure, title))
 
 
+def scatter_plot(
+    title: str, x: Sequence[float], y: Sequence[float], labels: tuple[str, str]
+) -> Plot:
+    """Draw points, and the line on which both values are the same.
+
+    Args:
+        title: what a point is.
+        x: the places of the points to the right.
+        y: the places upwards.
+        labels: of both axes.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        axes = figure.subplots()
+        ends = [min(*x, *y), max(*x, *y)]
+        axes.plot(ends, ends, **SERIES["ideal"])
+        axes.plot(x, y, linestyle="", marker="o", markersize=4.5, color=COLOURS["dream"])
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.grid()
+        axes.tick_params(length=0)
+        return Plot(title, _svg(figure, title))
+
+
 def _svg(figure: Figure, label: str) -> str:
     """Return a figure as one SVG element that can stand in a page beside others."""
     file = io.StringIO()

@@ -20,7 +20,7 @@ from dfgym.agents.players import HOLD
 from dfgym.evaluation import metrics
 from dfgym.evaluation.blobs import Events, Scenery, find_scenery, follow, name_colour
 from dfgym.evaluation.plots import Bar, bar_plot
-from dfgym.evaluation.report import Section, Table
+from dfgym.evaluation.report import Rung, Section, Table
 from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level, conclude, sentence
@@ -398,7 +398,19 @@ def section(result: dict[str, Any]) -> Section:
         f"{LOW} and {HIGH} times the real one, and wrong if its whole interval lies outside.",
         plots=plots,
         table=Table(header, rows),
+        rungs=[_rung(result)],
     )
+
+
+def _rung(result: dict[str, Any]) -> Rung:
+    verdicts = [
+        entry["verdict"]
+        for player in result["players"].values()
+        for entry in player["measures"].values()
+        if entry["verdict"] not in (UNTESTED, UNSURE)
+    ]
+    right = sum(verdict == RIGHT for verdict in verdicts)
+    return Rung("laws", "Do things come as often as in the game?", f"{right} of {len(verdicts)}")
 
 
 def _scripted(result: dict[str, Any]) -> str:

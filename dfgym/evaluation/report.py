@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import jinja2
 
@@ -25,6 +26,13 @@ DARK = {
     "card": "#1b212a",
 }
 """The dark theme's colours; `plots.COLOURS` are the light one's."""
+
+
+Level = Literal["pixels", "actions", "chance", "laws", "trust", "players"]
+"""The ladder's levels, the lowest first: single frames; what an action does; how often chance falls
+which way; whether long play obeys the game; whether the dream knows where it errs; and what it is
+worth to those who choose, search and learn in it."""
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,25 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One line of the ladder from single pixels to what an agent learns.
+
+    Attributes:
+        level: one of `LEVELS`.
+        question: in words, with a question mark.
+        figure: the dream's.
+        real: the real game's against itself; empty if that means nothing.
+        copy: that of a dream which shows its last frame for ever; empty if that means nothing.
+    """
+
+    level: Level
+    question: str
+    figure: str
+    real: str = ""
+    copy: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """The answer to one question.
 
@@ -54,6 +81,7 @@ class Section:
         figures: the one or two figures to read first.
         plots: the figures drawn.
         table: the numbers behind the plots, folded away on the screen.
+        rungs: its lines of the ladder.
     """
 
     title: str
@@ -62,6 +90,7 @@ class Section:
     figures: Sequence[Figure] = ()
     plots: Sequence[Plot] = ()
     table: Table | None = None
+    rungs: Sequence[Rung] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +112,34 @@ class Heading:
     verdict: Verdict | None = None
 
 
+@dataclass(frozen=True)
+class Step:
+    """A rung of the ladder, and what the findings of its question say of it.
+
+    Attributes:
+        rung: the line.
+        verdict: the worst level of the findings.
+    """
+
+    rung: Rung
+    verdict: str
+
+
+LADDER = ("level", "question", "dream", "real against real", "copy", "verdict")
+"""The header of the ladder's table."""
+
+
+def climb(steps: Sequence[Step]) -> Table:
+    """Return the ladder as a table, the lowest level first."""
+    ordered = sorted(steps, key=lambda step: LEVELS.index(step.rung.level))
+    rows = [
+        [step.rung.level, step.rung.question, step.rung.figure, step.rung.real, step.rung.copy,
+         step.verdict]
+        for step in ordered
+    ]  # fmt: skip
+    return Table(LADDER, rows)
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Write a share of 1 in words."""
     return f"{100 * share:.{digits}f} %"
@@ -93,6 +150,7 @@ def render(
     sections: Sequence[Section],
     absent: Mapping[str, str],
     film: bytes | None = None,
+    ladder: Table | None = None,
 ) -> str:
     """Return the page.
 
@@ -101,6 +159,7 @@ def render(
         sections: in order.
         absent: for each question without an answer, why there is none.
         film: a GIF, put into the page.
+        ladder: the table at its top.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dfgym.evaluation", "."),
@@ -112,6 +171,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         heading=heading,
         sections=sections,
+        ladder=ladder,
         absent=absent,
         film=None if film is None else base64.b64encode(film).decode(),
         light=COLOURS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,28 @@ from tqdm import tqdm
 from dfgym.device import available_cores
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation import (
+    chance,
+    classifier,
+    comparison,
+    counterfactual,
     drift,
     horizon,
+    inverse,
     legality,
     lifetime,
+    lift,
     motion,
     next_frame,
+    objects,
+    occupancy,
+    payoff,
+    peer,
+    ranking,
     rates,
     report,
     speed,
     transfer,
+    uncertainty,
 )
 from dfgym.evaluation.film import encode_gif, side_by_side
 from dfgym.evaluation.rollout import Dream, Real, Rows, open_real, policies, roll
@@ -37,15 +50,25 @@ QUESTIONS: tuple[Question, ...] = (
     rates,
     legality,
     lifetime,
+    counterfactual,
+    inverse,
+    chance,
+    payoff,
+    ranking,
     transfer,
+    lift,
     horizon,
     next_frame,
+    classifier,
+    occupancy,
+    objects,
+    uncertainty,
     motion,
     drift,
     speed,
 )
 """In the order of the report. A new question is a module of this folder, and an entry here."""
-RESULTS = "evaluation.json"
+RESULTS = comparison.FILE
 """The file of the answers, written after each of them, so that an early end leaves some."""
 UNREACHED = "the evaluation ended before it came to this"
 FILM, QUICK_FILM = 240, 48
@@ -57,6 +80,7 @@ def evaluate(
     out: str | os.PathLike[str],
     quick: bool = False,
     settings: Settings = Settings(),
+    rungs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure a world.
 
@@ -68,6 +92,7 @@ def evaluate(
         out: the folder to write to.
         quick: whether to take a twentieth of the frames: a look, not a measurement.
         settings: how the world is run.
+        rungs: the names of the questions to ask; none for all.
 
     Returns:
         The content of the JSON file: `world`, `settings`, `machine`, the answer of each question
@@ -78,8 +103,9 @@ def evaluate(
     Raises:
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game is not installed.
-        ConfigError: `out` cannot be a folder.
+        ConfigError: `out` cannot be a folder, or there is no such rung.
     """
+    selection = choose(rungs)
     subject = Subject(shelf.load(world), Path(out), settings, quick)
     open_real(subject.card).env.close()  # first of all, before anything takes time
     try:
@@ -98,9 +124,9 @@ def evaluate(
         "settings": _settings(subject),
         "machine": machine(subject),
     }
-    absent = results["absent"] = dict.fromkeys((q.NAME for q in QUESTIONS), UNREACHED)
-    verdict = _write(subject, results)
-    with tqdm(QUESTIONS, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as questions:
+    absent = results["absent"] = dict.fromkeys((q.NAME for q in selection), UNREACHED)
+    _conclude(subject.folder, results)
+    with tqdm(selection, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as questions:
         for question in questions:
             questions.set_description(question.NAME)
             try:
@@ -108,26 +134,112 @@ def evaluate(
                 del absent[question.NAME]
             except NotMeasuredError as reason:
                 absent[question.NAME] = str(reason)
-            verdict = _write(subject, results)
+            _conclude(subject.folder, results)
     film = encode_gif(_film(subject), subject.card.frames.fps)
     write_atomic(subject.folder / "dream.gif", film)
-    write_atomic(subject.folder / "evaluation.html", render(results, film).encode())
-    for name, why in absent.items():
-        print(f"not measured: {name}: {why}")
-    print(f"wrote {subject.folder / 'evaluation.html'}")
-    print("\n".join(verdict.lines()))
+    _publish(subject.folder, results, film)
     return results
 
 
-def _write(subject: Subject, results: dict[str, Any]) -> Verdict:
-    """Write the answers so far, with the verdict over them, which is returned."""
+def evaluate_peer(
+    world: str | os.PathLike[str], peer_folder: str | os.PathLike[str], out: str | os.PathLike[str]
+) -> dict[str, Any]:
+    """Judge another system's rollouts by a world's real game.
+
+    Args:
+        world: whose real game they dream, and whose size they have.
+        peer_folder: see `dfgym.evaluation.peer`.
+        out: the folder to write to.
+
+    Returns:
+        The content of the JSON file; see `evaluate`.
+
+    Raises:
+        ConfigError: the rollouts do not fit; see `peer.load`.
+        WorldError: there is no such world, or it is damaged.
+        MissingPackageError: its real game is not installed.
+    """
+    card = shelf.load(world).card
+    answers, absent = peer.measure(peer_folder, card)
+    name = Path(peer_folder).resolve().name
+    table = {"name": name, "hash": "", "description": f"Rollouts of another system: {name}."}
+    results: dict[str, Any] = {"world": {**table, "source": card.source.env}}
+    results |= {"settings": {"quick": False}, "machine": {}, **answers, "absent": absent}
+    Path(out).mkdir(parents=True, exist_ok=True)
+    _conclude(Path(out), results)
+    _publish(Path(out), results)
+    return results
+
+
+def _conclude(folder: Path, results: dict[str, Any]) -> None:
+    """Draw the verdict over the answers so far, and write them."""
     verdict = judge(results)
     results["verdict"] = {
         "overall": verdict.overall,
         "findings": [[finding.level, finding.words] for finding in verdict.findings],
     }
-    write_json(subject.folder / RESULTS, results)
-    return verdict
+    write_json(folder / RESULTS, results)
+
+
+def _publish(folder: Path, results: dict[str, Any], film: bytes | None = None) -> None:
+    """Write the page, and print the ladder and the verdict."""
+    write_atomic(folder / "evaluation.html", render(results, film).encode())
+    for name, why in results["absent"].items():
+        print(f"not measured: {name}: {why}")
+    print(comparison.lay_out(ladder(results)))
+    print(f"wrote {folder / 'evaluation.html'}")
+    print("\n".join(judge(results).lines()))
+
+
+def compare_worlds(
+    places: tuple[str | os.PathLike[str], str | os.PathLike[str]], out: str | os.PathLike[str]
+) -> Path:
+    """Put two measured worlds side by side, in the terminal and on a page; returns its path.
+
+    Args:
+        places: the folders that `evaluate` wrote.
+        out: the folder to write to.
+
+    Raises:
+        ConfigError: `evaluate` did not write one of them.
+    """
+    one, two = (comparison.read(place) for place in places)
+    names = (one["world"]["name"], two["world"]["name"])
+    if names[0] == names[1]:
+        names = (Path(places[0]).name, Path(places[1]).name)
+    table = comparison.beside(ladder(one), ladder(two), names)
+    quick = any(results["settings"]["quick"] for results in (one, two))
+    print(comparison.lay_out(table))
+    return comparison.write(table, names, quick, Path(out))
+
+
+def choose(names: Sequence[str]) -> tuple[Question, ...]:
+    """Return the questions of these names, in the order of the report; all if there is none.
+
+    Raises:
+        ConfigError: there is no question of a name.
+    """
+    allowed = [question.NAME for question in QUESTIONS]
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(f"`rungs` has {name!r}; allowed are {', '.join(allowed)}")
+    return tuple(q for q in QUESTIONS if not names or q.NAME in names)
+
+
+def ladder(results: dict[str, Any]) -> report.Table:
+    """Return the ladder: each question with its figures, and the verdict of its findings.
+
+    Args:
+        results: the content of the JSON file.
+    """
+    steps: list[report.Step] = []
+    for question in QUESTIONS:
+        if question.NAME in results:
+            result = results[question.NAME]
+            levels = {finding.level for finding in question.findings(result)}
+            verdict = next((v for v in ("fault", "flaw", "merit", "untested") if v in levels), "")
+            steps += [report.Step(rung, verdict) for rung in question.section(result).rungs]
+    return report.climb(steps)
 
 
 def judge(results: dict[str, Any]) -> Verdict:
@@ -189,7 +301,7 @@ def render(results: dict[str, Any], film: bytes | None = None) -> str:
         for question in QUESTIONS
         if question.NAME in results
     ]
-    return report.render(heading, sections, results["absent"], film)
+    return report.render(heading, sections, results["absent"], film, ladder(results))
 
 
 def machine(subject: Subject) -> dict[str, Any]:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from dfgym.evaluation import branches, plays
+from dfgym.evaluation.branches import Branches
+from dfgym.evaluation.plays import Plays
 from dfgym.evaluation.report import Section
 from dfgym.evaluation.rollout import find_game
 from dfgym.evaluation.verdict import Finding
@@ -76,6 +80,24 @@ class Subject:
     def game(self) -> Game | None:
         """What is known of the real game at this size of frames."""
         return find_game(self.card)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """What every action leads to from the same moments; see `branches.grow`.
+
+        Raises:
+            NotMeasuredError: the real game cannot be brought back to a moment.
+        """
+        size = (branches.COUNT, branches.DRAWS)
+        if self.quick:
+            size = (branches.QUICK_COUNT, branches.QUICK_DRAWS)
+        return branches.grow(self.make, self.card, *size)
+
+    @cached_property
+    def plays(self) -> Plays:
+        """Long play of the same players in both games; see `plays.gather`."""
+        steps = plays.QUICK_STEPS if self.quick else plays.STEPS
+        return plays.gather(self.make, self.card, steps)
 
     def make(self, rows: int) -> Dynamics:
         """Make the world's dynamics with so many rows."""

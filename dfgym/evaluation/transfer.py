@@ -24,7 +24,7 @@ from dfgym.command import run_command
 from dfgym.env.real import trust_source
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
-from dfgym.evaluation.report import Figure, Section, Table, percent
+from dfgym.evaluation.report import Figure, Rung, Section, Table, percent
 from dfgym.evaluation.subject import Subject
 from dfgym.evaluation.verdict import Finding
 from dfgym.files import write_json
@@ -269,7 +269,28 @@ def section(result: dict[str, Any]) -> Section:
         else [Figure(percent(ratio), "of the real training's real return, after dreams only")],
         plots,
         Table(header, rows),
+        _rungs(result),
     )
+
+
+def _rungs(result: dict[str, Any]) -> list[Rung]:
+    """Return the ladder's lines; none before both sides are there."""
+    if result.get("ratio") is None:
+        return []
+    return [
+        Rung(
+            "players",
+            "Does what it teaches help in the game? (of the real agents' return)",
+            percent(result["ratio"]),
+            "100 %",
+        ),
+        Rung(
+            "players",
+            "Does it promise its agents too much? (dream over real return)",
+            f"{result['dream_over_real_return']:.2f}",
+            "1.00",
+        ),
+    ]
 
 
 def _verdict(result: dict[str, Any]) -> str:

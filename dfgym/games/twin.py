@@ -15,7 +15,9 @@ Gymnasium's `np_random`; chance from elsewhere falls as the seed has it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -23,14 +25,12 @@ import numpy as np
 
 from dfgym.actions import Row
 from dfgym.errors import NotMeasuredError
+from dfgym.games.decisions import Decisions, walk
 from dfgym.games.minatar import MinAtarEnv
 from dfgym.games.source import Opening, Source, open_source
 
-GRID = (0.2, 0.4, 0.7)
-"""What stands for a real number in [0, 1): it falls on every side of 1/3, 1/2 and 2/3."""
-WIDE, WIDE_REPLAY = 4096, 64
-"""Chance that can fall in more ways than this is too wide to be walked through; fewer where each
-way plays the episode again."""
+WIDE_REPLAY = 64
+"""Chance that can fall in more ways is too wide where each way plays the episode again."""
 MOST_STATES, MOST_PATHS = 64, 8
 """A set of more real states than this is not followed; fewer where each is played again."""
 
@@ -46,6 +46,12 @@ class Outcome(NamedTuple):
     terminated: bool
     sticky: bool
     """Only a repeated last action leads here."""
+    probability: float = math.nan
+    """Of all ways from this state; NaN where the game draws real numbers."""
+
+
+Belief = list[tuple[Any, float]]
+"""Real states, each with its probability given all that was drawn so far."""
 
 
 class Play(Protocol):
@@ -81,12 +87,16 @@ class Twin(Protocol):
 
     most_states: int
 
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
         """Play an episode again; returns the states that it can be in, and its frame."""
         ...
 
     def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
         """Step a state in every way; raises `NotMeasuredError` if there are too many."""
+        ...
+
+    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
+        """Step a state once, by chance."""
         ...
 
 
@@ -138,7 +148,8 @@ def follow(twin: Twin, seed: int, past: Iterable[Row], play: Play, tolerance: in
     Raises:
         NotMeasuredError: the game does not come back to the moment by the seed and the actions.
     """
-    states, frame = twin.begin(seed, list(past))
+    belief, frame = twin.begin(seed, list(past))
+    states = [state for state, _ in belief]
     if not np.array_equal(frame, play.frames[0]):
         raise NotMeasuredError(
             "the real game does not come back to a moment by its seed and its actions, so it has "
@@ -178,87 +189,6 @@ def _matching(
     ]
 
 
-class Decisions:
-    """Stands in for a random generator, and makes the choices that it is given.
-
-    Attributes:
-        counts: how many possibilities each choice so far had.
-        picks: which was taken.
-    """
-
-    def __init__(self, picks: Sequence[int] = ()) -> None:
-        self._fixed = picks
-        self.counts: list[int] = []
-        self.picks: list[int] = []
-
-    def _pick(self, count: int) -> int:
-        place = len(self.picks)
-        self.counts.append(count)
-        self.picks.append(self._fixed[place] if place < len(self._fixed) else 0)
-        return self.picks[-1]
-
-    def random(self, size: object = None) -> float:
-        """Return one of the values that stand for all in [0, 1)."""
-        self._refuse(size)
-        return GRID[self._pick(len(GRID))]
-
-    def rand(self, *shape: int) -> float:
-        """Do the same, in the form of NumPy's older generator."""
-        return self.random(shape or None)
-
-    def integers(
-        self, low: int, high: int | None = None, size: object = None, endpoint: bool = False
-    ) -> int:
-        """Return any integer of the range."""
-        self._refuse(size)
-        first, last = (0, low) if high is None else (low, high)
-        return first + self._pick(int(last - first + endpoint))
-
-    randint = integers
-
-    def choice(self, items: Any, size: object = None, replace: bool = True, p: Any = None) -> Any:
-        """Return any item that is possible."""
-        self._refuse(size)
-        values = np.arange(items) if isinstance(items, int) else items
-        possible = range(len(values)) if p is None else np.flatnonzero(p)
-        return values[int(possible[self._pick(len(possible))])]
-
-    def _refuse(self, size: object) -> None:
-        if size is not None:
-            raise NotMeasuredError("the game draws many numbers at once: too wide a chance")
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise NotMeasuredError(f"the game draws by `{name}`: too wide a chance")
-
-
-def walk(play: Callable[[Decisions], Outcome], most: int = WIDE) -> Iterator[Outcome]:
-    """Play one step in every way in which its chance can fall.
-
-    Raises:
-        NotMeasuredError: there are more than `most` ways.
-    """
-    picks: Sequence[int] = ()
-    for _ in range(most):
-        decisions = Decisions(picks)
-        yield play(decisions)
-        picks = _successor(decisions)
-        if not picks:
-            return
-    raise NotMeasuredError(f"the game's chance can fall in more than {most} ways")
-
-
-def _successor(decisions: Decisions) -> list[int]:
-    """Return the choices to make next; none if all have been made."""
-    picks, counts = list(decisions.picks), decisions.counts
-    while picks and picks[-1] + 1 == counts[len(picks) - 1]:
-        picks.pop()
-    if picks:
-        picks[-1] += 1
-    return picks
-
-
 class _MinAtarTwin:
     """MinAtar: states are copies of the game, with the action that may stick."""
 
@@ -267,16 +197,17 @@ class _MinAtarTwin:
     def __init__(self, source: Source, env: MinAtarEnv) -> None:
         self.source, self.env = source, env
 
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
+        self.env.game = copy.deepcopy(self.env.game)  # a state shown last must not be reset
         frames = _play(self.source, seed, actions)
         self.env.game.random = None  # a reset brings another
         true = (copy.deepcopy(self.env.game), self.env.last_action)
         try:
-            return self._explain(frames, actions) or [true], frames[-1]
+            return self._explain(frames, actions) or [(true, 1.0)], frames[-1]
         except NotMeasuredError:
-            return [true], frames[-1]
+            return [(true, 1.0)], frames[-1]
 
-    def _explain(self, frames: Sequence[np.ndarray], actions: Sequence[Row]) -> list[Any]:
+    def _explain(self, frames: Sequence[np.ndarray], actions: Sequence[Row]) -> Belief:
         """Return every state that draws all frames of an episode; none if they are too many.
 
         What no frame has shown, as where a ball will fly, may be otherwise in a dream.
@@ -288,35 +219,65 @@ class _MinAtarTwin:
             game.reset()
             game.random = None
             frame = self.source.frame(self.env.show(game))
-            return Outcome((game, 0), _freeze(vars(game)), frame, 0.0, False, False)
+            key, chance = _freeze(vars(game)), decisions.probability
+            return Outcome((game, 0), key, frame, 0.0, False, False, chance)
 
-        starts = [item for item in walk(start) if np.array_equal(item.frame, frames[0])]
-        states = list({item.key: item.state for item in starts}.values())
+        belief = _condition(((item, 1.0) for item in walk(start)), frames[0])
         for action, frame in zip(actions, frames[1:], strict=True):
-            matches = _matching(self, states, action, frame, 0)
-            states = list({m.key: m.state for m in matches if not m.terminated}.values())
-            if len(states) > self.most_states:
+            ways = ((item, w) for s, w in belief for item in self.outcomes(s, action))
+            belief = _condition(ways, frame)
+            if len(belief) > self.most_states:
                 return []
-        return states
+        return belief
 
     def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
         game, last = state
         commanded = self.env.action_set[int(action)]
-        executed = {commanded: False}
-        if self.env.sticky_action_prob:
-            executed.setdefault(last, True)
-        for number, sticky in executed.items():
+        stickiness = self.env.sticky_action_prob if commanded != last else 0.0
+        executed = {commanded: 1 - stickiness}
+        if stickiness:
+            executed[last] = stickiness
+        for number, chance in executed.items():
 
-            def play(decisions: Decisions, number: int = number, sticky: bool = sticky) -> Outcome:
-                after = copy.deepcopy(game)
-                after.random = decisions
-                reward, terminal = after.act(number)
-                after.random = None
-                frame = self.source.frame(self.env.show(after))
-                key = (_freeze(vars(after)), number)
-                return Outcome((after, number), key, frame, float(reward), bool(terminal), sticky)
+            def play(decisions: Decisions, number: int = number, chance: float = chance) -> Outcome:
+                way = self._act(game, number, decisions)
+                probability = chance * decisions.probability
+                return way._replace(sticky=number != commanded, probability=probability)
 
             yield from walk(play)
+
+    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
+        game, last = state
+        commanded, random = self.env.action_set[int(action)], np.random.RandomState(seed)
+        number = last if random.rand() < self.env.sticky_action_prob else commanded
+        return self._act(game, number, random)._replace(sticky=number != commanded)
+
+    def _act(self, game: Any, number: int, random: Any) -> Outcome:
+        """Step a copy of the game, whose chance comes from `random`."""
+        after = copy.deepcopy(game)
+        after.random = random
+        reward, terminal = after.act(number)
+        after.random = None
+        frame = self.source.frame(self.env.show(after))
+        key = (_freeze(vars(after)), number)
+        return Outcome((after, number), key, frame, float(reward), bool(terminal), False)
+
+
+def _condition(ways: Iterable[tuple[Outcome, float]], frame: np.ndarray) -> Belief:
+    """Return the states that draw this frame, with their probabilities by Bayes' rule.
+
+    Args:
+        ways: in which the game can have gone on, each with its state's probability.
+        frame: what it has drawn.
+    """
+    states: dict[Any, Any] = {}
+    weights: defaultdict[Any, float] = defaultdict(float)
+    for way, weight in ways:
+        if not way.terminated and np.array_equal(way.frame, frame):
+            states[way.key] = way.state
+            weights[way.key] += weight * way.probability
+    total = sum(weights.values()) or 1.0
+    return [(state, weights[key] / total) for key, state in states.items()]
 
 
 class _AleTwin:
@@ -329,16 +290,23 @@ class _AleTwin:
         game: Any = quiet.env.unwrapped
         honest: Any = source.env.unwrapped
         self.game, self.honest, self.ale = game, honest, game.ale
-        self.sticky = honest.ale.getFloat("repeat_action_probability") > 0
+        self.sticky = float(honest.ale.getFloat("repeat_action_probability"))
         skip = game._frameskip
         self.skips = (skip,) if isinstance(skip, int) else tuple(range(*skip))
         quiet.env.reset(seed=0)
 
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
         frame = _play(self.source, seed, actions)[-1]
         state = self.honest.ale.cloneState()
-        recent = {self._number(action) for action in actions[-3:]} or {self._number(0)}
-        return [(state, last) for last in recent], frame
+        # Which action may stick is the game's secret: the last one, unless stickiness lasted for
+        # all parts of the step, and for all of the step before.
+        belief: dict[Any, float] = defaultdict(float)
+        recent, rest = [self._number(action) for action in actions[-3:]] or [self._number(0)], 1.0
+        for place, number in enumerate(reversed(recent)):
+            late = self.sticky ** max(self.skips) if place + 1 < len(recent) else 0.0
+            belief[number] += rest * (1 - late)
+            rest *= late
+        return [((state, last), weight) for last, weight in belief.items()], frame
 
     def _number(self, action: Row) -> Any:
         return self.game._action_set[self.source.to_env(action)]
@@ -347,15 +315,23 @@ class _AleTwin:
         saved, last = state
         commanded = self._number(action)
         for skip in self.skips:
-            late = range(skip + 1) if self.sticky and last != commanded else (0,)
-            for repeats in late:
+            stickiness = self.sticky if last != commanded else 0.0
+            for repeats in range(skip + 1) if stickiness else (0,):
                 self.ale.restoreState(saved)
                 numbers = [last] * repeats + [commanded] * (skip - repeats)
                 reward = sum(self.ale.act(number) for number in numbers)
                 frame = self.quiet.frame(self.game._get_obs())
                 after, end = self.ale.cloneState(), bool(self.ale.game_over(with_truncation=False))
                 key = (after.serialize(), numbers[-1])
-                yield Outcome((after, numbers[-1]), key, frame, float(reward), end, repeats > 0)
+                chance = stickiness**repeats * (1 - stickiness if repeats < skip else 1)
+                chance /= len(self.skips)
+                going = (after, numbers[-1])
+                yield Outcome(going, key, frame, float(reward), end, repeats > 0, chance)
+
+    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
+        ways = list(self.outcomes(state, action))
+        weights = np.array([way.probability for way in ways])
+        return ways[np.random.default_rng(seed).choice(len(ways), p=weights / weights.sum())]
 
 
 class _Step(NamedTuple):
@@ -375,10 +351,10 @@ class _ReplayTwin:
         self.game: Any = source.env.unwrapped
         self.path: tuple[int, tuple[_Step, ...]] | None = None
 
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[list[Any], np.ndarray]:
+    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
         frame = _play(self.source, seed, actions)[-1]
         self.path = (seed, tuple(_Step(_plain(action), None) for action in actions))
-        return [self.path], frame
+        return [(self.path, 1.0)], frame
 
     def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
         seed, steps = state
@@ -387,10 +363,16 @@ class _ReplayTwin:
             self._load(seed, steps)
             observation, reward, terminated = self._step(action, decisions)
             self.path = (seed, (*steps, _Step(_plain(action), tuple(decisions.picks))))
-            frame = self.source.frame(observation)
-            return Outcome(self.path, self.path, frame, reward, terminated, False)
+            frame, chance = self.source.frame(observation), decisions.probability
+            return Outcome(self.path, self.path, frame, reward, terminated, False, chance)
 
         yield from walk(play, WIDE_REPLAY)
+
+    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
+        self._load(*state)
+        observation, reward, terminated = self._step(action, np.random.default_rng(seed))
+        frame = self.source.frame(observation)
+        return Outcome(None, None, frame, reward, terminated, False)
 
     def _load(self, seed: int, steps: tuple[_Step, ...]) -> None:
         if self.path == (seed, steps):
@@ -402,7 +384,7 @@ class _ReplayTwin:
             self.source.frame(self._step(row, decisions)[0])
         self.path = (seed, steps)
 
-    def _step(self, action: Row, decisions: Decisions | None) -> tuple[Any, float, bool]:
+    def _step(self, action: Row, decisions: Any) -> tuple[Any, float, bool]:
         generator = self.game._np_random
         self.path = None  # until the step is done
         if decisions is not None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dfgym.errors import MissingPackageError
-from dfgym.evaluation.run import card_entries, evaluate
+from dfgym.errors import ConfigError, MissingPackageError
+from dfgym.evaluation import payoff, small_network, uncertainty
+from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
 
@@ -26,12 +27,23 @@ def test_a_missing_game_is_reported_first(
 
 
 def test_an_unknown_game_is_measured_too_and_the_page_says_what_is_missing(
-    tmp_path: Path, random_world: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    random_world: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for module, name, value in (
+        (payoff, "QUICK_STEPS", 320),
+        (small_network, "LEAST_STEPS", 5),
+        (small_network, "EPOCHS", 1),
+        (uncertainty, "BATCH", 32),
+    ):
+        monkeypatch.setattr(module, name, value)
     results = evaluate(random_world, tmp_path, quick=True, settings=Settings("cpu", 1))
     assert json.loads((tmp_path / "evaluation.json").read_text()) == results
     assert results["settings"]["denoising_steps"] == 1
-    assert set(results["absent"]) == {"legality", "transfer", "motion"}  # frames of 8 x 8
+    missing = {"legality", "ranking", "transfer", "lift", "motion"}  # frames of 8 x 8
+    assert set(results["absent"]) == missing
     assert not results.keys() & results["absent"].keys()
     html = (tmp_path / "evaluation.html").read_text()
     assert not external_requests(html) and html.count("<svg") >= 6
@@ -40,5 +52,21 @@ def test_an_unknown_game_is_measured_too_and_the_page_says_what_is_missing(
     assert f"verdict: {verdict['overall']}" in capsys.readouterr().out
     assert card_entries(results)["verdict"] == verdict["overall"]
     assert "no judge knows the rules" in html and "A quick look" in html
+    assert html.index("real against real") < html.index("no judge knows the rules")  # the ladder
     assert "a random policy" in html and "scripted" not in html
     assert (tmp_path / "dream.gif").read_bytes()[:6] == b"GIF89a"
+
+
+def test_questions_can_be_asked_alone_and_two_answers_compared(
+    tmp_path: Path, random_world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings("cpu", 1)
+    for name in "ab":
+        results = evaluate(random_world, tmp_path / name, True, settings, ["chance", "speed"])
+    assert results.keys() >= {"chance", "speed"} and not results["absent"]
+    assert "counterfactual" not in results
+    path = compare_worlds((tmp_path / "a", tmp_path / "b"), tmp_path)
+    assert "Are its odds the game" in path.read_text()
+    assert "Are its odds the game's?" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="`rungs` has 'luck'; allowed are rates, legality"):
+        evaluate(random_world, tmp_path, rungs=["luck"])

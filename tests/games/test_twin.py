@@ -11,9 +11,10 @@ import pytest
 
 from dfgym.errors import NotMeasuredError
 from dfgym.games import RandomPolicy, breakout
+from dfgym.games.decisions import Decisions, walk
 from dfgym.games.minatar import MinAtarEnv
 from dfgym.games.source import Opening, open_source
-from dfgym.games.twin import Decisions, Lifetime, Outcome, follow, open_twin, walk
+from dfgym.games.twin import Lifetime, Outcome, follow, open_twin
 
 PAST = 12
 

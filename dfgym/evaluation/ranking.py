@@ -1,0 +1,309 @@
+"""Whether the dream ranks players as the real game does: what choosing one by dreams costs.
+
+    python -m dfgym.evaluation.ranking --world minatar-breakout-v0 --out evaluation/ranking \
+        --players sb3:ppo:runs/dream/agent.zip sb3:ppo:runs/real/agent.zip
+
+scores agents beside the scripted players, in both games; `dfgym evaluate` then ranks them all.
+
+Legend: p players, e episodes of each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+from dfgym import checks
+from dfgym.command import run_command
+from dfgym.errors import ConfigError, NotMeasuredError
+from dfgym.evaluation.plots import scatter_plot
+from dfgym.evaluation.report import Figure, Rung, Section, Table
+from dfgym.evaluation.rollout import Dream, Real, Rows, find_game
+from dfgym.evaluation.subject import MakeDynamics, Subject
+from dfgym.evaluation.verdict import Finding, Level
+from dfgym.files import write_json
+from dfgym.games import Policy
+from dfgym.world import shelf
+from dfgym.world.card import Card
+
+NAME = "ranking"
+GRID = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.27, 0.35, 0.45, 0.6, 0.8, 1.0)
+"""The scripted players: their shares of random actions."""
+LEAST = 12
+"""A ranking of fewer players says nothing."""
+EPISODES, QUICK_EPISODES = 8, 4
+STEPS, QUICK_STEPS = 300, 100
+"""An episode is cut after so many steps."""
+RESAMPLES = 1000
+GOOD, POOR = 0.9, 0.5
+"""A rank correlation of this is a merit; of less than that, a fault."""
+FILE = "players.json"
+Positive = Annotated[int, Meta(ge=1)]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Score agents in dream and real game, to be ranked beside the scripted players."""
+
+    players: tuple[str, ...]
+    """Players' names; see `dfgym.agents.players`."""
+    world: str = shelf.DEFAULT
+    """A world on the shelf."""
+    out: Path = Path("evaluation/ranking")
+    """The folder that `dfgym evaluate` looks into: `ranking` in its own."""
+    episodes: Positive = EPISODES
+    """Of each player in each game."""
+    steps: Positive = STEPS
+    """An episode is cut after so many."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.check(self, ConfigError)
+
+
+Returns = dict[str, dict[str, list[float]]]
+"""Of each player by its name: the returns `dream`, `real` and, of the scripted ones, `again`."""
+
+
+def measure(subject: Subject) -> dict[str, Any]:
+    """Rank the scripted players, and those that were scored before; see `compare`.
+
+    Raises:
+        NotMeasuredError: there are too few players.
+    """
+    episodes, steps = (QUICK_EPISODES, QUICK_STEPS) if subject.quick else (EPISODES, STEPS)
+    returns: Returns = {}
+    if find_game(subject.card) is not None:
+        returns = score_grid(subject.make, subject.card, episodes, steps)
+    file = subject.folder / NAME / FILE
+    if file.is_file():
+        returns |= json.loads(file.read_text())
+    if len(returns) < LEAST:
+        raise NotMeasuredError(
+            f"a ranking needs {LEAST} players, and there are {len(returns)}; score agents of this "
+            "game with python -m dfgym.evaluation.ranking --players ..."
+        )
+    return {"steps": steps, **compare(returns)}
+
+
+def score_grid(
+    make: MakeDynamics, card: Card, episodes: int = EPISODES, steps: int = STEPS, seed: int = 17
+) -> Returns:
+    """Let the scripted players play the dream and twice the real game, side by side.
+
+    Args:
+        make: makes the dynamics.
+        card: of the world.
+        episodes: of each player in each game.
+        steps: an episode is cut after so many.
+        seed: of the games and of the players.
+    """
+    rows = len(GRID) * episodes
+    sides: dict[str, Rows] = {
+        "dream": Dream(make(rows), seed),
+        "real": Real(card, rows, seed + 1),
+        "again": Real(card, rows, seed + 2),
+    }
+    returns: Returns = {f"scripted:{epsilon:g}": {} for epsilon in GRID}
+    for place, (name, game) in enumerate(sides.items()):
+        values = play_once(game, _grid(card, episodes, seed + place), steps)
+        for player, row in zip(returns.values(), values.reshape(len(GRID), -1), strict=True):
+            player[name] = row.tolist()
+    return returns
+
+
+def _grid(card: Card, episodes: int, seed: int) -> list[Policy]:
+    game = find_game(card)
+    assert game is not None
+    shares = [epsilon for epsilon in GRID for _ in range(episodes)]
+    seeds = np.random.SeedSequence(seed).spawn(len(shares))
+    return [game.policy(epsilon, item) for epsilon, item in zip(shares, seeds, strict=True)]
+
+
+def play_once(game: Rows, policies: Sequence[Policy], steps: int) -> np.ndarray:
+    """Play one episode in each row, cut after so many steps; returns the returns, `(b,)`."""
+    game.reset(np.arange(game.num_rows))
+    for policy in policies:
+        policy.reset()
+    returns, over, frames = np.zeros(game.num_rows), np.zeros(game.num_rows, bool), game.frames()
+    last = np.array([play(frame) for play, frame in zip(policies, frames, strict=True)])
+    for _ in range(steps):
+        after = game.step(last)
+        returns += np.where(over, 0.0, after.rewards)
+        over |= after.terminated
+        if over.all():
+            break
+        for row in np.flatnonzero(~over).tolist():
+            last[row] = policies[row](after.frames[row])
+    return returns
+
+
+def compare(returns: Returns, seed: int = 0) -> dict[str, Any]:
+    """Compare the dream's ranking with the real game's.
+
+    Args:
+        returns: of each player by its name, in each game.
+        seed: of the resampling.
+
+    Returns:
+        `players`: for each its mean return in `dream` and `real`; `spearman` and `pearson`, each
+        with the `..._interval` of 95 % over episodes; `regret`: what choosing the dream's best
+        player costs, as a share of the range of real returns; `violation`: the mean over players of
+        the largest real gap that the dream turns around, as the same share (Li et al. 2024);
+        `real_spearman`: the real game against itself, over players that it played twice, or None.
+
+    Raises:
+        ConfigError: there are fewer than 12 players.
+    """
+    if len(returns) < LEAST:
+        raise ConfigError(
+            f"`returns` has {len(returns)} players; expected at least {LEAST}: a ranking of fewer "
+            "says nothing"
+        )
+    random = np.random.default_rng(seed)
+    games = [[player[game] for player in returns.values()] for game in ("dream", "real")]
+    dream, real = (np.array([np.mean(row) for row in rows]) for rows in games)
+    samples = [
+        np.stack([random.choice(row, (RESAMPLES, len(row))).mean(1) for row in rows], 1)
+        for rows in games
+    ]
+    span = float(np.ptp(real)) or 1.0
+    result: dict[str, Any] = {
+        "players": {
+            name: {"dream": float(x), "real": float(y)}
+            for name, x, y in zip(returns, dream, real, strict=True)
+        },
+        "regret": float(real.max() - real[dream.argmax()]) / span,
+        "violation": violation(dream, real) / span,
+    }
+    for name, correlate in (("spearman", spearman), ("pearson", pearson)):
+        values = [correlate(x, y) for x, y in zip(*samples, strict=True)]
+        result[name] = correlate(dream, real)
+        result[f"{name}_interval"] = np.percentile(values, [2.5, 97.5]).tolist()
+    pairs = [(p["real"], p["again"]) for p in returns.values() if "again" in p]
+    means = [[float(np.mean(row)) for row in side] for side in zip(*pairs, strict=True)]
+    return result | {"real_spearman": spearman(*map(np.array, means)) if pairs else None}
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the correlation of two lists of values; 0 if one is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the correlation of the ranks; equal values share the mean of theirs."""
+    return pearson(_ranks(x), _ranks(y))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return 0.5 * ((values[:, None] > values).sum(1) + (values[:, None] >= values).sum(1) - 1.0)
+
+
+def violation(dream: np.ndarray, real: np.ndarray) -> float:
+    """Return the mean over players of the largest real gap that the dream turns around."""
+    gaps = real[:, None] - real
+    turned = gaps * (dream[:, None] - dream) < 0
+    return float((np.abs(gaps) * turned).max(1).mean())
+
+
+def findings(result: dict[str, Any]) -> list[Finding]:
+    """Return whether players can be chosen by dreams."""
+    value, own, count = result["spearman"], result["real_spearman"], len(result["players"])
+    words = f"it ranks {count} players as the game does with a correlation of {value:.2f}"
+    if own is not None and own < GOOD:
+        words = f"the real game ranks {count} players as itself with a correlation of {own:.2f}"
+        return [Finding("untested", f"the ranking of players was not tested: {words}")]
+    level: Level = "merit" if value >= GOOD else "fault" if value < POOR else "flaw"
+    return [Finding(level, f"{words} (Spearman)", 10 * (1 - value))]
+
+
+def card_entries(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a world's card says of ranking."""
+    names = ("spearman", "spearman_interval", "pearson", "regret")
+    return {NAME: {"players": len(result["players"]), **{name: result[name] for name in names}}}
+
+
+def section(result: dict[str, Any]) -> Section:
+    """Report how dreams rank players."""
+    players = sorted(result["players"].items(), key=lambda item: -item[1]["real"])
+    rows = [[name, f"{p['real']:.2f}", f"{p['dream']:.2f}"] for name, p in players]
+    low, high = result["spearman_interval"]
+    own = "" if result["real_spearman"] is None else f"{result['real_spearman']:.3f}"
+    value, regret = f"{result['spearman']:.3f}", f"{100 * result['regret']:.1f} %"
+    return Section(
+        "Ranking of players",
+        f"Over {len(players)} players the dream's mean returns and the real game's have a rank "
+        f"correlation (Spearman) of {value} (95 % interval {low:.3f} to {high:.3f}) and a linear "
+        f"one (Pearson) of {result['pearson']:.3f}. Choosing the dream's best player costs "
+        f"{regret} of the range of returns."
+        + (f" The real game agrees with itself by {own}." if own else ""),
+        f"Episodes of {result['steps']} steps at most. The scripted players differ in their shares "
+        "of random actions. Intervals are over episodes.",
+        [Figure(value, "rank correlation of players' returns, dream and real game")],
+        [
+            scatter_plot(
+                "mean return of each player",
+                [player["real"] for _, player in players],
+                [player["dream"] for _, player in players],
+                ("in the real game", "in the dream"),
+            )
+        ],
+        Table(["player", "real", "dream"], rows),
+        [
+            Rung("players", "Does it rank players as the game does? (Spearman)", value, own),
+            Rung("players", "What does choosing by dreams cost? (of the range)", regret, "0.0 %"),
+        ],
+    )
+
+
+def score_players(config: Config, score: Callable[[str, str], Sequence[float]]) -> Path:
+    """Score players in both games and add them to the file; returns its path.
+
+    Args:
+        config: whom, and where.
+        score: from a player's name and an environment's id to the returns of its episodes.
+    """
+    path = config.out / FILE
+    returns: Returns = json.loads(path.read_text()) if path.is_file() else {}
+    for player in config.players:
+        returns[player] = {
+            game: list(score(player, form.format(config.world)))
+            for game, form in (("dream", "DFWorld/{}"), ("real", "DFReal/{}"))
+        }
+        config.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, returns)
+    return path
+
+
+def main() -> int:
+    """Run the module as a command; returns the exit code."""
+    import tyro
+
+    def command() -> None:
+        from dfgym.agents import evaluate
+
+        config = tyro.cli(Config, description=__doc__)
+        shelf.card(config.world)
+
+        def score(player: str, env: str) -> list[float]:
+            limit = config.steps
+            played = evaluate.evaluate(player, env, config.episodes, max_episode_steps=limit)
+            return [float(value) for value in played.returns]
+
+        path = score_players(config, score)
+        print(f"wrote {path}")
+
+    return run_command("dfgym", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

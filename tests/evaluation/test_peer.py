@@ -1,0 +1,152 @@
+"""Rollouts of other systems, and two worlds side by side: what is refused, and what is noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dfgym.errors import ConfigError
+from dfgym.evaluation import comparison, objects, peer, plays, small_network
+from dfgym.evaluation.blobs import find_scenery
+from dfgym.evaluation.report import Table
+from dfgym.evaluation.rollout import Episode
+from dfgym.world.card import Card
+
+
+def write(folder: Path, name: str = "a", **changes: Any) -> Path:
+    """Write a rollout of 12 black frames, with other arrays or (if None) without them."""
+    arrays: dict[str, Any] = {
+        "frames": np.zeros((12, 10, 10, 3), np.uint8),
+        "actions": np.arange(11) % 3,
+        "rewards": np.zeros(11, np.float32),
+        "ends": np.zeros(11, bool),
+    }
+    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rewards": None}, "lacks rewards"),
+        ({"frames": np.zeros((12, 9, 10, 3), np.uint8)}, r"expected uint8 \(t, 10, 10, 3\)"),
+        ({"frames": np.zeros((12, 10, 10, 3))}, "is float64"),
+        ({"actions": np.zeros(12, int)}, "'actions': 12.*expected 11 of each, one less than"),
+        ({"actions": np.full(11, 3)}, "whole numbers from 0 to 2"),
+        ({"actions": np.zeros(11)}, "Cannot cast"),
+        ({"ends": np.zeros((11, 2), bool)}, "reshape"),
+        ({"frames": np.array([{}], dtype=object)}, "cannot be read"),
+    ],
+)
+def test_a_rollout_that_does_not_fit_is_refused(
+    tmp_path: Path, breakout_card: Card, changes: dict[str, Any], words: str
+) -> None:
+    path = write(tmp_path, **changes)
+    with pytest.raises(ConfigError, match=words) as caught:
+        peer.load(tmp_path, breakout_card)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_without_rollouts_and_a_damaged_one_are_refused(
+    tmp_path: Path, breakout_card: Card
+) -> None:
+    with pytest.raises(ConfigError, match=r"expected a folder with a \.npz file"):
+        peer.load(tmp_path / "nowhere", breakout_card)
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        peer.load(tmp_path, breakout_card)
+    write(tmp_path)
+    with pytest.raises(ConfigError, match="11 transitions; expected at least 64"):
+        peer.gather(tmp_path, breakout_card)
+
+
+def test_a_peers_dream_is_judged_by_the_same_questions(
+    tmp_path: Path, breakout_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dream is real play, once with and once without the ball."""
+    pytest.importorskip("minatar")
+    monkeypatch.setattr(small_network, "LEAST_STEPS", 2)
+    monkeypatch.setattr(small_network, "EPOCHS", 0)
+    ball = np.array(breakout_card.frames.palette[2], np.uint8)
+    for name, seed in (("good", 1), ("bad", 1), ("real", 2)):
+        folder = tmp_path / "peer" / "real" if name == "real" else tmp_path / name
+        folder.mkdir(parents=True)
+        for i, episode in enumerate(plays.play_real(breakout_card, 800, seed)):
+            frames = episode.frames.copy()
+            if name == "bad":
+                frames[(frames == ball).all(-1)] = 0
+            write(
+                folder,
+                f"{i:04d}",
+                frames=frames,
+                actions=episode.actions,
+                rewards=episode.rewards,
+                ends=episode.terminated,
+            )
+    results = {}
+    for name in ("good", "bad"):
+        (tmp_path / "peer" / "real").rename(tmp_path / name / "real")
+        results[name], absent = peer.measure(tmp_path / name, breakout_card)
+        (tmp_path / name / "real").rename(tmp_path / "peer" / "real")
+        assert not absent
+    good, bad = results["good"], results["bad"]
+    assert good["legality"]["dream"]["illegal"] == 0 < bad["legality"]["dream"]["illegal"]
+    assert {"classifier", "inverse", "objects"} < good.keys()
+    gaps = [result["occupancy"]["dream"]["total_variation"] for result in (good, bad)]
+    assert gaps[0] < gaps[1]
+
+
+def test_two_ladders_stand_side_by_side() -> None:
+    header = ("level", "question", "dream", "real", "copy", "verdict")
+    one = Table(header, [["laws", "Rules?", "1.0", "0.0", "", "merit"]])
+    rows = [
+        ["pixels", "Right?", "0.9", "1.0", "", "flaw"],
+        ["laws", "Rules?", "2", "0", "", "flaw"],
+    ]
+    table = comparison.beside(one, Table(header, rows), ("a", "b"))
+    assert [row[1:] for row in table.rows] == [
+        ["Right?", "", "0.9", "1.0", "-", "flaw"],
+        ["Rules?", "1.0", "2", "0.0", "merit", "flaw"],
+    ]
+    lines = comparison.lay_out(table).splitlines()
+    assert len(lines) == 3 and lines[0].index("a ") == lines[2].index("1.0")
+
+
+def test_what_was_not_measured_cannot_be_compared(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a folder that `dfgym evaluate --out` wrote"):
+        comparison.read(tmp_path)
+    (tmp_path / "evaluation.json").write_text(json.dumps([1]))
+    with pytest.raises(ConfigError, match=r"is no evaluation.json"):
+        comparison.read(tmp_path)
+
+
+def test_things_that_do_not_persist_are_counted() -> None:
+    """One white dot moves on, jumps, vanishes, comes back, and doubles."""
+    white, size = (255, 255, 255), 20
+    frames = np.zeros((7, size, size, 3), np.uint8)
+    for t, dots in enumerate(([5], [6], [15], [], [3], [3], [3, 5])):
+        for x in dots:
+            frames[t, 8, x] = 255
+    scenery = find_scenery(np.zeros((4, size, size, 3), np.uint8), ((0, 0, 0), white))
+    nothing = np.zeros(6)
+    episode = Episode(frames, nothing.astype(int), nothing, nothing > 0, 0, 0)
+    rates = objects.count([episode], scenery)
+    assert {name: round(rate * 6 / 1000) for name, rate in rates.items()} == {
+        "vanish": 1,
+        "appear": 1,
+        "double": 1,
+        "jump": 1,
+    }
+    calm, wild = dict.fromkeys(objects.EVENTS, 1.0), {**rates, "jump": 300.0}
+    result = {"players": "a player", "real": calm, "again": calm, "dream": wild}
+    assert {finding.level for finding in objects.findings(result)} == {"fault"}
+    assert objects.findings({**result, "dream": calm})[0].level == "merit"
+    section = objects.section(result)
+    assert section.table is not None and len(section.table.rows) == 4
