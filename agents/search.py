@@ -31,6 +31,7 @@ from dfgym.agents import evaluate, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed
 from dfgym.errors import ConfigError
 from dfgym.planning.model import DreamModel, rollouts
+from dfgym.planning.nodes import NONE
 from dfgym.planning.search import Decision, Evaluation, SearchConfig, search
 
 DISCOUNT = 0.98
@@ -138,6 +139,7 @@ class Planner:
             seeds = self.generator.integers(2**62, size=len(rows))
             nothing = np.zeros(0, np.int64)
             self.dynamics.reset(rows, seeds, [(frames[row][None], nothing) for row in rows])
+        self.model.advance(np.where(begins, NONE, self.actions))
         if self.config is None:
             assert self.prior is not None
             self.actions = self.prior.judge(frames, self.dynamics.batch).logits.argmax(1)

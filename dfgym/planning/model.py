@@ -3,20 +3,22 @@
 A network pass over a frame writes one slot of its row's cache and reads the slots of the frames
 before it (`dfgym.model.network`). So a node keeps its own slot alone, and a pass below it gathers
 those of its ancestors. The rows that pass the network stay where they are between simulations, and
-only slots that another path needs are copied.
+only slots that another path needs are copied. What has been worked out below the outcome that a
+game then takes is still true there, and is kept for the next search (`DreamModel.advance`).
 
 Legend: b games, n nodes (the root is 0), k outcomes of an action, r slots of a cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dfgym.errors import ConfigError
+from dfgym.planning.nodes import NONE, Nodes
 from dfgym.planning.search import Evaluation, Expansion
 from dfgym.world.cache import Batch
 from dfgym.world.conditions import Conditions
@@ -28,7 +30,7 @@ Evaluate = Callable[[np.ndarray, Batch], Evaluation]
 """Evaluates frames, uint8 `(m, h, w, 3)` at model size: logits `(m, a)` and values `(m,)`. The rows
 that have just come to them may be stepped on, since they are copies."""
 
-SCRIBBLED = -1  # in place of a node's number: a pass has written there
+SCRIBBLED = -2  # in place of a node's number: a pass has written there
 
 
 class DreamModel:
@@ -69,7 +71,10 @@ class DreamModel:
         self.dynamics, self.evaluate = dynamics, evaluate
         self.num_outcomes, self.min_probability = num_outcomes, min_probability
         self.games = np.arange(dynamics.num_rows)
-        self._pool: list[Tensor] = []
+        card = dynamics.world.card
+        frame = dynamics.present.frames.shape[1:]
+        self.nodes = Nodes(frame, card.actions.count, num_outcomes)
+        self._roots = self._kept = np.full(len(self.games), NONE)
 
     def check_memory(self, simulations: int) -> None:
         """Refuse a search whose nodes would not fit.
@@ -77,9 +82,7 @@ class DreamModel:
         Raises:
             ConfigError: so many simulations need more memory than is free.
         """
-        slots = [
-            tensor for cache in self.dynamics.batch.caches for layer in cache for tensor in layer
-        ]
+        slots = tensors_of(self.dynamics.batch)
         node = sum(tensor[0, 0].numel() * tensor.element_size() for tensor in slots)
         need = node * self.num_outcomes * len(self.games) * simulations
         free = available_bytes(self.dynamics.device)
@@ -90,32 +93,76 @@ class DreamModel:
                 f"the most that would fit are {simulations * free // need}"
             )
 
+    def advance(self, actions: np.ndarray) -> None:
+        """Keep what is known below the outcomes that the games have come to.
+
+        The next search then need not work it out again. Without this call, it begins anew.
+
+        Args:
+            actions: int64 `(b,)`, that the games have taken since the last search; `NONE` for a
+                game that has begun anew.
+        """
+        nodes, rows = self.nodes, self.games
+        if not nodes.size:
+            return
+        below = nodes.children[self._roots, actions]
+        frames = self.dynamics.present.frames[:, None]
+        same = (nodes.frame[below] == frames).all((2, 3, 4)) & (below != NONE)
+        same &= nodes.time[below] == self.dynamics.present.time.cpu().numpy()[:, None]
+        same &= ((self._roots != NONE) & (actions != NONE))[:, None]
+        self._kept = np.where(same.any(1), below[rows, same.argmax(1)], NONE)
+
     @torch.inference_mode()
     def root(self) -> Evaluation:
         """Begin a tree at the states that the games are in."""
-        b = len(self.games)
+        nodes, device = self.nodes, self.dynamics.device
         self._root = self.dynamics.batch
-        self._rows = self._root.select(torch.arange(b, device=self.dynamics.device))
-        # Which node's slot each row holds, for each length of a cache that there is.
-        lengths = {tensor.shape[1] for tensor in self._tensors(self._root)}
-        self._holders = {slots: np.zeros((b, slots), np.int64) for slots in lengths}
-        self._time = self._root.time.cpu().numpy()
-        self._parent = np.zeros((b, 1), np.int64)
-        self._depth = np.zeros((b, 1), np.int64)
-        self._place = np.zeros((b, 1), np.int64)
-        self._size = 0
-        return self.evaluate(self.dynamics.frames(), self._root.repeat(1))
+        self._rows = self._root.select(torch.arange(len(self.games), device=device))
+        # Whose slot each row holds, for each length of a cache that there is; NONE is the game's.
+        lengths = {tensor.shape[1] for tensor in tensors_of(self._root)}
+        self._holders = {slots: np.full((len(self.games), slots), NONE) for slots in lengths}
+        self._roots, self._kept = nodes.keep(self._kept), np.full(len(self.games), NONE)
+        new = np.flatnonzero(self._roots == NONE)
+        if new.size:
+            frames = self.dynamics.frames()[new]
+            batch = self._root.select(torch.from_numpy(new).to(device))
+            time = batch.time.cpu().numpy()
+            logits, value = self.evaluate(frames, batch)
+            self._roots[new] = nodes.add(
+                len(new), parent=NONE, time=time, frame=frames, logits=logits, value=value
+            )
+        self._time = nodes.time[self._roots]
+        self._place = self._roots[:, None]
+        return Evaluation(nodes.logits[self._roots], nodes.value[self._roots])
 
     @torch.inference_mode()
     def expand(self, parents: np.ndarray, actions: np.ndarray, first: int) -> Expansion:
         """Work out what one action in one node of each game leads to, see `search.Model`."""
-        dynamics = self.dynamics
-        self._gather(parents)
-        depth = self._depth[self.games, parents]
-        time = torch.from_numpy(self._time + depth).to(dynamics.device)
-        rows = self._rows._replace(time=time)
-        for slots, holder in self._holders.items():
-            holder[self.games, (self._time + depth) % slots] = SCRIBBLED
+        nodes, places = self.nodes, self._place[self.games, parents]
+        new = np.flatnonzero(nodes.children[places, actions, 0] == NONE)
+        if new.size:
+            self._work_out(new, places[new], actions[new])
+        below, weights = nodes.children[places, actions], nodes.weights[places, actions]
+        there = below != NONE
+        self._place = np.concatenate([self._place, below], 1)
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(np.where(there, weights, 0))
+        evaluation = Evaluation(nodes.logits[below], nodes.value[below])
+        return Expansion(log_weights, nodes.reward[below], nodes.survival[below], evaluation)
+
+    def _work_out(self, games: np.ndarray, places: np.ndarray, actions: np.ndarray) -> None:
+        """Add the outcomes of actions to nodes of some games, which have not been tried there."""
+        dynamics, nodes = self.dynamics, self.nodes
+        self._gather(games, places)
+        time = nodes.time[places]
+        rows = self._rows._replace(time=self._rows.time.clone())
+        index = torch.from_numpy(games).to(dynamics.device)
+        rows.time[index] = torch.from_numpy(time).to(dynamics.device)
+        if len(games) < len(self.games):
+            rows = rows.select(index)
+        else:  # no copies: the pass writes into the rows themselves
+            for slots, holder in self._holders.items():
+                holder[games, time % slots] = SCRIBBLED
         conditions = dynamics.condition(actions)
         weights, frames, clean = self._imagine(conditions, rows)
         game, outcome = np.nonzero(weights)  # one row for each outcome that is left
@@ -123,22 +170,31 @@ class DreamModel:
         pictures = clean[index, torch.from_numpy(outcome).to(dynamics.device)]
         batch = rows.select(index)
         conditions = conditions._replace(places=conditions.places[index])
-        tokens = dynamics.commit(pictures, conditions, batch)
-        reward, end = dynamics.expect(tokens)
-        self._store(parents, first, (game, outcome), batch)
+        reward, end = dynamics.expect(dynamics.commit(pictures, conditions, batch))
+        below = nodes.add(
+            len(game),
+            parent=places[game],
+            time=time[game] + 1,
+            frame=frames[game, outcome],
+            reward=reward,
+            survival=1 - end,
+        )
+        nodes.children[places[game], actions[game], outcome] = below
+        nodes.weights[places, actions] = weights
+        nodes.write(below, tensors_of(batch), batch.time)
         evaluation = self.evaluate(frames[game, outcome], batch._replace(time=batch.time + 1))
-        return lay_out(weights, (game, outcome), (reward, 1 - end), evaluation)
+        nodes.logits[below], nodes.value[below] = evaluation
 
     def _imagine(
         self, conditions: Conditions, rows: Batch
     ) -> tuple[np.ndarray, np.ndarray, Tensor]:
-        """Work out the outcomes of an action in every game.
+        """Work out the outcomes of an action in every row.
 
         Returns:
             Probabilities `(b, k)`, 0 for those that are left out; frames `(b, k, h, w, 3)`; and the
             same encoded.
         """
-        dynamics, k, b = self.dynamics, self.num_outcomes, len(self.games)
+        dynamics, k, b = self.dynamics, self.num_outcomes, len(rows.time)
         if not dynamics.exact:
             samples = rows.repeat(k)._replace(seeds=sample_seeds(rows.seeds, k))
             frames, clean, _ = dynamics.generate(conditions.repeat(k), samples)
@@ -151,97 +207,43 @@ class DreamModel:
         merged, order = merge(weights.cpu().numpy(), pictures, k, self.min_probability)
         place = torch.from_numpy(order).to(dynamics.device)
         clean = clean[torch.arange(b, device=dynamics.device)[:, None], place]
-        return merged, pictures[self.games[:, None], order], clean
+        return merged, pictures[np.arange(b)[:, None], order], clean
 
-    def _gather(self, parents: np.ndarray) -> None:
-        """Bring the slots of the nodes' ancestors into the rows that pass the network."""
+    def _gather(self, games: np.ndarray, places: np.ndarray) -> None:
+        """Bring the slots of nodes and their ancestors into the rows that pass the network."""
+        nodes = self.nodes
         for slots, holder in self._holders.items():
-            wanted, node = np.zeros_like(holder), parents.copy()
+            wanted, node = np.full((len(games), slots), NONE), places.copy()
             for _ in range(slots - 1):
-                inside = np.flatnonzero(node)
+                inside = np.flatnonzero(nodes.parent[node] != NONE)
                 if not inside.size:
                     break
-                slot = (self._time[inside] + self._depth[inside, node[inside]] - 1) % slots
-                wanted[inside, slot] = node[inside]
-                node[inside] = self._parent[inside, node[inside]]
-            changed = holder != wanted
+                wanted[inside, (nodes.time[node[inside]] - 1) % slots] = node[inside]
+                node[inside] = nodes.parent[node[inside]]
+            changed = holder[games] != wanted
             # The slot that is about to be written needs nothing in it.
-            own = (self._time + self._depth[self.games, parents]) % slots
-            changed[self.games, own] = False
+            changed[np.arange(len(games)), nodes.time[places] % slots] = False
             rows, slot = np.nonzero(changed)
-            holder[rows, slot] = wanted[rows, slot]
-            self._copy(slots, rows, slot, wanted[rows, slot])
+            holder[games[rows], slot] = wanted[rows, slot]
+            self._copy(slots, games[rows], slot, wanted[rows, slot])
 
-    def _copy(self, slots: int, rows: np.ndarray, slot: np.ndarray, nodes: np.ndarray) -> None:
+    def _copy(self, slots: int, rows: np.ndarray, slot: np.ndarray, places: np.ndarray) -> None:
         """Copy nodes' slots into rows of those caches that are `slots` long."""
         for of_root in (True, False):
-            some = (nodes == 0) == of_root
+            some = (places == NONE) == of_root
             if not some.any():
                 continue
             at = (torch.from_numpy(rows[some]), torch.from_numpy(slot[some]))
-            place = torch.from_numpy(self._place[rows[some], nodes[some]])
-            sources = self._tensors(self._root) if of_root else self._pool
-            for tensor, source in zip(self._tensors(self._rows), sources, strict=True):
+            place = torch.from_numpy(places[some])
+            sources = tensors_of(self._root) if of_root else self.nodes.slots
+            for tensor, source in zip(tensors_of(self._rows), sources, strict=True):
                 if tensor.shape[1] == slots:
                     tensor[at] = source[at] if of_root else source[place]
 
-    def _store(
-        self, parents: np.ndarray, first: int, nodes: tuple[np.ndarray, np.ndarray], batch: Batch
-    ) -> None:
-        """Keep the slots that have just been committed as those of new nodes."""
-        (game, outcome), k, b = nodes, self.num_outcomes, len(self.games)
-        end, tensors = self._size + len(game), self._tensors(batch)
-        if not self._pool or len(self._pool[0]) < end:
-            self._grow(tensors, end)
-        rows = torch.arange(len(game), device=batch.time.device)
-        for pool, tensor in zip(self._pool, tensors, strict=True):
-            pool[self._size : end] = tensor[rows, batch.time % tensor.shape[1]]
-        shape = (b, first + k)
-        for name in ("_parent", "_depth", "_place"):
-            old = getattr(self, name)
-            new = np.zeros(shape, np.int64)
-            new[:, : old.shape[1]] = old
-            setattr(self, name, new)
-        self._parent[:, first:] = parents[:, None]
-        self._depth[:, first:] = self._depth[self.games, parents][:, None] + 1
-        self._place[game, first + outcome] = np.arange(self._size, end)
-        self._size = end
 
-    def _grow(self, tensors: Sequence[Tensor], size: int) -> None:
-        """Make room for `size` nodes and as many again."""
-        old = self._pool or [tensor[:0, 0] for tensor in tensors]
-        new = [tensor.new_empty(2 * size, *tensor.shape[1:]) for tensor in old]
-        for target, source in zip(new, old, strict=True):
-            target[: self._size] = source[: self._size]
-        self._pool = new
-
-    @staticmethod
-    def _tensors(batch: Batch) -> list[Tensor]:
-        return [tensor for cache in batch.caches for layer in cache for tensor in layer]
-
-
-def lay_out(
-    weights: np.ndarray,
-    nodes: tuple[np.ndarray, np.ndarray],
-    numbers: tuple[np.ndarray, np.ndarray],
-    evaluation: Evaluation,
-) -> Expansion:
-    """Lay out what is known of some outcomes, `(m, ...)`, as `(b, k, ...)`.
-
-    Args:
-        weights: `(b, k)`, probabilities.
-        nodes: games and outcomes, each `(m,)`.
-        numbers: expected rewards and probabilities that the game goes on, each `(m,)`.
-        evaluation: of the m outcomes.
-    """
-    shape = weights.shape
-    logits = np.zeros((*shape, evaluation.logits.shape[1]))
-    values, rewards, survival = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    logits[nodes], values[nodes] = evaluation
-    rewards[nodes], survival[nodes] = numbers
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(weights)
-    return Expansion(log_weights, rewards, survival, Evaluation(logits, values))
+def tensors_of(batch: Batch) -> list[Tensor]:
+    """Return all tensors of a batch's caches, each `(b, r, ...)`."""
+    return [tensor for cache in batch.caches for layer in cache for tensor in layer]
 
 
 def rollouts(

@@ -13,7 +13,8 @@ from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.planning import model as planning_model
 from dfgym.planning.model import DreamModel, rollouts
-from dfgym.planning.search import Evaluation
+from dfgym.planning.nodes import NONE
+from dfgym.planning.search import Evaluation, SearchConfig, search
 from dfgym.world.bundle import World
 from dfgym.world.cache import Batch
 from dfgym.world.card import Actions, Sampler
@@ -93,6 +94,44 @@ def test_nodes_are_what_stepping_to_them_gives(kind: str) -> None:
                 }
     after = run.get_state(np.arange(GAMES))
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_what_is_kept_between_moves_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each game goes to an outcome of its action, to another frame, or begins anew."""
+    world = toy()
+    runs, walker = [begin(world), begin(world)], begin(world)
+    models = [DreamModel(run, judge, K, 0.0) for run in runs]
+    rows: list[list[int]] = [[], []]
+    for passed, run in zip(rows, runs, strict=True):
+        predict = run.predict
+
+        def count(conditions, batch, step=None, predict=predict, passed=passed):  # type: ignore[no-untyped-def]
+            passed.append(len(batch.time))
+            return predict(conditions, batch, step)
+
+        monkeypatch.setattr(run, "predict", count)
+    for move in range(5):
+        decisions = [
+            search(model, SearchConfig(24, gumbel_scale=0), np.random.default_rng(0))
+            for model in models
+        ]
+        for a, b in zip(*decisions, strict=True):
+            assert np.allclose(a, b, atol=1e-4)
+        actions = decisions[0].action
+        outcomes = walker.outcomes(actions)
+        frames = outcomes.frames[np.arange(GAMES), outcomes.probabilities.argmax(1)]
+        frames[2] = world.starts.episode(0)[0][move % 3]  # perhaps no outcome of it
+        for run in (*runs, walker):
+            run.observe(actions, frames)
+            if move == 2:
+                run.reset(np.array([3]), np.array([9]), [(frames[3][None], actions[:0])])
+        begun = np.where((np.arange(GAMES) == 3) & (move == 2), NONE, actions)
+        models[0].advance(begun)
+    assert sum(rows[0]) < 0.95 * sum(rows[1]), (sum(rows[0]), sum(rows[1]))
+    assert sum(rows[1]) == 5 * 24 * GAMES
+    runs[0].observe(actions, frames)
+    models[0].advance(actions)  # a move later than the last search knows of
+    assert (models[0]._kept == NONE).all()
 
 
 def test_a_world_without_outcomes_gives_samples() -> None:
