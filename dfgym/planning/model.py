@@ -200,7 +200,7 @@ class DreamModel:
             frames, clean, _ = dynamics.generate(conditions.repeat(k), samples)
             pictures = frames.view(b, k, *frames.shape[1:]).cpu().numpy()
             return np.full((b, k), 1 / k), pictures, clean.view(b, k, *clean.shape[1:])
-        prediction = dynamics.predict(conditions, rows)
+        prediction, _ = dynamics.predict(conditions, rows)
         weights = prediction.log_weights.double().softmax(-1)
         frames, clean = dynamics.codec.round(prediction.scores)
         pictures = frames.cpu().numpy()

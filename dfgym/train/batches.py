@@ -82,6 +82,14 @@ class Batches:
             window = {name: value.flatten(0, 1)[:, None] for name, value in window.items()}
             window["actions"] = torch.full_like(window["actions"], self.windows.action_space.none)
             window["valid"] = torch.zeros_like(window["valid"])
+        elif self.config.action_dropout:
+            shape = window["valid"].shape
+            first = step * self.config.batch + self.process.rank * shape[0]
+            # Other generators than those of the levels and the noise.
+            draws = Draws([mix(~self.config.seed, first + row) for row in range(shape[0])], 1)
+            drop = draws.rand(shape) < self.config.action_dropout
+            drop = drop.to(device).view(*shape, *[1] * (window["actions"].dim() - 2))
+            window["actions"] = window["actions"].masked_fill(drop, self.windows.action_space.none)
         clean = self.codec.encode(window.pop("frames"))
         return Batch(step=step, stage=stage, clean=clean, **window)
 

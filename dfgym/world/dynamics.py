@@ -79,6 +79,8 @@ class Dynamics:
 
     Attributes:
         present: the moment that the rows have come to.
+        network: the world's, shared by all who use the world.
+        levels: the signal levels that a frame passes through, the first 0.
         threads: the context in which all is computed: how many threads of a CPU it takes.
         section: the context that every part of a step runs in, which receives the part's name, such
             as `dfgym::denoise`. By default it does nothing. `torch.profiler.record_function` shows
@@ -98,15 +100,15 @@ class Dynamics:
         self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
         self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
-        self._levels, self._plan = resolve_sampling(world.card, settings)
+        self.levels, self._plan = resolve_sampling(world.card, settings)
         self._luck = check_luck(world.card, settings.luck, self.exact)
         runtime.check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
-        self._network = runtime.load_network(world, self.device)
-        self._step = runtime.prepare(self._network.step, self.device, settings)
+        self.network = runtime.load_network(world, self.device)
+        self._step = runtime.prepare(self.network.step, self.device, settings)
         # Of batches of any size, which a compiled step does not take.
         self._eager = runtime.prepare(
-            self._network.step, self.device, replace(settings, compile=False)
+            self.network.step, self.device, replace(settings, compile=False)
         )
         onnx = settings.runtime == "onnx"
         self._onnx = OnnxStep(world, num_rows, settings, self.threads.count) if onnx else None
@@ -117,8 +119,8 @@ class Dynamics:
         self._exclusive = Exclusive("this world's dynamics")
         with runtime.computing(self.device):
             self._caches = self._empty_caches(num_rows)
-            levels = {*self._levels, *(level.stated for level in self._plan.levels)}
-            self.condition = Conditioner(self._network, world.card.actions, levels, self.device)
+            levels = {*self.levels, *(level.stated for level in self._plan.levels)}
+            self.condition = Conditioner(self.network, world.card.actions, levels, self.device)
         if settings.compile:
             with self.threads:
                 self._warm_up()
@@ -128,7 +130,7 @@ class Dynamics:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
-        position = self._network.cache_position(self.present.time)
+        position = self.network.cache_position(self.present.time)
         levels, places = self.condition(self.world.card.actions.fill(rows))
         runtime.pin(self._caches, self.device)
         for cache in self._caches:
@@ -137,7 +139,7 @@ class Dynamics:
 
     def _empty_caches(self, rows: int) -> list[Cache]:
         """Return a cache for each context level."""
-        return [self._network.empty_cache(rows, self.device) for _ in self._plan.levels]
+        return [self.network.empty_cache(rows, self.device) for _ in self._plan.levels]
 
     @contextmanager
     def _computing(self, section: str) -> Iterator[None]:
@@ -196,7 +198,7 @@ class Dynamics:
                 self.codec.encode(torch.from_numpy(frames).to(self.device)),
                 self.condition(space.stack(last_actions)),
                 batch._replace(time=torch.tensor(last, device=self.device)),
-                self._network.step,
+                self.network.step,
             )
         index = torch.from_numpy(rows).to(self.device)
         write_rows(self._caches, index, batch.caches)
@@ -213,7 +215,7 @@ class Dynamics:
     ) -> Any:
         """Commit finished frames to every context level's cache; returns the last one's tokens."""
         step = step or self._eager
-        position, tokens = self._network.cache_position(batch.time), None
+        position, tokens = self.network.cache_position(batch.time), None
         for level, cache in zip(self._plan.levels, batch.caches, strict=True):
             frames, conditioning = clean, conditions.levels[level.stated]
             if level.applied < 1:
@@ -267,7 +269,7 @@ class Dynamics:
                 filled = rows.clamp(max=self.num_rows - 1)  # all groups are of one size
                 batch, rows = self.batch.select(filled), rows[: self.num_rows - first]
                 conditions = self.condition(actions[filled.cpu().numpy()])
-                group = self.commit(clean[filled], conditions, batch, self._network.step)
+                group = self.commit(clean[filled], conditions, batch, self.network.step)
                 write_rows(self._caches, rows, batch.caches)
                 numbers.append(np.stack(self.expect(group))[:, : len(rows)])
         rewards, ends = np.concatenate(numbers, 1)
@@ -286,7 +288,7 @@ class Dynamics:
 
         They are where the network tells outcomes apart and a frame takes one denoising step.
         """
-        return self.world.card.model.mixture > 1 and len(self._levels) == 1
+        return self.world.card.model.mixture > 1 and len(self.levels) == 1
 
     def outcomes(self, actions: np.ndarray, samples: int = 8) -> Outcomes:
         """Work out what a step of every row may lead to; no row moves.
@@ -302,27 +304,45 @@ class Dynamics:
             return work_out(self, self.condition(actions), samples)
 
     def predict(
-        self, conditions: Conditions, batch: Batch, step: runtime.Step | None = None
-    ) -> FramePrediction:
-        """Predict rows' next frames from noise, where that takes one denoising step."""
-        step, start, levels = step or self._eager, self._start(batch), conditions.levels
-        with self.section("dfgym::cache_position"):
-            position = self._network.cache_position(batch.time)
+        self,
+        conditions: Conditions,
+        batch: Batch,
+        step: runtime.Step | None = None,
+        noisy: tuple[Tensor, int, Any] | None = None,
+    ) -> tuple[FramePrediction, Any]:
+        """Predict rows' next frames in one denoising step; returns also the pass's tokens.
+
+        Args:
+            conditions: of the rows' actions.
+            batch: the rows.
+            step: the network's, or a function that does the same.
+            noisy: the frames so far, the number of the denoising step, and `position(batch)`; None
+                for the first step, which begins from noise.
+        """
+        x, i, position = noisy or (self.start(batch), 0, self.position(batch))
         with self.section("dfgym::denoise"):
-            cache = batch.caches[self._plan.reads[0]]
-            tokens = step(start, levels[0.0], conditions.places, position, cache)
+            cache, conditioning = (
+                batch.caches[self._plan.reads[i]],
+                conditions.levels[self.levels[i]],
+            )
+            tokens = (step or self._eager)(x, conditioning, conditions.places, position, cache)
         with self.section("dfgym::predict_frame"):
-            return self._network.predict_frame(tokens)
+            return self.network.predict_frame(tokens), tokens
+
+    def position(self, batch: Batch) -> Any:
+        """Compute what the network needs of rows' positions in time, for all passes of a frame."""
+        with self.section("dfgym::cache_position"):
+            return self.network.cache_position(batch.time)
 
     def generate(self, conditions: Conditions, batch: Batch) -> tuple[Tensor, Tensor, Any]:
         """Sample rows' next frames; returns them decoded and encoded, and the last tokens."""
-        uniforms = self._uniforms(batch)[:, 2:]
+        uniforms = self.uniforms(batch)[:, 2:]
         generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager)
         return *self.codec.round(generated), tokens
 
     def expect(self, tokens: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read the expected reward and the probability of an end, float64 `(b,)`, off tokens."""
-        reward, termination = self._network.predict_transition(tokens)
+        reward, termination = self.network.predict_transition(tokens)
         expected = reward.double().softmax(-1).cpu().numpy() @ self._rewards
         return expected, termination.double().sigmoid().cpu().numpy()
 
@@ -332,9 +352,9 @@ class Dynamics:
             transition = self._onnx(actions, self.batch)
             return transition, Present(transition.frames.copy(), self.present.time + 1)
         conditions, batch = self.condition(actions), self.batch
-        uniforms, divergence, entropy, tokens = self._uniforms(batch), None, None, None
+        uniforms, divergence, entropy, tokens = self.uniforms(batch), None, None, None
         if self.exact:
-            prediction = self.predict(conditions, batch, self._step)
+            prediction, _ = self.predict(conditions, batch, self._step)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
             entropy = prediction.entropy.cpu().numpy()
             if self._luck:
@@ -347,7 +367,7 @@ class Dynamics:
         if not self._plan.kept:
             tokens = self.commit(clean, conditions, batch, self._step)
         with self.section("dfgym::predict_transition"):
-            reward, termination = self._network.predict_transition(tokens)
+            reward, termination = self.network.predict_transition(tokens)
         ends = termination.double().sigmoid()
         below = reward.double().softmax(-1).cumsum(-1)
         bucket = (below < uniforms[:, :1]).sum(-1).clamp(max=len(self._rewards) - 1)
@@ -370,11 +390,11 @@ class Dynamics:
         """All rows as they stand now."""
         return Batch(self._caches, self.present.time, self._seeds)
 
-    def _uniforms(self, batch: Batch) -> Tensor:
+    def uniforms(self, batch: Batch) -> Tensor:
         """Draw what decides rows' next reward, end, and outcome in each denoising step."""
         # In mode `kept` the last pass's cache entry becomes context, so no outcome may be sampled
         # after it.
-        draws = (len(self._levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
+        draws = (len(self.levels) - self._plan.kept) * (self.world.card.model.mixture > 1)
         return noise.uniform(batch.seeds, batch.time, noise.HEADS, 2 + draws).double()
 
     def _denoise(
@@ -382,35 +402,23 @@ class Dynamics:
     ) -> tuple[Tensor, Tensor, Any]:
         """Generate every row's next frame from noise.
 
-        Args:
-            conditions: of the rows' actions.
-            uniforms: `(b, draws)`, with which the first `draws` denoising steps sample an outcome;
-                the others take the mean.
-            batch: the rows.
-            step: the network's, or a function that does the same.
-
-        Returns:
-            The frames and the mean of the first prediction, `(b, h, w, c)`, and the last tokens.
+        The first of the steps sample an outcome, with `uniforms`, `(b, draws)`; others take the
+        mean. Returns the frames and the mean of the first prediction, `(b, h, w, c)`, and the last
+        tokens. For the other arguments see `predict`.
         """
-        network, start = self._network, self._start(batch)
-        with self.section("dfgym::cache_position"):
-            position = network.cache_position(batch.time)
-        means, tokens = [], []
+        start, position, means, tokens = self.start(batch), self.position(batch), [], []
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            cache, conditioning = batch.caches[self._plan.reads[i]], conditions.levels[tau]
-            with self.section("dfgym::denoise"):
-                tokens.append(step(x, conditioning, conditions.places, position, cache))
-            with self.section("dfgym::predict_frame"):
-                prediction = network.predict_frame(tokens[-1])
+            prediction, last = self.predict(conditions, batch, step, (x, i, position))
             means.append(prediction.mean)
+            tokens.append(last)
             return prediction.sample(uniforms[:, i]) if i < uniforms.shape[1] else means[-1]
 
         first_order = uniforms.shape[1] > 0
-        frames = sample(denoise, start, self._levels, first_order=first_order)
+        frames = sample(denoise, start, self.levels, first_order=first_order)
         return frames, means[0], tokens[-1]
 
-    def _start(self, batch: Batch) -> Tensor:
+    def start(self, batch: Batch) -> Tensor:
         """Draw the noise that rows' next frames begin from, `(b, h, w, c)`."""
         game = self.world.card.game_spec
         shape = (game.height, game.width, game.channels)

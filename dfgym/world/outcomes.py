@@ -96,7 +96,7 @@ def read_state(
 def work_out(dynamics: Dynamics, conditions: Conditions, samples: int) -> Outcomes:
     """Work out what a step of every row may lead to, see `Dynamics.outcomes`."""
     if dynamics.exact:
-        prediction = dynamics.predict(conditions, dynamics.batch)
+        prediction, _ = dynamics.predict(conditions, dynamics.batch)
         weights = prediction.log_weights.double().softmax(-1).cpu().numpy()
         frames, clean = dynamics.codec.round(prediction.outcomes.flatten(0, 1))
         batch = dynamics.batch.repeat(weights.shape[1])

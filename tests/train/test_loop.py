@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 import torch
 
+from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, DeviceError, MissingPackageError, WorldError
 from dfgym.files import write_json
 from dfgym.train import loop, recipe
+from dfgym.train.batches import Batches, Process
 from dfgym.train.checkpoint import FILE, read_checkpoint
 from dfgym.train.config import from_table, to_table
 from dfgym.train.loop import train
 from dfgym.train.loss import diffusion_forcing
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import Presentation, pack
+from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
@@ -40,6 +43,26 @@ def trained(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of some seconds that has learned the toy."""
     run = tmp_path_factory.mktemp("run")
     return train(tiny(walks, run, steps=300, image_steps=20, batch=32, strip_every=320))
+
+
+def test_actions_are_dropped_where_a_world_is_to_be_guided(walks: Path, tmp_path: Path) -> None:
+    stores = [EpisodeStore.open(walks)]
+    plain, dropped = (
+        Batches(
+            tiny(walks, tmp_path, image_steps=1, batch=64, action_dropout=share),
+            survey(stores, 0.05),
+            stores,
+            Process(0, 1),
+        )
+        for share in (0.0, 0.25)
+    )
+    none, cpu = plain.windows.action_space.none, torch.device("cpu")
+    whole, batch, again = plain(3, cpu), dropped(3, cpu), dropped(3, cpu)
+    assert torch.equal(batch.actions, again.actions) and torch.equal(batch.clean, whole.clean)
+    kept = batch.actions == whole.actions
+    assert (batch.actions[~kept] == none).all() and torch.equal(batch.valid, whole.valid)
+    assert abs((~kept).sum() / (whole.actions != none).sum() - 0.25) < 0.08
+    assert not torch.equal(dropped(4, cpu).actions == none, batch.actions == none)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ class Past:
         for level, (applied, stated) in enumerate(run._plan.levels):
             frame = applied * clean + (1 - applied) * eps.view_as(clean)
             if run._plan.kept and last is not None:
-                frame, stated = last, run._levels[-1]
+                frame, stated = last, run.levels[-1]
             self.frames[level].append(frame)
             self.levels[level].append(stated)
         self.actions.append(action)
@@ -120,11 +120,11 @@ def recompute(
     )
     inputs = [frames, taus, actions, torch.arange(t)[None]]
     mask = visibility(torch.zeros(1, t), WINDOW)
-    if not isinstance(run._network, Recurrent) and not run.world.card.model.memory_places:
+    if not isinstance(run.network, Recurrent) and not run.world.card.model.memory_places:
         mask = mask[:, :t, :t]
     else:  # all frames from the reset on, each as context and as target
         inputs = [torch.cat((tensor, tensor), 1) for tensor in inputs]
-    whole = run._network(*inputs, mask)  # type: ignore[operator]
+    whole = run.network(*inputs, mask)  # type: ignore[operator]
     (scores, log_weights, categorical, _), *transition = whole
     prediction = FramePrediction(scores[0, -1], log_weights[0, -1], categorical)
     return NetworkOutput(prediction, *(tensor[0, -1] for tensor in transition))
@@ -150,7 +150,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
     rows, passes = np.arange(ROWS), []
 
     def spy(frames: Tensor, *rest: Any) -> Tensor:
-        tokens = run._network.step(frames, *rest)
+        tokens = run.network.step(frames, *rest)
         passes.append((frames, tokens))
         return tokens
 
@@ -177,9 +177,9 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
 
         row = number % ROWS
         past, action = pasts[row], turn.actions[row]
-        for (frames, tokens), tau, level in zip(passes, run._levels, run._plan.reads, strict=False):
+        for (frames, tokens), tau, level in zip(passes, run.levels, run._plan.reads, strict=False):
             predicted = recompute(run, past, level, frames[row], tau, action)
-            close(run._network.predict_frame(tokens).mean[row], predicted.prediction.mean)
+            close(run.network.predict_frame(tokens).mean[row], predicted.prediction.mean)
         clean = run.codec.encode(torch.from_numpy(transition.frames))
         if not run._plan.kept:  # the last commit pass predicts reward and end
             assert len(passes) == STEPS + len(run._plan.levels)
@@ -187,7 +187,7 @@ def test_cached_equals_recomputed_and_rows_and_copies_are_their_own(
             added.actions = [0] * len(past.actions)
             added.add(run, clean[row], action, None)
             predicted = recompute(run, past, -1, added.frames[-1][0], added.levels[-1][0], action)
-        reward, termination = run._network.predict_transition(passes[-1][1])
+        reward, termination = run.network.predict_transition(passes[-1][1])
         close(reward[row], predicted.reward)
         close(termination[row], predicted.termination)
         assert transition.termination_probability[row] == pytest.approx(

@@ -75,7 +75,7 @@ def test_both_networks_step_and_restore_in_every_mode(toy: World, mode: str) -> 
 def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None:
     """One pass a denoising step and none more; and equal to seeing all those states at once."""
     run = begin(toy, "kept", [5, 6, 7], [2, 2, 2])
-    network, steps, levels = run._network, 5, run._levels
+    network, steps, levels = run.network, 5, run.levels
     frames_passed: list[Tensor] = []
 
     def spy(frames: Tensor, *arguments: Any) -> Tensor:
