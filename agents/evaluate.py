@@ -163,7 +163,12 @@ def evaluate(
 
 
 def play_episodes(
-    venv: VecEnv, play: BatchPolicy, episodes: int, seed: int, bar: tqdm[Any]
+    venv: VecEnv,
+    play: BatchPolicy,
+    episodes: int,
+    seed: int,
+    bar: tqdm[Any],
+    finish: Callable[[int], None] = lambda row: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play whole episodes, every row its share; returns and lengths, in the order of their ends.
 
@@ -173,6 +178,7 @@ def play_episodes(
         episodes: how many, over all rows.
         seed: row i begins with seed + i.
         bar: counts the episodes.
+        finish: is called with a row that has played its share; its further actions do not matter.
     """
     rows = venv.num_envs
     missing = np.full(rows, episodes // rows)
@@ -188,6 +194,8 @@ def play_episodes(
             lengths.append(infos[row]["episode"]["l"])
             missing[row] -= 1
             bar.update()
+            if not missing[row]:
+                finish(row)
     return np.array(returns, float), np.array(lengths, int)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,9 +30,10 @@ from dfgym import checks
 from dfgym.agents import evaluate, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed
 from dfgym.errors import ConfigError
-from dfgym.planning.model import DreamModel, rollouts
+from dfgym.planning.model import DreamModel, evaluation_noise, rollouts
 from dfgym.planning.nodes import NONE
 from dfgym.planning.search import Decision, Evaluation, SearchConfig, search
+from dfgym.world.dynamics import Dynamics
 
 DISCOUNT = 0.98
 """Of rewards, a step, where the prior does not say: that of our agents' trainings."""
@@ -56,8 +57,9 @@ class Config:
     """Games that are played side by side; all their leaves pass the network together."""
     chance: Literal["exact", "sampled"] = "exact"
     """Whether actions are worth the mean over all outcomes, or over sampled ones."""
-    value_scale: Annotated[float, Meta(gt=0)] = 1.0
-    """How much values count against the prior."""
+    value_noise: Annotated[float, Meta(ge=0)] | None = None
+    """Deviation of the evaluation's error, in rewards: smaller differences hardly count. By default
+    it is measured in the dream."""
     gumbel_scale: Annotated[float, Meta(ge=0)] = 0.0
     """The noise of the root's choice; 0 plays the action that the search holds best."""
     rollout: Annotated[int, Meta(ge=0, le=256)] = 8
@@ -105,47 +107,66 @@ class Planner:
         """
         if prior is None and config is None:
             raise ConfigError("simulations is 0 and there is no prior; expected one of them")
-        self.dream, self.dynamics, self.prior, self.config = dream, dream.dynamics, prior, config
-        self.generator = np.random.default_rng(seed)
-        discount = DISCOUNT if config is None else config.discount
-        random_play = rollouts(self.dynamics, rollout, discount, self.generator)
-        self.model = DreamModel(self.dynamics, prior.judge if prior else random_play)
-        if config is not None:
-            self.model.check_memory(config.simulations)
+        self.dynamics, self.prior, self.config = dream.dynamics, prior, config
+        self.generator, self.rollout = np.random.default_rng(seed), rollout
+        self.rows = np.arange(dream.num_envs)  # of the games, one for each row of the dream
+        self.wanted = np.ones(dream.num_envs, bool)
         self.actions = np.zeros(dream.num_envs, np.int64)
         self.decision: Decision | None = None
         self.decisions, self.seconds = 0, 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the model of the present dynamics."""
+        discount = DISCOUNT if self.config is None else self.config.discount
+        random_play = rollouts(self.dynamics, self.rollout, discount, self.generator)
+        self.model = DreamModel(self.dynamics, self.prior.judge if self.prior else random_play)
+        if self.config is not None:
+            self.model.check_memory(self.config.simulations)
+
+    def finish(self, row: int) -> None:
+        """Plan for a game no more: from now on its action is 0."""
+        self.wanted[row] = False
+        rows = self.rows[self.wanted[self.rows]]
+        if 0 < len(rows) <= len(self.rows) // 2:  # a smaller dream takes less time
+            state = self.dynamics.get_state(np.flatnonzero(self.wanted[self.rows]))
+            self.dynamics = Dynamics(self.dynamics.world, len(rows))
+            self.dynamics.set_state(np.arange(len(rows)), state)
+            self.rows = rows
+            self._begin()
 
     def __call__(self, observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
-        """Choose every row's action.
+        """Choose every game's action.
 
         Args:
             observations: uint8 `(b, h, w, 3)` at the game's or the model's size.
-            begins: bool `(b,)`, which rows begin an episode; all others were played as chosen.
+            begins: bool `(b,)`, which games begin an episode; all others were played as chosen.
         """
         began = time.perf_counter()
-        card = self.dynamics.world.card
+        card, begins, actions = self.dynamics.world.card, begins[self.rows], self.actions[self.rows]
         factor = max(1, observations.shape[1] // card.frames.height)
-        frames = np.ascontiguousarray(observations[:, ::factor, ::factor])
+        frames = np.ascontiguousarray(observations[self.rows, ::factor, ::factor])
         if frames.shape[1:] != self.dynamics.frames().shape[1:]:
             raise ConfigError(
                 f"the game's frames are {observations.shape[1:]} and {card.name}'s are "
                 f"{card.frames.height}x{card.frames.width}; play the world's own real twin"
             )
         if not begins.all():
-            self.dynamics.observe(self.actions, frames)
+            self.dynamics.observe(actions, frames)
         if begins.any():
             rows = np.flatnonzero(begins)
             seeds = self.generator.integers(2**62, size=len(rows))
             nothing = np.zeros(0, np.int64)
             self.dynamics.reset(rows, seeds, [(frames[row][None], nothing) for row in rows])
-        self.model.advance(np.where(begins, NONE, self.actions))
+        self.model.advance(np.where(begins, NONE, actions))
         if self.config is None:
             assert self.prior is not None
-            self.actions = self.prior.judge(frames, self.dynamics.batch).logits.argmax(1)
+            actions = self.prior.judge(frames, self.dynamics.batch).logits.argmax(1)
         else:
             self.decision = search(self.model, self.config, self.generator)
-            self.actions = self.decision.action
+            actions = self.decision.action
+        self.actions = np.zeros_like(self.actions)
+        self.actions[self.rows] = actions
         self.decisions += len(frames)
         self.seconds += time.perf_counter() - began
         return self.actions.copy()
@@ -251,8 +272,19 @@ def plan_for(
     count = player.simulations
     if not count and prior is None:
         raise ConfigError("a search of 0 simulations needs an agent to play; expected at least 1")
-    config = SearchConfig(count, discount, gumbel_scale=gumbel_scale) if count else None
+    if not count:
+        return Planner(dream, prior, None, seed)
+    noise = measure_noise(prior, dream, seed)
+    config = SearchConfig(count, discount, gumbel_scale=gumbel_scale, value_noise=noise)
     return Planner(dream, prior, config, seed)
+
+
+def measure_noise(prior: Prior | None, dream: Any, seed: int) -> float:
+    """Measure the error of a prior's values in a dream; without a prior there are none to doubt."""
+    if prior is None:
+        return 0.0
+    random = np.random.default_rng(seed)
+    return evaluation_noise(dream.dynamics, prior.judge, prior.discount, random)
 
 
 def load_prior(path: str | Path | None, dream: Any) -> Prior | None:
@@ -272,9 +304,12 @@ def main(config: Config) -> evaluate.Score:
         max(1, config.simulations),
         prior.discount if prior else DISCOUNT,
         gumbel_scale=config.gumbel_scale,
-        value_scale=config.value_scale,
         chance=config.chance,
     )
+    noise = config.value_noise
+    if noise is None and config.simulations:
+        noise = measure_noise(prior, dream, config.seed)
+    options = replace(options, value_noise=noise or 0.0)
     planner = Planner(
         dream, prior, options if config.simulations else None, config.seed, config.rollout
     )
@@ -287,7 +322,9 @@ def main(config: Config) -> evaluate.Score:
                 "they must be equal"
             )
         with tqdm(total=config.episodes, desc=env, unit="episode") as bar:
-            played = evaluate.play_episodes(venv, planner, config.episodes, config.seed, bar)
+            played = evaluate.play_episodes(
+                venv, planner, config.episodes, config.seed, bar, planner.finish
+            )
     finally:
         venv.close()
         dream.close()
@@ -299,6 +336,7 @@ def main(config: Config) -> evaluate.Score:
     print(f"{rate:.1f} decisions a second, {rows} games side by side")
     if config.out is not None:
         record = score.to_dict() | {"simulations": config.simulations, "chance": config.chance}
+        record |= {"value_noise": options.value_noise}
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps(record | {"decisions_per_second": rate}, indent=2) + "\n")
     return score

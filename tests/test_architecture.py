@@ -41,7 +41,7 @@ MAIN_PATH: dict[str, set[str]] = {
     "train": BASE | {"device", "diffusion", "model", "world", "data"},
     "env": BASE | {"world", "games", "diffusion"},  # how seeds are mixed
     "__init__": {"errors", "games", "world", "env"},  # env only on call; see test_import_is_light
-    "planning": BASE | {"diffusion", "world"},
+    "planning": BASE | {"diffusion", "model", "world"},
 }
 # Players: they meet dfgym as anyone does, through `import dfgym` and what is known of real games.
 PLAYERS = {"agents": {"__init__", "actions", "errors", "checks", "command"}}

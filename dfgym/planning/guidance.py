@@ -139,7 +139,7 @@ class GuidedDream:
             values = reward.new_tensor(dynamics.world.card.rewards.values)
             return reward.softmax(-1) @ values + (-end).sigmoid()
 
-        bent = denoise
+        bent: Denoise = denoise
         if self.guidance.reward:
             bent = pull(denoise, energy, self.guidance.reward)
         first_order = draws.shape[1] > 0

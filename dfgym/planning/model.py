@@ -278,3 +278,42 @@ def rollouts(
         return Evaluation(np.zeros((count, actions)), value + weight)
 
     return evaluate
+
+
+@torch.inference_mode()
+def evaluation_noise(
+    dynamics: Dynamics, evaluate: Evaluate, discount: float, generator: np.random.Generator
+) -> float:
+    """Measure the error of an evaluation: how far it contradicts itself from a step to the next.
+
+    The policy plays the dream from real frames. Values that were exact would differ between two
+    steps by the reward, and by what chance has brought.
+
+    Args:
+        dynamics: the dream; its rows are begun anew, and left where they come to.
+        evaluate: judges frames.
+        discount: of rewards, a step.
+        generator: of the states, and of the actions.
+
+    Returns:
+        The deviation of the temporal difference, from the median of its size (of a normal
+        distribution), so that the few steps that decide a game do not count as noise.
+    """
+    rows, starts = np.arange(dynamics.num_rows), dynamics.world.starts
+    contexts = []
+    for _ in rows:
+        frames, actions = starts.episode(int(generator.integers(len(starts))))
+        last = int(generator.integers(len(frames)))
+        contexts.append((frames[: last + 1], actions[:last]))
+    dynamics.reset(rows, generator.integers(2**62, size=len(rows)), contexts)
+    now, errors = evaluate(dynamics.frames(), dynamics.batch.repeat(1)), []
+    alive = np.ones(len(rows), bool)
+    for _ in range(max(4, 256 // len(rows))):
+        gumbel = generator.gumbel(size=now.logits.shape)
+        transition = dynamics.step((now.logits + gumbel).argmax(1))
+        alive &= ~transition.terminated
+        after = evaluate(dynamics.frames(), dynamics.batch.repeat(1))
+        errors.append((transition.rewards + discount * after.value - now.value)[alive])
+        now = after
+    sizes = np.abs(np.concatenate(errors))
+    return float(1.4826 * np.median(sizes)) if sizes.size else 0.0

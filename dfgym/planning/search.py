@@ -103,7 +103,10 @@ class SearchConfig:
     visit_offset: Annotated[float, Meta(ge=0)] = 50.0
     """`c_visit`: values count as if the likeliest action had so many visits more."""
     value_scale: Annotated[float, Meta(gt=0)] = 1.0
-    """`c_scale`: how much values count against the prior; 0.1 where they are little to trust."""
+    """`c_scale`: how much values count against the prior."""
+    value_noise: Annotated[float, Meta(ge=0)] = 0.0
+    """Standard deviation of the evaluation's error. A difference of so much counts as one nat
+    against the prior, and more with visits; 0 where values are exact."""
     exploration: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """The share of visits inside the tree that follows the prior instead of the improved policy."""
     chance: Literal["exact", "sampled"] = "exact"
@@ -259,9 +262,14 @@ def complete_q(
 
 
 def scale_q(q: np.ndarray, visits: np.ndarray, config: SearchConfig) -> np.ndarray:
-    """Bring completed values `(b, a)` to the scale of logits: `sigma` of the paper, section 3.3."""
+    """Bring completed values `(b, a)` to the scale of logits: `sigma` of the paper, section 3.3.
+
+    The paper divides by a node's range of values, which makes much of the noise where actions do
+    not matter. Here the range counts as at least so large that noise stays noise.
+    """
     low, high = q.min(1, keepdims=True), q.max(1, keepdims=True)
-    share = (q - low) / np.maximum(high - low, 1e-8)
+    least = max(config.visit_offset * config.value_scale * config.value_noise, 1e-8)
+    share = (q - low) / np.maximum(high - low, least)
     return (config.visit_offset + visits.max(1, keepdims=True)) * config.value_scale * share
 
 

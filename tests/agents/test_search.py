@@ -16,6 +16,7 @@ from dfgym.agents.players import make_factory
 from dfgym.errors import ConfigError
 from dfgym.games.source import Opening, open_source
 from dfgym.planning.search import SearchConfig
+from dfgym.world.dynamics import Dynamics
 from toys.game import DREAM, HIDDEN, NAME, REAL
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
@@ -84,6 +85,29 @@ def test_planners_follow_the_game(tmp_path: Path) -> None:
             if ended:
                 frames[row], _ = game.reset()
     assert planner.decisions == 36 and planner.seconds > 0
+
+
+def test_games_that_are_over_cost_nothing(tmp_path: Path) -> None:
+    """The dream shrinks to the games that go on, and follows them as before."""
+    dream = search.open_dream(REAL, 4)
+    prior = search.Prior(agent(tmp_path / "agent.zip"), SIZE, 3)
+    config = SearchConfig(3, gumbel_scale=0)
+    whole, shrinking = (search.Planner(dream, prior, config, 0) for _ in range(2))
+    shrinking.dynamics = Dynamics(dream.dynamics.world, 4)
+    shrinking._begin()
+    games = [gym.make(REAL) for _ in range(4)]
+    frames = np.stack([game.reset(seed=i)[0] for i, game in enumerate(games)])
+    begins = np.ones(4, bool)
+    for step in range(6):
+        actions, same = whole(frames, begins), shrinking(frames, begins)
+        goes_on = [1, 3] if step > 2 else [0, 1, 3] if step == 2 else [0, 1, 2, 3]
+        assert np.array_equal(actions[goes_on], same[goes_on])
+        frames = np.stack([g.step(a)[0] for g, a in zip(games, actions, strict=True)])
+        begins = np.zeros(4, bool)
+        if step in (1, 2):
+            shrinking.finish(2 if step == 1 else 0)
+    assert shrinking.dynamics.num_rows == 2 and shrinking.decisions == 3 * 4 + 3 * 2
+    assert np.array_equal(shrinking.dynamics.frames(), whole.dynamics.frames()[[1, 3]])
 
 
 def test_without_simulations_the_prior_plays(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def test_a_little_guidance_is_almost_none() -> None:
         for kind in ({"action": 1e-6}, {"history": 1e-6}, {"history": 1e-6, "history_noise": 0.3}):
             guided = GuidedDream(world, ROWS, Guidance(**kind), Settings(device="cpu"))
             plain = Dynamics(world, ROWS, Settings(device="cpu"))
-            begin(guided, world), begin(plain, world)
+            for dream in (guided, plain):
+                begin(dream, world)
             for action in range(3):
                 actions = np.full(ROWS, action)
                 one, other = guided.step(actions), plain.step(actions)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.planning import model as planning_model
-from dfgym.planning.model import DreamModel, rollouts
+from dfgym.planning.model import DreamModel, Evaluate, evaluation_noise, rollouts
 from dfgym.planning.nodes import NONE
 from dfgym.planning.search import Evaluation, SearchConfig, search
 from dfgym.world.bundle import World
@@ -207,3 +207,23 @@ def test_actions_that_cannot_be_tried_one_by_one_are_refused() -> None:
     world = World(card, "", Path(), toy_weights(card), toy_starts(toy_card()))
     with pytest.raises(ConfigError, match="kind 'box'"):
         DreamModel(Dynamics(world, 1, Settings(device="cpu")), judge)
+
+
+def test_the_noise_of_an_evaluation_is_how_far_it_contradicts_itself() -> None:
+    """Values that follow from the frame alone differ by chance; constant ones hardly do."""
+    run = Dynamics(toy(), 32, Settings(device="cpu"))
+    random = np.random.default_rng(0)
+
+    def constant(value: float, deviation: float) -> Evaluate:
+        def evaluate(frames: np.ndarray, batch: Batch) -> Evaluation:
+            values = value + deviation * random.normal(size=len(frames))
+            return Evaluation(np.zeros((len(frames), 3)), values)
+
+        return evaluate
+
+    # Without rewards: (1 - discount) times the value; and noise twice, of one deviation each.
+    run._rewards = np.zeros_like(run._rewards)
+    sure = evaluation_noise(run, constant(5.0, 0.0), 0.98, random)
+    assert sure == pytest.approx(1.4826 * 0.1)
+    unsure = evaluation_noise(run, constant(0.0, 0.3), 1.0, random)
+    assert 0.3 < unsure < 0.7  # 0.3 times the root of 2, from the few steps until games end

@@ -185,6 +185,28 @@ def test_untried_actions_have_the_mixed_value() -> None:
     assert np.allclose(softmax(logits), [[0.5, 0.25, 0.25]])
 
 
+def test_noise_is_not_blown_up() -> None:
+    """Actions that differ by noise alone: the prior's choice stands; others: the better one."""
+    games = Games(300, 7, noise=0.0, shape=(1, 3, 2))
+    games.reward[:], games.survival[:] = 0, 1
+    random = np.random.default_rng(0)
+    logits = 4 * random.normal(size=(300, 3))
+    root = games.root
+    games.root = lambda: root()._replace(logits=logits)  # type: ignore[method-assign]
+    favourite = logits.argmax(1)
+
+    def chosen(deviation: float, gain: float, noise: float) -> float:
+        """How often the prior's favourite is taken where another action is better by `gain`."""
+        values = deviation * random.normal(size=games.guess[:, 1:].shape)
+        values += gain * (np.arange(6) // 2 != favourite[:, None])
+        games.guess[:, 1:] = games.value[:, 1:] = values
+        decision = decide(games, 6, gumbel_scale=0, value_noise=noise)
+        return float((decision.action == favourite).mean())
+
+    assert chosen(0.1, 0.0, 0.0) < 0.6 and chosen(0.1, 0.0, 0.1) > 0.8
+    assert chosen(0.1, 4.0, 0.1) < 0.05
+
+
 @pytest.mark.parametrize(
     "wrong", [{"simulations": 0}, {"simulations": -3}, {"discount": 0}, {"chance": "none"}]
 )
