@@ -27,7 +27,6 @@ from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
 from dfgym.errors import ConfigError
 from dfgym.frames import Codec
-from dfgym.model.network import Network
 from dfgym.model.transformer import FramePrediction
 from dfgym.world import runtime
 from dfgym.world.bundle import World
@@ -313,7 +312,7 @@ class Dynamics:
         """Predict rows' next frames in one denoising step; returns also the pass's tokens.
 
         Args:
-            conditions: of the rows' actions.
+            conditions: of the actions of the rows, which are `batch`.
             batch: the rows.
             step: the network's, or a function that does the same.
             noisy: the frames so far, the number of the denoising step, and `position(batch)`; None
@@ -379,11 +378,6 @@ class Dynamics:
         rewards = self._rewards[bucket.astype(np.int64)]
         chances = (ended > 0, ends, spread, entropy, divergence)
         return Transition(present.frames.copy(), rewards, *chances), present
-
-    @property
-    def network(self) -> Network:
-        """The network; its weights are shared by all who use the world."""
-        return self._network
 
     @property
     def batch(self) -> Batch:

@@ -26,9 +26,14 @@ from toys.world import toy_card, toy_starts, toy_weights
 WINDOW, GAMES, K = 3, 4, 5
 
 
-def toy(kind: str = "transformer", mixture: int = 5, steps: int = 1) -> World:
+MEMORIES = {"none": 0, "archive": 8, "state_space": 3, "spatial_map": 15}
+
+
+def toy(kind: str = "transformer", mixture: int = 5, steps: int = 1, memory: str = "none") -> World:
+    size = {"memory": memory, "memory_size": MEMORIES[memory]}
+    model = ModelConfig(16, 2, 1, patch=2, window=WINDOW, mixture=mixture, kind=kind, **size)  # type: ignore[arg-type]
     card = toy_card(
-        model=ModelConfig(16, 2, 1, patch=2, window=WINDOW, mixture=mixture, kind=kind),  # type: ignore[arg-type]
+        model=model,
         sampler=Sampler(denoising_steps=steps, shift=1.0, context_mode="clean", context_noise=0.0),
     )
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
@@ -49,10 +54,14 @@ def judge(frames: np.ndarray, batch: Batch | None = None) -> Evaluation:
     return Evaluation(np.outer(values, [1.0, 2.0, 3.0]), values)
 
 
-@pytest.mark.parametrize("kind", ["transformer", "recurrent"])
-def test_nodes_are_what_stepping_to_them_gives(kind: str) -> None:
+KINDS = [("recurrent", "none"), *(("transformer", memory) for memory in MEMORIES)]
+
+
+@pytest.mark.parametrize(("kind", "memory"), KINDS)
+def test_nodes_are_what_stepping_to_them_gives(kind: str, memory: str) -> None:
     """Random trees, deeper than the window: every expansion against the dream's own outcomes."""
-    run, walker = begin(toy(kind)), begin(toy(kind))
+    world = toy(kind, memory=memory)
+    run, walker = begin(world), begin(world)
     tree = DreamModel(run, judge, K, 0.0)
     before = run.get_state(np.arange(GAMES))
     random = np.random.default_rng(0)
