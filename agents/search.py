@@ -30,10 +30,9 @@ from dfgym import checks
 from dfgym.agents import evaluate, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed
 from dfgym.errors import ConfigError
-from dfgym.planning.model import DreamModel, evaluation_noise, rollouts
+from dfgym.planning.model import DreamModel, copy_rows, evaluation_noise, rollouts
 from dfgym.planning.nodes import NONE
 from dfgym.planning.search import Decision, Evaluation, SearchConfig, search
-from dfgym.world.dynamics import Dynamics
 
 DISCOUNT = 0.98
 """Of rewards, a step, where the prior does not say: that of our agents' trainings."""
@@ -129,9 +128,7 @@ class Planner:
         self.wanted[row] = False
         rows = self.rows[self.wanted[self.rows]]
         if 0 < len(rows) <= len(self.rows) // 2:  # a smaller dream takes less time
-            state = self.dynamics.get_state(np.flatnonzero(self.wanted[self.rows]))
-            self.dynamics = Dynamics(self.dynamics.world, len(rows))
-            self.dynamics.set_state(np.arange(len(rows)), state)
+            self.dynamics = copy_rows(self.dynamics, np.flatnonzero(self.wanted[self.rows]))
             self.rows = rows
             self._begin()
 
@@ -143,21 +140,8 @@ class Planner:
             begins: bool `(b,)`, which games begin an episode; all others were played as chosen.
         """
         began = time.perf_counter()
-        card, begins, actions = self.dynamics.world.card, begins[self.rows], self.actions[self.rows]
-        factor = max(1, observations.shape[1] // card.frames.height)
-        frames = np.ascontiguousarray(observations[self.rows, ::factor, ::factor])
-        if frames.shape[1:] != self.dynamics.frames().shape[1:]:
-            raise ConfigError(
-                f"the game's frames are {observations.shape[1:]} and {card.name}'s are "
-                f"{card.frames.height}x{card.frames.width}; play the world's own real twin"
-            )
-        if not begins.all():
-            self.dynamics.observe(actions, frames)
-        if begins.any():
-            rows = np.flatnonzero(begins)
-            seeds = self.generator.integers(2**62, size=len(rows))
-            nothing = np.zeros(0, np.int64)
-            self.dynamics.reset(rows, seeds, [(frames[row][None], nothing) for row in rows])
+        begins, actions = begins[self.rows], self.actions[self.rows]
+        frames = follow(self.dynamics, observations[self.rows], begins, actions, self.generator)
         self.model.advance(np.where(begins, NONE, actions))
         if self.config is None:
             assert self.prior is not None
@@ -170,6 +154,46 @@ class Planner:
         self.decisions += len(frames)
         self.seconds += time.perf_counter() - began
         return self.actions.copy()
+
+
+def follow(
+    dynamics: Any,
+    observations: np.ndarray,
+    begins: np.ndarray,
+    actions: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Bring a dream to where its games stand.
+
+    Args:
+        dynamics: the dream, a row for each game.
+        observations: uint8 `(b, h, w, 3)` at the game's or the model's size.
+        begins: bool `(b,)`, which games begin an episode.
+        actions: that led to the observations of the others.
+        generator: of the seeds of rows that begin.
+
+    Returns:
+        The observations at the model's size.
+
+    Raises:
+        ConfigError: they have another size.
+    """
+    card = dynamics.world.card
+    factor = max(1, observations.shape[1] // card.frames.height)
+    frames = np.ascontiguousarray(observations[:, ::factor, ::factor])
+    if frames.shape[1:] != dynamics.frames().shape[1:]:
+        raise ConfigError(
+            f"the game's frames are {observations.shape[1:]} and {card.name}'s are "
+            f"{card.frames.height}x{card.frames.width}; play the world's own real twin"
+        )
+    if not begins.all():
+        dynamics.observe(actions, frames)
+    if begins.any():
+        rows = np.flatnonzero(begins)
+        seeds = generator.integers(2**62, size=len(rows))
+        nothing = card.actions.fill(0)
+        dynamics.reset(rows, seeds, [(frames[row][None], nothing) for row in rows])
+    return frames
 
 
 class Prior:

@@ -134,8 +134,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):  # actions of any integer type
             Observation, reward, terminated, truncated, and info of NumPy numbers: `start_episode`
             and `start_frame` as `reset` returned them, `termination_probability`, the
             model's that this transition ended the episode, `uncertainty`, where the world tells
-            outcomes apart `outcome_entropy`, and with luck `luck_divergence`: see
-            `dfgym.world.outcomes.Transition`.
+            outcomes apart `outcome_entropy`, where it has a palette `epistemic`, and with luck
+            `luck_divergence`: see `dfgym.world.outcomes.Transition`.
 
         Raises:
             ActionError: the action is of another form or out of range; nothing has changed.

@@ -71,7 +71,11 @@ class Rows:
         self.ended = np.zeros(num_rows, bool)
         self.terminated = np.zeros(num_rows, bool)
         self.starts = np.full((num_rows, 2), -1)
-        names = {"outcome_entropy": self.dynamics.exact, "luck_divergence": bool(settings.luck)}
+        names = {
+            "outcome_entropy": self.dynamics.exact,
+            "epistemic": bool(self.world.card.frames.palette),
+            "luck_divergence": bool(settings.luck),
+        }
         self._numbers = ["termination_probability", "uncertainty"]
         self._numbers += [name for name, there in names.items() if there]
         self.exclusive = Exclusive("this environment")

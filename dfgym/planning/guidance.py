@@ -151,11 +151,11 @@ class GuidedDream:
         guidance, rows = self.guidance, torch.arange(len(x), device=x.device)
         nothing = self._condition(self._nothing)
 
-        def predict(dynamics: Dynamics, known: Conditions, begins: bool = False) -> FramePrediction:
-            batch = dynamics.batch.select(rows)  # a copy, since the pass writes into it
+        def predict(of: Dynamics, condition: Conditions, begins: bool = False) -> FramePrediction:
+            batch = of.batch.select(rows)  # a copy, since the pass writes into it
             if begins:
                 batch = batch._replace(time=torch.zeros_like(batch.time))
-            return dynamics.predict(known, batch, None, (x, i, dynamics.position(batch)))[0]
+            return of.predict(condition, batch, None, (x, i, of.position(batch)))[0]
 
         prediction = full = predict(self.dynamics, conditions)
         if guidance.action:

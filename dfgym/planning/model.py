@@ -246,6 +246,18 @@ def tensors_of(batch: Batch) -> list[Tensor]:
     return [tensor for cache in batch.caches for layer in cache for tensor in layer]
 
 
+def copy_rows(dynamics: Dynamics, rows: np.ndarray) -> Dynamics:
+    """Return another dynamics, whose rows stand where some of this one's do.
+
+    Args:
+        dynamics: a dream that is run with the settings of its card.
+        rows: int64 `(n,)`, each as often as it is named.
+    """
+    copy = Dynamics(dynamics.world, len(rows))
+    copy.set_state(np.arange(len(rows)), dynamics.get_state(rows))
+    return copy
+
+
 def rollouts(
     dynamics: Dynamics, steps: int, discount: float, generator: np.random.Generator
 ) -> Evaluate:

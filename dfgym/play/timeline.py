@@ -57,6 +57,7 @@ class Moment:
     termination_probability: float | None = None
     uncertainty: float | None = None
     outcome_entropy: float | None = None
+    epistemic: float | None = None
     luck_divergence: float | None = None
     ms: float = 0.0
     """The time that the step took, in milliseconds."""

@@ -351,7 +351,8 @@ class Dynamics:
             transition = self._onnx(actions, self.batch)
             return transition, Present(transition.frames.copy(), self.present.time + 1)
         conditions, batch = self.condition(actions), self.batch
-        uniforms, divergence, entropy, tokens = self.uniforms(batch), None, None, None
+        uniforms, divergence, entropy = self.uniforms(batch), None, None
+        ignorance, tokens = None, None
         if self.exact:
             prediction, _ = self.predict(conditions, batch, self._step)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
@@ -363,6 +364,8 @@ class Dynamics:
         else:
             generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)
+        if self.world.card.frames.palette:
+            ignorance = (0.5 - generated.amax(-1) / 2).amax((1, 2)).double().cpu().numpy()
         if not self._plan.kept:
             tokens = self.commit(clean, conditions, batch, self._step)
         with self.section("dfgym::predict_transition"):
@@ -376,7 +379,7 @@ class Dynamics:
         bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        chances = (ended > 0, ends, spread, entropy, divergence)
+        chances = (ended > 0, ends, spread, entropy, ignorance, divergence)
         return Transition(present.frames.copy(), rewards, *chances), present
 
     @property

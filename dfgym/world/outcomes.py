@@ -34,6 +34,10 @@ class Transition(NamedTuple):
         outcome_entropy: float64 `(b,)`, of the frames that this step might have brought, in nats:
             the game's own chance. None where the world tells no
             outcomes apart.
+        epistemic: float64 `(b,)` in [0, 1), how unsure the network is of the frame's least sure
+            cell, within the outcome that was drawn: 1 less the probability of its likeliest colour.
+            Outcomes hold the game's chance, so what is open within one is the model's ignorance.
+            None for frames without a palette.
         luck_divergence: float64 `(b,)`, how far luck has bent this step's chance from the game's,
             KL in nats; None where there is no luck.
     """
@@ -44,6 +48,7 @@ class Transition(NamedTuple):
     termination_probability: np.ndarray
     uncertainty: np.ndarray
     outcome_entropy: np.ndarray | None = None
+    epistemic: np.ndarray | None = None
     luck_divergence: np.ndarray | None = None
 
 

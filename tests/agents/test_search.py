@@ -15,8 +15,8 @@ from dfgym.agents import evaluate, players, search
 from dfgym.agents.players import make_factory
 from dfgym.errors import ConfigError
 from dfgym.games.source import Opening, open_source
+from dfgym.planning.model import copy_rows
 from dfgym.planning.search import SearchConfig
-from dfgym.world.dynamics import Dynamics
 from toys.game import DREAM, HIDDEN, NAME, REAL
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
@@ -93,7 +93,7 @@ def test_games_that_are_over_cost_nothing(tmp_path: Path) -> None:
     prior = search.Prior(agent(tmp_path / "agent.zip"), SIZE, 3)
     config = SearchConfig(3, gumbel_scale=0)
     whole, shrinking = (search.Planner(dream, prior, config, 0) for _ in range(2))
-    shrinking.dynamics = Dynamics(dream.dynamics.world, 4)
+    shrinking.dynamics = copy_rows(dream.dynamics, np.arange(4))
     shrinking._begin()
     games = [gym.make(REAL) for _ in range(4)]
     frames = np.stack([game.reset(seed=i)[0] for i, game in enumerate(games)])

@@ -195,7 +195,7 @@ def test_noise_is_not_blown_up() -> None:
     games.root = lambda: root()._replace(logits=logits)  # type: ignore[method-assign]
     favourite = logits.argmax(1)
 
-    def chosen(deviation: float, gain: float, noise: float) -> float:
+    def favoured(deviation: float, gain: float, noise: float) -> float:
         """How often the prior's favourite is taken where another action is better by `gain`."""
         values = deviation * random.normal(size=games.guess[:, 1:].shape)
         values += gain * (np.arange(6) // 2 != favourite[:, None])
@@ -203,8 +203,8 @@ def test_noise_is_not_blown_up() -> None:
         decision = decide(games, 6, gumbel_scale=0, value_noise=noise)
         return float((decision.action == favourite).mean())
 
-    assert chosen(0.1, 0.0, 0.0) < 0.6 and chosen(0.1, 0.0, 0.1) > 0.8
-    assert chosen(0.1, 4.0, 0.1) < 0.05
+    assert favoured(0.1, 0.0, 0.0) < 0.6 and favoured(0.1, 0.0, 0.1) > 0.8
+    assert favoured(0.1, 4.0, 0.1) < 0.05
 
 
 @pytest.mark.parametrize(

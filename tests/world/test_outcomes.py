@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dfgym.model.config import ModelConfig
 from dfgym.world.bundle import World
@@ -142,3 +143,19 @@ def test_steps_say_how_open_they_were() -> None:
     entropy = run.step(np.zeros(5, np.int64)).outcome_entropy
     assert entropy is not None and np.allclose(entropy, exact, atol=1e-4) and entropy.max() > 0.1
     assert begin(toy(1, steps=2), 1).step(np.zeros(1, np.int64)).outcome_entropy is None
+
+
+def test_steps_say_how_unsure_the_model_was() -> None:
+    """Of the frame's least sure cell, within the outcome that was drawn."""
+    run = begin(toy(), 5)
+    with torch.inference_mode():
+        prediction, _ = run.predict(run.condition(np.zeros(5, np.int64)), run.batch)
+    transition = run.step(np.zeros(5, np.int64))
+    shares = prediction.scores.softmax(-1).amax(-1)  # b m h w
+    frames, _ = run.codec.round(prediction.outcomes)
+    for row in range(5):
+        same = (frames[row].numpy() == transition.frames[row]).all((1, 2, 3))
+        unsure = (1 - shares[row].amin((1, 2)))[torch.from_numpy(same)]
+        assert transition.epistemic is not None
+        assert np.abs(unsure.numpy() - transition.epistemic[row]).min() < 1e-5
+        assert 0 < transition.epistemic[row] < 1
