@@ -190,7 +190,7 @@ def _write_arithmetic(
             if kind == "_softmax" and args[1] % first.dim() < first.dim() - 1:
                 return _write_softmax(graph, names[first], args[1])
             return graph.node(name, names[first], axis=args[1])
-        case "sum" | "mean" | "all":
+        case "sum" | "mean" | "amax" | "all":
             return _write_reduction(names, kind, args, dtype)
         case "argmax" | "argmin":
             name = "ArgMax" if kind == "argmax" else "ArgMin"
@@ -236,7 +236,7 @@ def _write_reduction(names: Names, kind: str, args: Sequence[Any], dtype: torch.
     if kind == "all":
         least = graph.node("ReduceMin", graph.cast(names[first], np.int32), axes, keepdims=keep)
         return graph.cast(least, np.bool_)
-    name = "ReduceSum" if kind == "sum" else "ReduceMean"
+    name = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}[kind]
     return graph.node(name, names.operand(first, dtype), axes, keepdims=keep)
 
 

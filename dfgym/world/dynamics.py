@@ -35,7 +35,7 @@ from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.luck import check_luck, choose
 from dfgym.world.onnx import OnnxStep
-from dfgym.world.outcomes import Outcomes, Transition, read_state, work_out
+from dfgym.world.outcomes import Outcomes, Transition, ignorance, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 
@@ -309,22 +309,17 @@ class Dynamics:
         step: runtime.Step | None = None,
         noisy: tuple[Tensor, int, Any] | None = None,
     ) -> tuple[FramePrediction, Any]:
-        """Predict rows' next frames in one denoising step; returns also the pass's tokens.
+        """Predict the next frames of the rows `batch` in one denoising step.
 
-        Args:
-            conditions: of the actions of the rows, which are `batch`.
-            batch: the rows.
-            step: the network's, or a function that does the same.
-            noisy: the frames so far, the number of the denoising step, and `position(batch)`; None
-                for the first step, which begins from noise.
+        `step` is the network's, or a function that does the same. `noisy` are the frames so far,
+        the number of the denoising step, and `position(batch)`; None for the first step, which
+        begins from noise. Returns the prediction and the pass's tokens.
         """
         x, i, position = noisy or (self.start(batch), 0, self.position(batch))
         with self.section("dfgym::denoise"):
-            cache, conditioning = (
-                batch.caches[self._plan.reads[i]],
-                conditions.levels[self.levels[i]],
-            )
-            tokens = (step or self._eager)(x, conditioning, conditions.places, position, cache)
+            cache, levels = batch.caches[self._plan.reads[i]], conditions.levels
+            step = step or self._eager
+            tokens = step(x, levels[self.levels[i]], conditions.places, position, cache)
         with self.section("dfgym::predict_frame"):
             return self.network.predict_frame(tokens), tokens
 
@@ -351,8 +346,8 @@ class Dynamics:
             transition = self._onnx(actions, self.batch)
             return transition, Present(transition.frames.copy(), self.present.time + 1)
         conditions, batch = self.condition(actions), self.batch
-        uniforms, divergence, entropy = self.uniforms(batch), None, None
-        ignorance, tokens = None, None
+        uniforms, tokens, entropy = self.uniforms(batch), None, None
+        epistemic = divergence = None
         if self.exact:
             prediction, _ = self.predict(conditions, batch, self._step)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
@@ -365,7 +360,7 @@ class Dynamics:
             generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)
         if self.world.card.frames.palette:
-            ignorance = (0.5 - generated.amax(-1) / 2).amax((1, 2)).double().cpu().numpy()
+            epistemic = ignorance(generated).cpu().numpy()
         if not self._plan.kept:
             tokens = self.commit(clean, conditions, batch, self._step)
         with self.section("dfgym::predict_transition"):
@@ -379,7 +374,7 @@ class Dynamics:
         bucket, ends, ended, spread = results
         present = Present(frames.cpu().numpy(), batch.time + 1)
         rewards = self._rewards[bucket.astype(np.int64)]
-        chances = (ended > 0, ends, spread, entropy, ignorance, divergence)
+        chances = (ended > 0, ends, spread, entropy, epistemic, divergence)
         return Transition(present.frames.copy(), rewards, *chances), present
 
     @property

@@ -73,6 +73,7 @@ class OnnxStep:
             results["termination_probability"],
             results["uncertainty"],
             results.get("outcome_entropy"),
+            results.get("epistemic"),
         )
 
 

@@ -73,6 +73,14 @@ class Outcomes(NamedTuple):
     state: dict[str, np.ndarray]
 
 
+def ignorance(generated: Tensor) -> Tensor:
+    """Return how unsure frames `(b, h, w, c)` of colours are, before rounding: float64 `(b,)`.
+
+    It is `Transition.epistemic`.
+    """
+    return (generated.amax(-1) * -0.5 + 0.5).flatten(1).amax(1).double()
+
+
 def sample_seeds(seeds: Tensor, samples: int) -> Tensor:
     """Derive the seeds of samples of each row's future, int64 `(b * samples,)`."""
     mixed = [mix(seed, i) for seed in seeds.tolist() for i in range(samples)]

@@ -25,6 +25,7 @@ from dfgym.frames import Codec
 from dfgym.world import runtime
 from dfgym.world.bundle import World
 from dfgym.world.cache import Cache
+from dfgym.world.outcomes import ignorance
 from dfgym.world.sampling import resolve_sampling
 from dfgym.world.settings import Settings
 
@@ -91,9 +92,9 @@ class Step:
 
         Returns:
             `frame` uint8 `(b, h, w, 3)`; `reward` float64 `(b,)`; `termination_probability`
-            float64, `terminated` bool, `uncertainty` float64 and, where the world tells outcomes
-            apart in one denoising step, `outcome_entropy`, all `(b,)`; and `slot.i` of each
-            `cache.i`, `(b, ...)`, which goes into slot `time % r`.
+            float64, `terminated` bool, `uncertainty` float64, where the world tells outcomes apart
+            in one denoising step `outcome_entropy`, and with a palette `epistemic`, all `(b,)`; and
+            `slot.i` of each `cache.i`, `(b, ...)`, which goes into slot `time % r`.
         """
         card, network, plan = self._card, self._network, self._plan
         caches = self._unflatten(list(tensors))
@@ -141,6 +142,8 @@ class Step:
         }
         if mixture and len(self._levels) == 1:
             results["outcome_entropy"] = predictions[0].entropy
+        if card.frames.palette:
+            results["epistemic"] = ignorance(generated)
         index = torch.arange(len(time))
         own = [tensor[index, time % tensor.shape[1]] for tensor in flatten(caches)]
         return results | {f"slot.{i}": slot for i, slot in enumerate(own)}
