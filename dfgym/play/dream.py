@@ -15,6 +15,9 @@ from dfgym.play.timeline import KEYFRAME, Moment, Timeline
 from dfgym.world.bundle import World
 from dfgym.world.settings import Settings
 
+NUMBERS = ("termination_probability", "uncertainty", "outcome_entropy", "luck_divergence")
+"""What a moment keeps of the environment's info."""
+
 
 class Dream:
     """A dream of one episode, exactly repeatable while its settings stay.
@@ -94,7 +97,7 @@ class Dream:
             # The environment's own count began at the last change of settings.
             truncated=not terminated and t >= self._world.card.episode.max_steps,
             ms=ms,
-            **info,
+            **{name: float(info[name]) for name in NUMBERS if name in info},
         )
 
     def add_keyframe(self, timeline: Timeline) -> None:
