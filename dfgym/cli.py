@@ -395,6 +395,13 @@ def _play(kind: type[Play] | type[Watch], parse: Parse) -> None:
     play(config)
 
 
+def _export(parse: Parse) -> None:
+    from dfgym.export.command import Export, export
+
+    for path in export(parse(Export)):
+        print(f"wrote {path}, {path.stat().st_size / 1e6:.2f} MB")
+
+
 def _demo(parse: Parse) -> None:
     from dfgym.demo import Config, demo
 
@@ -417,6 +424,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parse], int | None]]] = {
     "watch": ("watch an agent play a world in the browser", partial(_play, Watch)),
     "evaluate": ("measure a world against its real game", _evaluate),
     "contact-sheet": ("draw real strips and dreamed ones into one PNG", _contact_sheet),
+    "export": ("write a world as ONNX, and as a page that needs no server", _export),
     "bench": ("time a world, or a shape of random weights", _bench),
     "study": ("try the claims of diffusion forcing, each against its rivals", _study),
     "demo": ("train an agent in the dream and let it play the real game", _demo),

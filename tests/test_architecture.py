@@ -52,6 +52,7 @@ ABOVE_THE_LINE = {
     "bench": BELOW_THE_LINE,
     "evaluation": BELOW_THE_LINE | {"bench"},
     "play": BELOW_THE_LINE | {"bench", "evaluation"},
+    "export": BELOW_THE_LINE | {"play"},
     "study": BELOW_THE_LINE | {"bench", "evaluation", "play"},
 }
 ROOMS = MAIN_PATH | PLAYERS | ABOVE_THE_LINE

@@ -34,6 +34,7 @@ COMMANDS = (
     "watch",
     "evaluate",
     "contact-sheet",
+    "export",
     "bench",
     "study",
     "demo",

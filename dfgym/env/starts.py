@@ -108,8 +108,19 @@ def choose(world: World, seed: int, start: Start) -> tuple[np.ndarray, np.ndarra
         episode = int(np.searchsorted(before, number, side="right")) - 1
         frame = number - int(before[episode])
         frames, actions = world.starts.episode(episode)
+    return *_past(world, frames, actions, frame), (episode, frame)
+
+
+def context_of(world: World, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a dream that begins at a frame of a held-out episode is given; see `choose`."""
+    return _past(world, *world.starts.episode(episode), frame)
+
+
+def _past(
+    world: World, frames: np.ndarray, actions: np.ndarray, frame: int
+) -> tuple[np.ndarray, np.ndarray]:
     first = max(0, frame + 1 - world.card.model.history)
-    return frames[first : frame + 1].copy(), actions[first:frame].copy(), (episode, frame)
+    return frames[first : frame + 1].copy(), actions[first:frame].copy()
 
 
 def _own(world: World, frames: Any, actions: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from dfgym.actions import Row
 from dfgym.diffusion.context import CONTEXT_MODES
 from dfgym.play.session import Session
-from dfgym.world.card import Actions
+from dfgym.world.card import Actions, Card
 from dfgym.world.settings import MAX_DENOISING_STEPS
 
 
@@ -28,20 +28,10 @@ def hello(session: Session, name: str) -> dict[str, Any]:
     return {
         "type": "hello",
         "session": name,
-        "world": {
-            "name": card.name,
-            "description": card.description,
-            "source": card.source.env,
-            "licence": card.source.licence,
-        },
-        "frame": {"height": card.frames.height, "width": card.frames.width},
-        "fps": card.frames.fps,
-        **_controls(card.actions),
-        "idle_action": _plain(session.idle_action),
+        **describe_world(card),
         "settings": asdict(session.settings),
         "context_modes": list(CONTEXT_MODES),
         "max_denoising_steps": MAX_DENOISING_STEPS,
-        "max_steps": card.episode.max_steps,
         "agents": list(session.agents),
         "agent": session.agent,
         "real": {
@@ -54,6 +44,23 @@ def hello(session: Session, name: str) -> dict[str, Any]:
             for index, (episode, frame) in enumerate(session.starts)
         ],
         "video": importlib.util.find_spec("imageio_ffmpeg") is not None,
+    }
+
+
+def describe_world(card: Card) -> dict[str, Any]:
+    """Return the part of the greeting that is the world's alone."""
+    return {
+        "world": {
+            "name": card.name,
+            "description": card.description,
+            "source": card.source.env,
+            "licence": card.source.licence,
+        },
+        "frame": {"height": card.frames.height, "width": card.frames.width},
+        "fps": card.frames.fps,
+        **_controls(card.actions),
+        "idle_action": _plain(card.actions.idle),
+        "max_steps": card.episode.max_steps,
     }
 
 

@@ -28,6 +28,7 @@ class Graph:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._shared: dict[Any, str] = {}
         self._transposed: dict[str, tuple[str, list[int]]] = {}
+        self._reshaped: dict[str, str] = {}
 
     def input(self, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> str:
         """Declare an input; returns its name."""
@@ -59,8 +60,11 @@ class Graph:
         return self._shared[key]
 
     def reshape(self, name: str, shape: Sequence[int]) -> str:
-        """Give an array another shape."""
-        return self.node("Reshape", name, self.constant(list(shape), np.int64))
+        """Give an array another shape; one that only has another shape is passed over."""
+        source = self._reshaped.get(name, name)
+        result = self.shared("Reshape", source, self.constant(list(shape), np.int64))
+        self._reshaped[result] = source
+        return result
 
     def transpose(self, name: str, order: Sequence[int]) -> str:
         """Reorder axes; what only undoes the transposition before it takes that one's input."""

@@ -345,8 +345,11 @@ def _write_slot(
 ) -> None:
     """Write `x[index] = values`, in place or not."""
     graph, places = names.graph, _places(names, index)
-    shape = graph.constant([len(index[0]), *x.shape[len(index) :]], np.int64)
-    updates = graph.node("Expand", names[values], shape)  # PyTorch drops leading axes of size 1
+    shape = torch.Size((len(index[0]), *x.shape[len(index) :]))
+    if values.numel() == shape.numel():  # PyTorch drops leading axes of size 1
+        updates = graph.reshape(names[values], shape)
+    else:
+        updates = graph.node("Expand", names[values], graph.constant(list(shape), np.int64))
     names[result] = graph.node("ScatterND", names[x], places, updates)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from dfgym.errors import MissingPackageError
 from dfgym.world import runtime
@@ -42,6 +41,7 @@ class OnnxStep:
         self._session = open_session(export_step(world, num_rows, settings), threads)
         self._names = [output.name for output in self._session.get_outputs()]
         size = (num_rows, world.card.frames.height, world.card.frames.width, 3)
+        self._rows = np.arange(num_rows)
         # What a step that follows no given frame leaves alone.
         self._unused = {
             "observed": np.zeros(size, np.uint8),
@@ -54,18 +54,18 @@ class OnnxStep:
         Raises:
             WorldError: a number is not finite.
         """
-        caches = flatten(batch.caches)
-        inputs = {"action": actions, "seed": batch.seeds.numpy(), "time": batch.time.numpy()}
-        inputs |= self._unused
-        inputs |= {f"cache.{i}": tensor.numpy() for i, tensor in enumerate(caches)}
+        # NumPy sees the tensors' own memory, which a session reads without copying it.
+        caches = [tensor.numpy() for tensor in flatten(batch.caches)]
+        time = batch.time.numpy()
+        inputs = {"action": actions, "seed": batch.seeds.numpy(), "time": time, **self._unused}
+        inputs |= {f"cache.{i}": cache for i, cache in enumerate(caches)}
         results: dict[str, Any] = dict(
             zip(self._names, self._session.run(None, inputs), strict=True)
         )
         for name in ("termination_probability", "uncertainty"):
             runtime.check_finite(self._name, results[name])
-        rows = torch.arange(len(batch.time))
-        for i, tensor in enumerate(caches):
-            tensor[rows, batch.time % tensor.shape[1]] = torch.from_numpy(results[f"slot.{i}"])
+        for i, cache in enumerate(caches):
+            cache[self._rows, time % cache.shape[1]] = results[f"slot.{i}"]
         return Transition(
             results["frame"],
             results["reward"],

@@ -14,6 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cards
 
+RUNTIME = cards.ROOT / "node_modules" / "onnxruntime-web"
+"""Where `npm install onnxruntime-web` puts what a world's page needs; without it there is none."""
+PLACE = "<!-- the dream, to be played here -->"
+FRAME = """<iframe src="dream/index.html" title="The default world, dreamed in this tab"
+loading="lazy" style="width: 100%; height: 46rem; border: 0"></iframe>"""
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List a page for each world."""
@@ -34,10 +40,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Show the scripts on the page of the tutorials."""
+    """Show the scripts on the page of the tutorials, and a dream on the first page."""
+    if page.file.src_uri == "index.md" and RUNTIME.is_dir():
+        return markdown.replace(PLACE, FRAME)
     if page.file.src_uri != "tutorials/index.md":
         return markdown
     folder = cards.ROOT / "docs" / "tutorials"
     scripts = re.findall(r"\]\((\w+\.py)\)", markdown)
     blocks = (f"## {name}\n\n```python\n{(folder / name).read_text()}```" for name in scripts)
     return "\n\n".join((markdown, *blocks))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Make the page that the first page shows."""
+    if RUNTIME.is_dir():
+        from dfgym.export.command import Export, export
+        from dfgym.world.shelf import DEFAULT
+
+        export(Export(DEFAULT, Path(config.site_dir) / "dream", page=True, onnxruntime_web=RUNTIME))

@@ -1,0 +1,1 @@
+"""Worlds as ONNX files, and as pages that any static server serves."""

@@ -1,0 +1,51 @@
+// Makes the page of `dfgym play` one that needs no server: the socket it opens is a worker, game.js.
+"use strict";
+{
+  const controls = document.getElementById("controls");
+  const hide = (id) => (document.getElementById(id).closest("div").hidden = true);
+  hide("twin"); // there is no real game beside
+  document.querySelector(".save").parentElement.hidden = true;
+  document.querySelector("details").hidden = true;
+
+  // The seed: the same one, and the same keys, dream the same again.
+  const label = document.createElement("label");
+  label.className = "field";
+  label.innerHTML = '<span class="label">Seed</span><input type="number" id="seed" min="0" step="1">';
+  controls.prepend(label);
+  const input = label.querySelector("input");
+
+  window.WebSocket = class WorkerSocket {
+    static OPEN = 1;
+    readyState = 1;
+    constructor() {
+      if (location.protocol === "file:") {
+        return void queueMicrotask(() => this.refuse(
+          "A browser lets no page read the files beside it where it was opened from the disk. Serve this folder, " +
+          "for instance by: python -m http.server, and open the address that it prints."));
+      }
+      const seed = new URLSearchParams(location.search).get("seed");
+      if (seed !== null && !/^\d{1,18}$/.test(seed)) {
+        return void queueMicrotask(() => this.refuse(`seed is ${seed.slice(0, 40)}; allowed is a whole number of at least 0`));
+      }
+      this.worker = new Worker(`game.js${seed === null ? "" : `#seed=${seed}`}`, { type: "module" });
+      this.worker.onmessage = ({ data }) => {
+        if (typeof data === "string" && data.startsWith('{"type":"hello"')) input.value = JSON.parse(data).seed;
+        this.onmessage({ data });
+      };
+      this.worker.onerror = ({ message }) => this.refuse(`The game cannot start: ${message ?? "game.js or ort.mjs is missing"}.`);
+      input.onchange = () => {
+        if (/^\d{1,18}$/.test(input.value)) this.send(JSON.stringify({ do: "seed", seed: input.value, start: null }));
+      };
+    }
+    send(text) {
+      this.worker.postMessage(text);
+    }
+    refuse(message) {
+      document.getElementById("about").textContent = "Not started";
+      this.onmessage({ data: JSON.stringify({ type: "error", message }) });
+    }
+    close() {
+      this.worker.terminate();
+    }
+  };
+}

@@ -1,0 +1,148 @@
+"""An exported page in a real browser, from a plain static server and without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from dfgym.export.command import Export, export
+from toys.chromium import (
+    Opener,
+    find_chromium,
+    header,
+    pause,
+    pixels,
+    running_browser,
+    seek,
+    step,
+    until,
+    until_still,
+    wait_for,
+    watched_pages,
+)
+from toys.static import VARIABLE, dream, find_runtime, serving
+
+WORLD = "minatar-breakout-v0"
+FILES = {"tab.js", "game.js", "ort.mjs", "world.json", "step.onnx", "starts.bin.gz", "ort.wasm.gz"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if find_chromium() is None:
+        pytest.skip("no chromium or google-chrome is installed (Debian: apt-get install chromium)")
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default world's page."""
+    if (package := find_runtime()) is None:
+        pytest.skip(f"no onnxruntime-web: npm install onnxruntime-web, or set {VARIABLE}")
+    out = tmp_path_factory.mktemp("export") / "page"
+    export(Export(WORLD, out, page=True, onnxruntime_web=package))
+    return out
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser, folder: Path) -> Iterator[str]:
+    with serving(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Opener]:
+    with watched_pages(browser) as opener:
+        yield opener
+
+
+def test_it_dreams_what_gymnasium_dreams(address: str, open_page: Opener) -> None:
+    """The same seed and actions give the same frames, rewards and ends, over episodes."""
+    env = gym.make("dfgym:DFWorld-v0", world=WORLD, device="cpu")
+    random, actions = np.random.default_rng(3), list[int | None]()
+    expected = [(env.reset(seed=11)[0], 0.0, False)]
+    for _ in range(60):
+        if expected[-1][2]:
+            actions.append(None)
+            expected.append((env.reset()[0], 0.0, False))
+        else:
+            action = int(random.integers(3))
+            actions.append(action)
+            frame, reward, terminated, _, _ = env.step(action)
+            expected.append((frame, float(reward), terminated))
+    assert None in actions and any(reward for _, reward, _ in expected)
+    results = dream(open_page(address), 11, actions, (10, 10, 3))
+    for (frame, reward, terminated), (numbers, picture) in zip(expected, results, strict=True):
+        assert (numbers["reward"], numbers["terminated"]) == (reward, terminated)
+        assert np.abs(frame[::4, ::4].astype(int) - picture).max() <= 1
+
+
+def test_it_plays_alone(address: str, open_page: Opener, folder: Path) -> None:
+    """It asks for nothing but its own files, and for no more than the bar's bytes."""
+    page = open_page("about:blank")
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(f"{address}?seed=5")
+    pictures: set[bytes] = set()
+    while len(pictures) < 4:
+        wait_for(lambda: pixels(page) not in pictures, "another picture")
+        pictures.add(pixels(page))
+    assert set(urls) == {f"{address}?seed=5", *(address + name for name in FILES)}
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
+    assert page.inner_text("h1") == WORLD and "seed 5" in page.inner_text("#facts")
+    for hidden in ("#twin", "#save-gif", "#steps"):
+        assert not page.is_visible(hidden)
+
+
+def test_keys_rewind_branches_and_seeds(address: str, open_page: Opener) -> None:
+    page = open_page(f"{address}?seed=7")
+    header(page)
+    page.keyboard.down("d")
+    until(page, "dfgym.header?.action === 2")
+    page.keyboard.up("d")
+    pause(page)
+    page.fill("#seed", "9")
+    page.press("#seed", "Enter")
+    until_still(page, "dfgym.header.t === 0")
+    first, pictures = pixels(page), [step(page) for _ in range(3)]
+    assert seek(page, 0) == first and seek(page, 2) == pictures[1]
+    page.keyboard.down("a")
+    branches = []
+    for branch in (1, 2):  # the same again: the dream repeats itself exactly
+        seek(page, 1)
+        branches.append((step(page), step(page)))
+        assert header(page)["branch"] == branch and header(page)["length"] == 3
+    page.keyboard.up("a")
+    assert branches[0] == branches[1]
+    page.locator("#strip button").nth(4).click()
+    until_still(page, "dfgym.header.t === 0")
+    page.select_option("#agent", "random")
+    pause(page, on=False)
+    until(page, "dfgym.header.t > 2")
+
+
+def test_from_the_disk_it_says_how_to_serve_it(folder: Path, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri())
+    wait_for(lambda: "python -m http.server" in page.inner_text("#alert"), "an explanation")
+    assert page.inner_text("#about") == "Not started"
+    page.close()
+
+
+@pytest.mark.parametrize("query, words", [("?seed=x", "seed is x; allowed"), ("", "step.onnx is")])
+def test_what_is_wrong_is_an_error_on_the_page(
+    query: str, words: str, folder: Path, browser: Browser, tmp_path: Path
+) -> None:
+    for path in folder.iterdir():
+        if path.name != "step.onnx":
+            (tmp_path / path.name).symlink_to(path)
+    with serving(tmp_path) as url:
+        page = browser.new_page()
+        page.goto(url + query)
+        wait_for(lambda: words in page.inner_text("#alert"), words)
+        page.close()
