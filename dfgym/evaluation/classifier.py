@@ -57,8 +57,10 @@ def compare(plays: Plays, seed: int = 0) -> dict[str, Any]:
     result = {}
     features = SmallNetwork(stack(clips(plays.real, CLIP)[0]), 2, seed)
     for name, play in (("dream", plays.dream), ("real", plays.again), ("copy", plays.copy())):
-        ours, truth = (embed(features, episodes, seed) for episodes in (play, plays.real))
-        result[name] = discriminate(play, plays.real, seed) | distance(ours, truth, seed)
+        sides = [embed(features, episodes, seed) for episodes in (play, plays.real)]
+        (ours, owners), (truth, others) = sides
+        result[name] = discriminate(play, plays.real, seed)
+        result[name] |= distance(ours, truth, (owners, others), seed)
     return result
 
 
@@ -92,34 +94,47 @@ def discriminate(play: Sequence[Episode], real: Sequence[Episode], seed: int) ->
     return {"accuracy": float(np.mean(means)), "interval": interval, "clips": count}
 
 
-def embed(network: SmallNetwork, episodes: Sequence[Episode], seed: int) -> np.ndarray:
-    """Return features of disjoint clips, float64 `(n, d)`."""
-    frames = clips(episodes, CLIP)[0]
-    frames = frames[np.random.default_rng(seed).permutation(len(frames))[:MOST]]
+def embed(
+    network: SmallNetwork, episodes: Sequence[Episode], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features of disjoint clips, float64 `(n, d)`, and the rows that played them."""
+    frames, rows, _ = clips(episodes, CLIP)
+    picks = np.random.default_rng(seed).permutation(len(frames))[:MOST]
     with torch.no_grad():
-        return network.features(stack(frames)).double().numpy()
+        return network.features(stack(frames[picks])).double().numpy(), rows[picks]
 
 
-def distance(play: np.ndarray, real: np.ndarray, seed: int = 0) -> dict[str, float]:
-    """Return the distance of features `(n, d)` and what it is by chance alone; see `compare`."""
-    deviation = max(float(real.std(0).mean()), 1e-9)  # one scale: rare features stay small
-    x, y = ((values - real.mean(0)) / deviation for values in (play, real))
-    both = np.concatenate([x, y])
+def distance(
+    play: np.ndarray, real: np.ndarray, rows: tuple[np.ndarray, np.ndarray], seed: int = 0
+) -> dict[str, float]:
+    """Return the distance of features and what it is by chance alone; see `compare`.
+
+    Args:
+        play: `(n, d)`.
+        real: `(m, d)`.
+        rows: int `(n,)` and `(m,)`. Clips of one row resemble each other, so that chance is what
+            shuffles of whole rows give.
+        seed: of the shuffles.
+    """
+    deviation = np.maximum(real.std(0), 1e-9)
+    # Bounded, so that no single clip with something rare in it decides.
+    both = np.tanh((np.concatenate([play, real]) - real.mean(0)) / deviation)
     kernel = (both @ both.T / both.shape[1] + 1) ** 3
-    random = np.random.default_rng(seed)
-    order = np.arange(len(both))
-    shuffled = [_mmd(kernel, random.permutation(order), len(x)) for _ in range(SHUFFLES)]
-    return {
-        "mmd": _mmd(kernel, order, len(x)),
-        "mmd_chance": float(np.percentile(shuffled, 95)),
-    }
+    owners = np.concatenate([rows[0], rows[1] + rows[0].max() + 1])
+    names = np.unique(owners)
+    half, random, shuffled = len(np.unique(rows[0])), np.random.default_rng(seed), []
+    for _ in range(SHUFFLES):
+        inside = np.isin(owners, random.permutation(names)[:half])
+        shuffled.append(_mmd(kernel, inside))
+    chance = float(np.percentile(shuffled, 95))
+    return {"mmd": _mmd(kernel, np.arange(len(both)) < len(play)), "mmd_chance": chance}
 
 
-def _mmd(kernel: np.ndarray, order: np.ndarray, count: int) -> float:
-    """Return the squared discrepancy of the first `count` in an order from the others."""
-    x, y = order[:count], order[count:]
+def _mmd(kernel: np.ndarray, inside: np.ndarray) -> float:
+    """Return the squared discrepancy of some of the clips, bool `(n,)`, from the others."""
+    x, y = np.flatnonzero(inside), np.flatnonzero(~inside)
     within = [
-        (block.sum() - np.trace(block)) / (len(block) * (len(block) - 1))
+        (block.sum() - np.trace(block)) / max(len(block) * (len(block) - 1), 1)
         for block in (kernel[np.ix_(x, x)], kernel[np.ix_(y, y)])
     ]
     return float(sum(within) - 2 * kernel[np.ix_(x, y)].mean())
@@ -180,7 +195,7 @@ def section(result: dict[str, Any]) -> Section:
         f"({dream['mmd_chance']:.3f}).",
         "It learns from the even rows and is tested on the odd ones. The distance is the squared "
         "maximum mean discrepancy of a polynomial kernel of degree 3, on a random network's "
-        f"features of {MOST} clips at most; chance is what {SHUFFLES} shuffles give.",
+        f"features of {MOST} clips at most; chance is what {SHUFFLES} shuffles of the rows give.",
         [Figure(scores["dream"], "of clips are rightly called dream or real; 50 % is a guess")],
         [bar_plot("share of clips told from real ones", bars, 1.0)],
         Table(header, rows),

@@ -47,7 +47,9 @@ SURE = 3.0
 FLAWED, FAULTY = 1.1, 1.5
 """More than these multiples of the real reward a step, in either direction, is a flaw, a fault."""
 RATES = ("reward", "ends", "illegal")
-MOST = 6
+USUAL = 0.9
+"""What nearly every frame shows is no situation."""
+MOST = 4
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def notable(result: dict[str, Any]) -> list[tuple[str, str, float, float, float]
         (item["name"], key, item["dream"][key], item["real"][key], item["dream"]["share"])
         for item in result["situations"]
         for key, deviations in item["deviations"].items()
-        if abs(deviations) > SURE
+        if abs(deviations) > SURE and item["dream"]["share"] < USUAL
     ]
     return sorted(rows, key=lambda row: -row[-1] * abs(row[2] - row[3]))
 

@@ -21,7 +21,7 @@ EPOCHS, LEAST_STEPS = 6, 150
 """Passes over the examples, and steps of a training at least."""
 CHUNK = 512
 """Examples that are read at once."""
-FLOOR = 0.02
+FLOOR = 0.05
 """Pixels that deviate less (of 1) are blown up no further."""
 
 

@@ -165,6 +165,11 @@ def validate(scores: np.ndarray, faults: np.ndarray) -> dict[str, Any]:
     }
 
 
+def is_tested(entry: dict[str, Any]) -> bool:
+    """Return whether there were faults enough to judge scores by."""
+    return entry["auroc"] is not None and entry["faults"] >= FEW
+
+
 def auroc(scores: np.ndarray, faults: np.ndarray) -> float:
     """Return the probability that a fault scores higher than what is none; ties count half.
 
@@ -216,10 +221,12 @@ def findings(result: dict[str, Any]) -> list[Finding]:
         ("surprise", "frames unlike the real"),
     ):
         tables = {name: t[fault] for name, t in result["scores"].items() if fault in t}
-        tested = {n: t for n, t in tables.items() if t["auroc"] is not None and t["faults"] >= FEW}
+        tested = {name: table for name, table in tables.items() if is_tested(table)}
         if not tested:
             count = max((table["faults"] for table in tables.values()), default=0)
-            items.append(Finding("untested", f"uncertainty of {words} was not tested: {count}"))
+            items.append(
+                Finding("untested", f"uncertainty of {words} was not tested: {count} faults")
+            )
             continue
         best = max(tested, key=lambda name: tested[name]["auroc"])
         value = tested[best]["auroc"]
@@ -235,7 +242,7 @@ def card_entries(result: dict[str, Any]) -> dict[str, Any]:
         f"{name}_{fault}_auroc": entry["auroc"]
         for name, table in result["scores"].items()
         for fault, entry in table.items()
-        if entry["auroc"] is not None and entry["faults"] >= FEW
+        if is_tested(entry)
     }
     return {NAME: entries} if entries else {}
 
@@ -248,7 +255,7 @@ def section(result: dict[str, Any]) -> Section:
         for fault, entry in table.items()
     ]
     tables.append(("probability of an end: the end", result["end"]))
-    tested = [(name, entry) for name, entry in tables if entry["auroc"] is not None]
+    tested = [(name, entry) for name, entry in tables if is_tested(entry)]
     rows = [
         [
             name,
@@ -266,7 +273,7 @@ def section(result: dict[str, Any]) -> Section:
             for n, e in tested
         ]
         plots.append(bar_plot("AUROC (0.5: it says nothing)", bars, 1.0))
-    for name, entry in tested[:-1]:
+    for name, entry in tested:
         base = [entry["faults"] / entry["transitions"]] * len(entry["risk"])
         series = {"dream": entry["risk"], "copy": base}
         title = f"share of faults left, {name}"
@@ -277,7 +284,7 @@ def section(result: dict[str, Any]) -> Section:
             "trust",
             f"Does it foretell its own {fault} frames? (AUROC)",
             " / ".join(
-                f"{table[fault]['auroc']:.2f}" if table[fault]["auroc"] is not None else "untested"
+                f"{table[fault]['auroc']:.2f}" if is_tested(table[fault]) else "untested"
                 for table in result["scores"].values()
                 if fault in table
             ),

@@ -39,18 +39,26 @@ def test_a_classifier_tells_what_differs_and_guesses_where_nothing_does() -> Non
 
 
 def test_the_distance_is_that_of_its_kernel_and_covers_itself() -> None:
-    """By hand, for single features at x = (-1, 1) and y = (0, 2), where y is the real game."""
-    x, y = np.array([[-1.0], [1.0]]), np.array([[0.0], [2.0]])
-    a, b = x - 1, y - 1  # the real mean is 1, and its deviation 1
+    """By hand, for single features at (-1, 1) and (0, 2), of which the latter are the real game."""
+    x, y, rows = np.array([[-1.0], [1.0]]), np.array([[0.0], [2.0]]), np.arange(2)
+    a, b = np.tanh(x - 1), np.tanh(y - 1)  # the real mean is 1, and its deviation 1
     kernel = lambda u, v: float((u @ v + 1) ** 3)  # noqa: E731
     cross = np.mean([kernel(u, v) for u in a for v in b])
     expected = kernel(a[0], a[1]) + kernel(b[0], b[1]) - 2 * cross
-    assert classifier.distance(x, y)["mmd"] == pytest.approx(expected)
+    assert classifier.distance(x, y, (rows, rows))["mmd"] == pytest.approx(expected)
     random = np.random.default_rng(0)
-    values = random.normal(size=(3, 200, 5))
-    same = classifier.distance(values[0], values[1])
-    moved = classifier.distance(values[0], values[2] + 0.6)
+    values, owners = random.normal(size=(3, 200, 5)), np.arange(200) // 20
+    same = classifier.distance(values[0], values[1], (owners, owners))
+    moved = classifier.distance(values[0], values[2] + 0.6, (owners, owners))
     assert same["mmd"] < 3 * same["mmd_chance"] and moved["mmd"] > 3 * moved["mmd_chance"]
+
+
+def test_rows_that_differ_from_each_other_are_no_distance_of_the_games() -> None:
+    random = np.random.default_rng(0)
+    owners = np.arange(200) // 20
+    plays = [random.normal(size=(200, 4)) + random.normal(size=(10, 4))[owners] for _ in range(2)]
+    result = classifier.distance(plays[0], plays[1], (owners, owners))
+    assert result["mmd"] < 2 * result["mmd_chance"]
 
 
 def test_maps_are_compared_as_shares() -> None:
