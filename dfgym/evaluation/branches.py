@@ -41,8 +41,9 @@ BATCH = 64
 """Moments in one batch of the dream."""
 PARTS = 4
 """So many actions are tried where actions have parts."""
-SECONDS, LEAST = 30.0, 4
-"""No further moment is looked at after this time, if so many have been."""
+SECONDS, LEAST, MOST_SECONDS = 30.0, 4, 90.0
+"""No further moment is looked at after this time, if so many have been; and none at all if there
+are fewer after the last."""
 EPSILON = 0.2
 
 
@@ -118,7 +119,7 @@ def grow(
         age: each real game is played for so many steps at least.
 
     Raises:
-        NotMeasuredError: the real game cannot be brought back to a moment.
+        NotMeasuredError: the real game cannot be brought back to a moment, or is too slow.
     """
     rows = min(count, moments.ROWS)
     pasts = moments.draw(card, count, EPSILON, seed, least=rows * age)
@@ -160,7 +161,12 @@ def _real(
             chances = np.array([way.probability for way in ways])
             rewards, ends = np.array([(way.reward, way.terminated) for way in ways], float).T
             frames = np.stack([way.frame for way in ways])
-            row.append(_branch(frames, chances, rewards, ends, None if exact else draws))
+            row.append(_branch(frames, chances, rewards, ends, None if exact else len(ways)))
+            if len(result) < LEAST and time.monotonic() - begin > MOST_SECONDS:
+                raise NotMeasuredError(
+                    f"the real game is too slow to be brought back: {len(result)} moments in "
+                    f"{MOST_SECONDS:.0f} seconds, and {LEAST} are needed"
+                )
         result.append(row)
     return result
 
@@ -191,7 +197,7 @@ def odds(
         ways = []
     if np.isclose(sum(way.probability for way in ways), 1):
         return ways, True
-    random = np.random.default_rng(seed)
+    random, draws = np.random.default_rng(seed), min(draws, twin.most_draws)
     even = bool(np.isnan(weights).any())
     places = random.choice(len(belief), draws, p=None if even else weights / weights.sum())
     seeds = random.integers(2**32, size=draws).tolist()

@@ -33,6 +33,8 @@ WIDE_REPLAY = 64
 """Chance that can fall in more ways is too wide where each way plays the episode again."""
 MOST_STATES, MOST_PATHS = 64, 8
 """A set of more real states than this is not followed; fewer where each is played again."""
+MOST_DRAWS, MOST_REPLAYS = 1000, 16
+"""A state is stepped by chance no more often; less often where each draw is played again."""
 
 
 class Outcome(NamedTuple):
@@ -83,9 +85,11 @@ class Twin(Protocol):
 
     Attributes:
         most_states: a set of more states than this is not followed.
+        most_draws: a state is stepped by chance no more often than this.
     """
 
     most_states: int
+    most_draws: int
 
     def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
         """Play an episode again; returns the states that it can be in, and its frame."""
@@ -192,7 +196,7 @@ def _matching(
 class _MinAtarTwin:
     """MinAtar: states are copies of the game, with the action that may stick."""
 
-    most_states = MOST_STATES
+    most_states, most_draws = MOST_STATES, MOST_DRAWS
 
     def __init__(self, source: Source, env: MinAtarEnv) -> None:
         self.source, self.env = source, env
@@ -283,7 +287,7 @@ def _condition(ways: Iterable[tuple[Outcome, float]], frame: np.ndarray) -> Beli
 class _AleTwin:
     """The Arcade Learning Environment: states are its own, with the action that may stick."""
 
-    most_states = MOST_STATES
+    most_states, most_draws = MOST_STATES, MOST_DRAWS
 
     def __init__(self, source: Source, quiet: Source) -> None:
         self.source, self.quiet = source, quiet
@@ -344,7 +348,7 @@ class _Step(NamedTuple):
 class _ReplayTwin:
     """Any seeded game: a state is its seed and all steps since, played again if need be."""
 
-    most_states = MOST_PATHS
+    most_states, most_draws = MOST_PATHS, MOST_REPLAYS
 
     def __init__(self, source: Source) -> None:
         self.source = source

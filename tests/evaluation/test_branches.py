@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfgym.evaluation import chance, counterfactual
+from dfgym.errors import NotMeasuredError
+from dfgym.evaluation import branches, chance, counterfactual
 from dfgym.evaluation.branches import Branch, Branches, align, mass
 from dfgym.world.card import Card
 from toys.branching import Ballless, Lucky, Mirrored, RealGame, branch
@@ -123,3 +124,12 @@ def test_an_object_that_vanishes_is_noticed(breakout_card: Card) -> None:
     assert actions["dream"]["legal"] < 0.2
     for module, result in ((counterfactual, actions), (chance, odds)):
         assert module.findings(result)[0].level == "fault"
+
+
+def test_a_game_that_is_too_slow_is_not_measured(
+    breakout_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("minatar")
+    monkeypatch.setattr(branches, "MOST_SECONDS", -1.0)
+    with pytest.raises(NotMeasuredError, match="0 moments in -1 seconds, and 4 are needed"):
+        branch(RealGame, breakout_card, 2)

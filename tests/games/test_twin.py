@@ -182,3 +182,45 @@ def test_every_way_of_chance_is_walked_once() -> None:
     with pytest.raises(NotMeasuredError, match="many numbers"):
         list(walk(lambda chance: outcome(chance.rand(8))))
     assert [item.state for item in walk(lambda c: outcome(c.choice(3, p=[0.5, 0, 0.5])))] == [0, 2]
+
+
+def test_ways_of_chance_have_their_probabilities() -> None:
+    def draw(chance: Decisions) -> float:
+        if chance.integers(4):
+            chance.choice([5, 6], p=[0.25, 0.75])
+        return chance.probability
+
+    assert list(walk(draw)) == pytest.approx([1 / 4, *[1 / 16, 3 / 16] * 3])
+
+    def draw_number(chance: Decisions) -> float:
+        chance.random()
+        return chance.probability
+
+    assert all(np.isnan(list(walk(draw_number))))
+
+
+def test_odds_are_how_often_the_game_draws() -> None:
+    """By the twin's draws, which use the game's own generator: 400 of them, within 4 deviations."""
+    pytest.importorskip("minatar")
+    opening = Opening("DFSource/MinAtar-Breakout-v0", {"sticky_action_prob": 0.3})
+    twin = open_twin(opening)
+    episode, at = play(opening, 7, 40)
+    belief, frame = twin.begin(7, episode.actions[:at].tolist())
+    assert np.array_equal(frame, episode.frames[at])
+    assert sum(weight for _, weight in belief) == pytest.approx(1)
+    ((state, _),) = belief
+    action = (int(episode.actions[at - 1]) + 1) % 3
+    ways = list(twin.outcomes(state, action))
+    assert sorted(way.probability for way in ways) == pytest.approx([0.3, 0.7])
+    draws = [twin.draw(state, action, seed) for seed in range(400)]
+    assert np.mean([way.sticky for way in draws]) == pytest.approx(0.3, abs=0.092)
+    pictures = {way.frame.tobytes() for way in draws}
+    assert pictures == {way.frame.tobytes() for way in ways}
+
+
+def test_what_no_frame_has_shown_is_a_matter_of_odds() -> None:
+    """Where Breakout's ball will fly, before it has moved: either way, equally likely."""
+    pytest.importorskip("minatar")
+    twin = open_twin(Opening("DFSource/MinAtar-Breakout-v0"))
+    belief, _ = twin.begin(7, [])
+    assert [weight for _, weight in belief] == pytest.approx([1 / len(belief)] * len(belief))
