@@ -68,13 +68,14 @@ def summary(folder: Path) -> dict[str, Any]:
     Returns:
         `budgets`, and of each: `dream` and `real`, the real return of agents that were trained
         there, and `gap`, dream minus real return of the dream's agents; all as
-        `transfer.summarise_seeds`, with intervals over seeds.
+        `transfer.summarise_seeds`, with intervals over seeds. `warnings`: how well what can be
+        known without the real game foretells the gap; see `warning`.
 
     Raises:
         NotMeasuredError: there are none.
     """
     budgets = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
-    points = []
+    points, promises = [], []
     for budget in budgets:
         table = transfer.summary(folder / str(budget))
         if table is not None and "dream" in table and "real" in table:
@@ -82,12 +83,18 @@ def summary(folder: Path) -> dict[str, Any]:
             pairs = zip(dream["in_dream"]["per_seed"], dream["in_real"]["per_seed"], strict=True)
             gaps = [promised - real for promised, real in pairs]
             points.append((budget, dream["in_real"], table["real"]["in_real"], gaps))
+            promises.append(float(dream["in_dream"]["mean"]))
     if not points:
         raise NotMeasuredError(
             "agents are not trained here, since that takes hours; run python -m "
             f"dfgym.evaluation.lift --out {folder}, then evaluate again"
         )
+    signals = {
+        "the return in the dream": promises,
+        "the budget": [float(budget) for budget, *_ in points],
+    }
     return {
+        "warnings": warning(signals, [float(np.mean(gaps)) for *_, gaps in points]),
         "budgets": [budget for budget, *_ in points],
         "dream": [dream for _, dream, _, _ in points],
         "real": [real for _, _, real, _ in points],
@@ -143,7 +150,7 @@ def section(result: dict[str, Any]) -> Section:
         "What training in it buys",
         f"After {budgets[-1]:,} steps the dream's agents get {means['dream'][-1]:.2f} in the real "
         f"game, those of the real game {means['real'][-1]:.2f}; in the dream itself the former get "
-        f"{means['gap'][-1]:+.2f} more than in the game.{cost}",
+        f"{means['gap'][-1]:+.2f} more than in the game.{cost}{_foretell(result['warnings'])}",
         "The same PPO with each budget of steps, in the dream and in the real game; means over "
         "seeds with 95 % intervals of Student's t.",
         plots=[
@@ -188,6 +195,11 @@ def warning(signals: dict[str, list[float]], gaps: list[float]) -> dict[str, flo
             raise ConfigError(f"`{name}` has {len(values)} values; expected {len(gaps)}, as gaps")
     scores = {name: spearman(np.array(v), np.array(gaps)) for name, v in signals.items()}
     return dict(sorted(scores.items(), key=lambda item: -abs(item[1])))
+
+
+def _foretell(warnings: dict[str, float]) -> str:
+    name, value = next(iter(warnings.items()))
+    return f" Of what is known without the game, {name} foretells that best (Spearman {value:.2f})."
 
 
 def _cell(point: dict[str, Any]) -> str:

@@ -36,6 +36,9 @@ def test_exploitation_grows_with_the_budget(tmp_path: Path) -> None:
     assert result["budgets"] == [200, 1000, 5000]
     assert [point["mean"] for point in result["gap"]] == pytest.approx([0, 0, 5])
     assert [point["mean"] for point in result["real"]] == pytest.approx([2.5, 4, 7])
+    assert result["warnings"] == pytest.approx(
+        {"the return in the dream": 3**0.5 / 2, "the budget": 3**0.5 / 2}
+    )
     (finding,) = lift.findings(result)
     assert finding.level == "fault" and "+5.00" in finding.words
     section = lift.section({**result, "recorded": 1200})
