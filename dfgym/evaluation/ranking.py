@@ -140,6 +140,8 @@ def play_once(game: Rows, policies: Sequence[Policy], steps: int) -> np.ndarray:
         over |= after.terminated
         if over.all():
             break
+        if (again := np.flatnonzero(after.terminated)).size:
+            game.reset(again)  # a real game may not be stepped after its end
         for row in np.flatnonzero(~over).tolist():
             last[row] = policies[row](after.frames[row])
     return returns
