@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from dfgym.errors import ConfigError
 from dfgym.games.minigrid import (
@@ -235,6 +236,7 @@ def dream_return(
     return frames
 
 
+@torch.inference_mode()
 def empty_memory(dynamics: Dynamics) -> None:
     """Zero all that rows carry beyond their windows."""
     depth = dynamics.world.card.model.depth

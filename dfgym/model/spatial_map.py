@@ -45,17 +45,23 @@ class SpatialMap(nn.Module):
         return self.ahead(x.reshape(len(x), 1, 1, -1)).tanh().flatten(1)
 
     def choose_motion(self, action: Tensor, ahead: Tensor) -> Tensor:
-        """Choose motions, one-hot `(n, 4)`; gradients are those of the probabilities."""
+        """Compute the logits of motions, `(n, 4)`: stay, turn left, turn right, ahead."""
         inputs = torch.cat((action, ahead), 1)[:, None, None]
-        share = self.motion(inputs).float().flatten(1).softmax(-1)
-        choice = F.one_hot(share.argmax(-1), MOTIONS).to(share.dtype)
-        return choice + share - share.detach()
+        return self.motion(inputs).float().flatten(1)
 
     def move(self, cells: Tensor, motion: Tensor) -> Tensor:
-        """Move maps `(n, g, g, c)` by one-hot motions `(n, 4)`: stay, turn left or right, ahead."""
-        ahead = F.pad(cells[:, :-1], (0, 0, 0, 0, 1, 0))
-        ways = (cells, cells.rot90(-1, (1, 2)), cells.rot90(1, (1, 2)), ahead)
-        return torch.stack(ways, 1).mul(motion[:, :, None, None, None]).sum(1)
+        """Move maps `(n, g, g, c)` by the likeliest motion; gradients are of all, by likelihood."""
+        index = torch.arange(self.size**2, device=cells.device).view(self.size, self.size)
+        ahead = F.pad(index[:-1], (0, 0, 1, 0), value=self.size**2)  # where nothing is known
+        ways = torch.stack((index, index.rot90(-1), index.rot90(1), ahead)).flatten(1)
+        padded = F.pad(cells.flatten(1, 2), (0, 0, 0, 1))
+        choice = motion.argmax(-1)
+        if not torch.is_grad_enabled():
+            rows = torch.arange(len(cells), device=cells.device)[:, None]
+            return padded[rows, ways[choice]].view(cells.shape)
+        share = motion.softmax(-1)
+        weight = F.one_hot(choice, MOTIONS) + share - share.detach()
+        return (padded[:, ways] * weight[:, :, None, None]).sum(1).view(cells.shape)
 
     def in_view(self, cells: Tensor) -> Tensor:
         """Return the part of maps that a frame shows, `(n, h, w, c)`, a view."""

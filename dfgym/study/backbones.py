@@ -68,10 +68,12 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     )
 
 
-def step_times(worlds: dict[str, tuple[World, RolloutSpec]]) -> dict[str, dict[str, float]]:
+def step_times(
+    worlds: dict[str, tuple[World, RolloutSpec]], batches: Sequence[int] = BATCHES
+) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a step of the whole batch, the median of steps taken in turn."""
     times: dict[str, dict[str, float]] = {name: {} for name in worlds}
-    for batch in BATCHES:
+    for batch in batches:
         running = {}
         for name, (world, spec) in worlds.items():
             steps = spec.steps or world.card.sampler.denoising_steps

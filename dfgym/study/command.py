@@ -19,6 +19,7 @@ from dfgym.study import (
     contexts,
     endurance,
     few_steps,
+    memory,
     objectives,
     pretraining,
     schedules,
@@ -104,6 +105,7 @@ CLAIMS = (
     Claim("contexts-noised", "D12", BOTH, contexts.measure_noised, contexts.NOISED_CONDITIONS),
     Claim("contexts-comparison", "D13", BOTH, contexts.measure_all, contexts.COMPARISON_CONDITIONS),
     Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure, few_steps.CONDITIONS),
+    Claim("memory", "D17", memory.GAMES, memory.measure, memory.CONDITIONS),
     Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
 )
 
@@ -117,7 +119,7 @@ class Config:
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
     """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps or endurance; or
-    one row of the deck, D3 to D14, steps or long."""
+    one row of the deck, D3 to D14, D17, steps or long."""
     all: bool = False
     """Every subject, in this order."""
     page: bool = False

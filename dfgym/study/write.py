@@ -28,6 +28,7 @@ SUBJECTS = {
     "schedules": "Schedules",
     "contexts": "Contexts",
     "few-steps": "Few denoising steps",
+    "memory": "Memory",
     "endurance": "Endurance",
 }
 """The headings of the subjects, in the order of the page."""
@@ -208,12 +209,12 @@ def _head(scale: Scale) -> str:
     return f"""# The study: claims about video world models, tried
 
 "The deck" is the talk *Video Generation Models as World Simulators* (8 January 2025); its rows D3
-to D14 name its claims. `dfgym study` trains what is missing, small networks all alike, on the same
-data and for as many steps unless a section says otherwise, and measures {dreams}, each
+to D14 and D17 name its claims. `dfgym study` trains what is missing, small networks all alike, on
+the same data and for as many steps unless a section says otherwise, and measures {dreams}, each
 {scale.horizon} frames long (the *horizon*). A scripted player plays them, and a dream that ends
-begins anew from real frames. Each method was trained once: the brackets are 95 % intervals by
-bootstrap over dreams, so they do not hold what another training would change. "No significant
-difference" means that two such intervals overlap.
+begins anew from real frames; memory (D17) is asked otherwise, as its section says. Each method was
+trained once: the brackets are 95 % intervals by bootstrap over dreams, so they do not hold what
+another training would change. "No significant difference" means that two such intervals overlap.
 
 Each section says which conditions must hold if its claim is true, and the measured numbers answer
 them. A claim is *supported* if all of them were tried and hold in every game where they can be

@@ -144,14 +144,19 @@ def test_a_map_turns_and_shifts_around_the_agent() -> None:
     cells = torch.zeros(1, 9, 9, 12)
     cells[0, 2, 4] = 1  # two ahead of the agent, who stands at 4, 4
     stay, left, right, ahead = torch.eye(4)[:, None]
-    assert torch.equal(memory.move(cells, stay), cells)
-    assert memory.move(cells, right)[0, 4, 2].all(), "at the left"
-    assert memory.move(cells, left)[0, 4, 6].all(), "at the right"
-    assert memory.move(cells, ahead)[0, 3, 4].all(), "nearer"
-    turned = cells
-    for _ in range(4):
-        turned = memory.move(turned, right)
-    assert torch.equal(turned, cells)
+    for learning in (False, True):
+        with torch.set_grad_enabled(learning):
+            torch.testing.assert_close(memory.move(cells, stay), cells)
+            assert memory.move(cells, right)[0, 4, 2].all(), "at the left"
+            assert memory.move(cells, left)[0, 4, 6].all(), "at the right"
+            assert memory.move(cells, ahead)[0, 3, 4].all(), "nearer"
+            turned = cells
+            for _ in range(4):
+                turned = memory.move(turned, right)
+            torch.testing.assert_close(turned, cells)
+    logits = ahead.clone().requires_grad_()
+    memory.move(cells, logits)[0, 4, 2, 0].backward()
+    assert logits.grad is not None and logits.grad[0].argmax() == 2, "a turn would bring it there"
     assert memory.in_view(cells)[0, 1, 1].all(), "the agent is at row 3, column 1 of the view"
     written = torch.full((1, 4, 4, 13), 50.0)
     assert torch.equal(memory.in_view(memory.draw(cells, written)), torch.ones(1, 4, 4, 12))

@@ -1,0 +1,200 @@
+"""Memory: what a dream recalls of what has left the window, by how it remembers (row D17)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dfgym.evaluation import memory
+from dfgym.evaluation.memory import Pair, Trip
+from dfgym.statistics import bootstrap_interval
+from dfgym.study.backbones import memory_bytes, step_times
+from dfgym.study.blocks import RolloutSpec
+from dfgym.study.figures import lines
+from dfgym.study.games import WHOLE
+from dfgym.study.runner import MEMORIES, StudyRunner, remembering
+from dfgym.study.verdict import Condition, Numbers
+from dfgym.study.write import Finding, table
+from dfgym.world.bundle import World
+from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
+
+GAMES = ("rooms",)
+GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 48, 32
+QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 16), 3, 16
+SEED = 0
+"""Of the training and of the trips; their layouts were not trained on."""
+BASE = "window-6"
+BATCHES = (1, 64)
+LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
+
+
+def _recalls_more(numbers: Numbers, name: str) -> bool | None:
+    """Whether a memory is right on more of what has left the window, with intervals apart."""
+    own, base = (numbers[n]["gaps"].get(str(LESS)) for n in (name, BASE))
+    if own is None or own["interval"] is None or base["interval"] is None:
+        return None
+    return bool(own["interval"][0] > base["interval"][1])
+
+
+def _recalls_long(numbers: Numbers) -> bool | None:
+    longest = str(GAPS[-1])
+    shares = [n["gaps"][longest]["remembered"] for n in numbers.values() if longest in n["gaps"]]
+    return any(share >= LEAST for share in shares if share is not None) if shares else None
+
+
+CONDITIONS = (
+    *(
+        Condition(
+            f"at gap {LESS} {name} recalls more tiles than the window alone",
+            partial(_recalls_more, name=name),
+        )
+        for name in ("archive", "state-space", "spatial-map")
+    ),
+    Condition(f"at gap {GAPS[-1]} the best recalls {LEAST:.0%}", _recalls_long),
+    Condition(
+        f"an irrelevant past changes under {MOST_CHANGED:.0%} of the tiles, whatever the memory",
+        lambda numbers: all(n["pairs"]["irrelevant"] < MOST_CHANGED for n in numbers.values()),
+    ),
+)
+
+
+def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
+    """Ask each memory what it recalls after each gap, and what two pasts change."""
+    whole = runner.scale == WHOLE
+    gaps, count = (GAPS, TRIPS) if whole else (QUICK_GAPS, QUICK_TRIPS)
+    pair_gap = PAIR_GAP if whole else QUICK_PAIR_GAP
+    trips = {gap: memory.make_trips(gap, count, SEED + gap) for gap in gaps}
+    pairs = [
+        memory.make_pairs(pair_gap, count, SEED, relevant=relevant) for relevant in (True, False)
+    ]
+    numbers: dict[str, Any] = {}
+    for game in games:
+        worlds = {name: runner.model(game, remembering(name, SEED)).world for name in MEMORIES}
+        times = step_times({n: (world, RolloutSpec()) for n, world in worlds.items()}, BATCHES)
+        numbers[game] = {
+            name: _ask(world, trips, pairs, runner.device)
+            | {
+                "milliseconds": times[name],
+                "time_over_window": {b: ms / times[BASE][b] for b, ms in times[name].items()},
+                "bytes_a_row": memory_bytes(world),
+                "parameters": sum(value.numel() for value in world.weights.values()),
+            }
+            for name, world in worlds.items()
+        }
+    priors = {str(gap): _summarize(memory.accuracy(memory.prior(t), t)) for gap, t in trips.items()}
+    lines_of = {
+        game: (gaps, {n: _curve(v["gaps"], gaps) for n, v in named.items()} | _prior(priors, gaps))
+        for game, named in numbers.items()
+    }
+    return Finding(
+        "Memory beyond the window",
+        "what is missing is long memory: choosing the frames to refer to, state-space layers, and "
+        "memory in space.",
+        _result(numbers, gaps[-1]),
+        numbers,
+        _text(numbers, priors, pair_gap, count),
+        lines(lines_of, "there and back", "gap, steps", "remembered tiles right, share", True),
+    )
+
+
+def _ask(
+    world: World, trips: dict[int, list[Trip]], pairs: list[list[Pair]], device: str
+) -> dict[str, Any]:
+    """Ask one world; the dream is given all frames but the last, or dreams the trip."""
+
+    def make(rows: int) -> Dynamics:
+        return Dynamics(world, rows, Settings(device))
+
+    ask = partial(memory.dream_return, make)
+    by_gap = {
+        str(gap): _summarize(memory.accuracy(ask(of_gap, forced=True), of_gap))
+        | {"dreamed": _summarize(memory.accuracy(ask(of_gap), of_gap))}
+        for gap, of_gap in trips.items()
+    }
+    longest = trips[max(trips)]
+    emptied = memory.accuracy(ask(longest, forced=True, zeroed=True), longest)
+    relevant, irrelevant = (memory.compare_pairs(make, some, forced=True) for some in pairs)
+    return {
+        "gaps": by_gap,
+        "emptied": _summarize(emptied)["remembered"],
+        "pairs": {
+            "apart": float(np.mean(relevant["apart"])),
+            "irrelevant": float(np.mean(irrelevant["changed"])),
+        },
+    }
+
+
+def _summarize(shares: dict[str, list[float | None]]) -> dict[str, Any]:
+    """Return the means over trips, and the interval of what was remembered."""
+    remembered = np.array([share for share in shares["remembered"] if share is not None])
+    several = len(remembered) > 1
+    return {
+        "home": float(np.mean([share for share in shares["home"] if share is not None])),
+        "remembered": float(remembered.mean()) if len(remembered) else None,
+        "interval": list(bootstrap_interval(remembered, lambda x: x.mean(-1))) if several else None,
+        "trips": len(remembered),
+    }
+
+
+def _curve(by_gap: dict[str, Any], gaps: Sequence[int]) -> list[float]:
+    values = (by_gap[str(gap)]["remembered"] for gap in gaps)
+    return [float("nan") if value is None else value for value in values]
+
+
+def _prior(priors: dict[str, Any], gaps: Sequence[int]) -> dict[str, list[float]]:
+    return {"prior": _curve(priors, gaps)}
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _result(numbers: dict[str, Any], gap: int) -> str:
+    return "; ".join(
+        f"{game}: at gap {gap} "
+        + ", ".join(f"{n} {_percent(v['gaps'][str(gap)]['remembered'])}" for n, v in named.items())
+        for game, named in numbers.items()
+    )
+
+
+def _text(numbers: dict[str, Any], priors: dict[str, Any], pair_gap: int, count: int) -> str:
+    batches = " and ".join(map(str, BATCHES))
+    header = ["memory", *(f"gap {gap}" for gap in priors), "emptied", "apart", "irrelevant"]
+    rows = [["prior", *(_percent(p["remembered"]) for p in priors.values()), "-", "50%", "0%"]]
+    costs = []
+    for named in numbers.values():
+        for name, v in named.items():
+            shares = [_percent(n["remembered"]) for n in v["gaps"].values()]
+            apart, changed = v["pairs"]["apart"], v["pairs"]["irrelevant"]
+            rows.append([name, *shares, _percent(v["emptied"]), _percent(apart), f"{changed:.2%}"])
+            ratios = " and ".join(f"{r:.2f}" for r in v["time_over_window"].values())
+            kib = f"{v['bytes_a_row'] / 1024:.0f}"
+            dreamed = [_percent(n["dreamed"]["remembered"]) for n in v["gaps"].values()]
+            costs.append([name, *dreamed, ratios, kib, f"{v['parameters']:,}"])
+    return (
+        "The agent wanders, stands somewhere, leaves, and is back after a gap; the world is given "
+        "all frames but the last and draws that one. Counted are tiles that it saw there and that "
+        f"no frame of the last {memory.RECENT} before the return shows. `emptied`: the memory is "
+        "zeroed before that frame, at the longest gap. `apart`: of two pasts that differ in one "
+        f"such tile, {pair_gap} steps ago, how often a dream is nearer to its own game (chance "
+        "50%). `irrelevant`: tiles that change if the two pasts differ in a tile that is not in "
+        f"sight. {count} trips and pairs each, one training a memory, all as long: the intervals, "
+        "in the numbers, are over trips.\n\n"
+        f"{table(header, rows)}\n\nThe same where the world dreams the trip too, the time of a "
+        "step over that of the window alone at each batch "
+        "(of one run, under its load), KiB a row and parameters:\n\n"
+        + table(
+            [
+                "memory",
+                *(f"gap {gap}" for gap in priors),
+                f"time at batch {batches}",
+                "KiB",
+                "size",
+            ],
+            costs,
+        )
+    )
