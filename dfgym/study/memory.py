@@ -76,7 +76,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         worlds = {name: runner.model(game, remembering(name, SEED)).world for name in MEMORIES}
         times = step_times({n: (world, RolloutSpec()) for n, world in worlds.items()}, BATCHES)
         numbers[game] = {
-            name: _ask(world, trips, pairs, runner.device)
+            name: _examine(world, trips, pairs, runner.device)
             | {
                 "milliseconds": times[name],
                 "time_over_window": {b: ms / times[BASE][b] for b, ms in times[name].items()},
@@ -101,7 +101,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     )
 
 
-def _ask(
+def _examine(
     world: World, trips: dict[int, list[Trip]], pairs: list[list[Pair]], device: str
 ) -> dict[str, Any]:
     """Ask one world; the dream is given all frames but the last, or dreams the trip."""
@@ -109,14 +109,14 @@ def _ask(
     def make(rows: int) -> Dynamics:
         return Dynamics(world, rows, Settings(device))
 
-    ask = partial(memory.dream_return, make)
+    dream = partial(memory.dream_return, make)
     by_gap = {
-        str(gap): _summarize(memory.accuracy(ask(of_gap, forced=True), of_gap))
-        | {"dreamed": _summarize(memory.accuracy(ask(of_gap), of_gap))}
+        str(gap): _summarize(memory.accuracy(dream(of_gap, forced=True), of_gap))
+        | {"dreamed": _summarize(memory.accuracy(dream(of_gap), of_gap))}
         for gap, of_gap in trips.items()
     }
     longest = trips[max(trips)]
-    emptied = memory.accuracy(ask(longest, forced=True, zeroed=True), longest)
+    emptied = memory.accuracy(dream(longest, forced=True, zeroed=True), longest)
     relevant, irrelevant = (memory.compare_pairs(make, some, forced=True) for some in pairs)
     return {
         "gaps": by_gap,
