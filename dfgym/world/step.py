@@ -20,7 +20,7 @@ from torch import Tensor
 from dfgym.diffusion import noise
 from dfgym.diffusion.path import interpolate
 from dfgym.diffusion.sampler import sample
-from dfgym.errors import MissingPackageError
+from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.frames import Codec
 from dfgym.world import runtime
 from dfgym.world.bundle import World
@@ -44,6 +44,11 @@ class Step:
     """
 
     def __init__(self, world: World, settings: Settings) -> None:
+        if (memory := world.card.model.memory) != "none":
+            raise ConfigError(
+                f"the world {world.card.name} has the memory {memory!r}, which ONNX does not "
+                "express yet; step it by PyTorch"
+            )
         settings = replace(settings, runtime="onnx")  # which refuses the others
         self._card = card = world.card
         self._levels, self._plan = resolve_sampling(card, settings)

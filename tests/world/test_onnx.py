@@ -149,6 +149,9 @@ def test_it_refuses_a_world_that_no_file_can_hold() -> None:
     sampler = Sampler(denoising_steps=4, shift=1.0, context_mode="kept", context_noise=0.0)
     with pytest.raises(ConfigError, match="context_mode is 'kept'"):
         export_step(world_of(toy_card(sampler=sampler)))
+    model = ModelConfig(16, 1, 2, 2, 4, memory="archive", memory_size=5)
+    with pytest.raises(ConfigError, match="has the memory 'archive', which ONNX does not express"):
+        export_step(world_of(toy_card(model=model)))
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
