@@ -161,7 +161,7 @@ def make_trips(gap: int, count: int, seed: int, max_steps: int = 1000) -> list[T
 def make_pairs(
     gap: int, count: int, seed: int, relevant: bool, max_steps: int = 1000
 ) -> list[Pair]:
-    """Play trips in two games that differ in whether a goal stands on one tile.
+    """Play trips in two games that differ in whether a wall stands on one tile.
 
     Home shows the tile, and no frame shortly before the return, if it is `relevant`; if not, only
     frames before home show it.
@@ -170,9 +170,7 @@ def make_pairs(
     env, random = MiniGridEnv("four_rooms", max_steps), np.random.default_rng(seed)
     pairs: list[Pair] = []
     for _ in range(TRIES * count):
-        env.reset(seed=int(random.integers(2**31)))
-        place_goal(env, None)
-        frame = env.draw()
+        frame, _ = env.reset(seed=int(random.integers(2**31)))
         actions = plan_trip(env, gap, random)
         trip = None if actions is None else play(copy.deepcopy(env), actions, WANDER, frame)
         if trip is None:
@@ -180,7 +178,7 @@ def make_pairs(
         places = sorted(_tiles(trip, relevant))
         if places:
             other = copy.deepcopy(env)
-            place_goal(other, places[int(random.integers(len(places)))])
+            place_wall(other, places[int(random.integers(len(places)))])
             changed = play(other, trip.actions.tolist(), WANDER, other.draw())
             if changed is not None and np.array_equal(changed.places, trip.places):
                 pairs.append(Pair(trip, changed, relevant))
@@ -190,7 +188,7 @@ def make_pairs(
 
 
 def _tiles(trip: Trip, relevant: bool) -> set[tuple[int, int]]:
-    """Return the tiles of floor on which a goal makes a pair."""
+    """Return the tiles of floor on which a wall makes a pair."""
     views = trip.views()
     floor = {tuple(p) for p in trip.places[views == FLOOR].tolist()}
     floor -= {tuple(p) for p in trip.places[:, -1, VIEW // 2].tolist()}  # where the agent stood
@@ -201,14 +199,9 @@ def _tiles(trip: Trip, relevant: bool) -> set[tuple[int, int]]:
     return (floor & trip.in_sight(slice(0, trip.home))) - trip.in_sight(slice(trip.home, None))
 
 
-def place_goal(env: MiniGridEnv, place: tuple[int, int] | None) -> None:
-    """Take the goal out of a game, or put it on another tile."""
-    grid = env.game.grid
-    index = next((i for i, tile in enumerate(grid.grid) if tile and tile.type == "goal"), None)
-    if index is not None:
-        env.game.goal, grid.grid[index] = grid.grid[index], None
-    if place is not None:
-        grid.set(*place, env.game.goal)
+def place_wall(env: MiniGridEnv, place: tuple[int, int]) -> None:
+    """Put a wall on a tile of a game."""
+    env.game.grid.set(*place, env.game.grid.get(0, 0))
 
 
 def dream_return(

@@ -118,8 +118,8 @@ class Config:
     """
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
-    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps or endurance; or
-    one row of the deck, D3 to D14, D17, steps or long."""
+    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory or
+    endurance; or one row of the deck, D3 to D14, D17, steps or long."""
     all: bool = False
     """Every subject, in this order."""
     page: bool = False

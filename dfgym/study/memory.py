@@ -23,7 +23,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("rooms",)
-GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 48, 32
+GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 24, 32
 QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 16), 3, 16
 SEED = 0
 """Of the training and of the trips; their layouts were not trained on."""
@@ -34,6 +34,8 @@ LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
 
 def _recalls_more(numbers: Numbers, name: str) -> bool | None:
     """Whether a memory is right on more of what has left the window, with intervals apart."""
+    if name not in numbers:
+        return None
     own, base = (numbers[n]["gaps"].get(str(LESS)) for n in (name, BASE))
     if own is None or own["interval"] is None or base["interval"] is None:
         return None
