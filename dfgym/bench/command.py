@@ -111,6 +111,11 @@ def bench(config: Config, settings: Settings = Settings()) -> dict[str, Any]:
 
 def _check(config: Config, settings: Settings, card: Card) -> None:
     """Refuse settings and batches before anything takes time or memory."""
+    if settings.runtime != "torch":
+        raise ConfigError(
+            f"runtime is {settings.runtime!r}, whose operations and passes a bench cannot see; "
+            "`python .ci/onnx_speed.py` in the repository times it against torch"
+        )
     device = pick_device(settings.device)
     if settings.compile:
         require_compiler(device)

@@ -22,6 +22,8 @@ ELEMENTWISE = {
     "div": "Div",
     "bitwise_xor": "BitwiseXor",
     "bitwise_and": "BitwiseAnd",
+    "__and__": "BitwiseAnd",
+    "__xor__": "BitwiseXor",
     "exp": "Exp",
     "log": "Log",
     "sqrt": "Sqrt",

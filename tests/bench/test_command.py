@@ -13,6 +13,7 @@ from dfgym import cli
 from dfgym.bench import command, shape
 from dfgym.bench.command import Config, bench
 from dfgym.bench.shape import Shape
+from dfgym.errors import ConfigError
 from dfgym.model.config import ModelConfig
 from dfgym.world import bundle, runtime
 from dfgym.world.settings import Settings
@@ -183,3 +184,8 @@ def test_flags_reach_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
         ((Config("a-v0"), Settings("cpu", context_noise=0.0)), {}),
         ((Config(shape=Shape("8x8x3", dim=16), batch="2"), Settings()), {}),
     ]
+
+
+def test_it_refuses_a_runtime_that_it_cannot_look_into(random_world: Path) -> None:
+    with pytest.raises(ConfigError, match="runtime is 'onnx', whose operations"):
+        bench(Config(str(random_world)), Settings(device="cpu", runtime="onnx"))

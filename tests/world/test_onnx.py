@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
+from dfgym.env.env import DreamEnv
 from dfgym.errors import ConfigError, MissingPackageError, WorldError
 from dfgym.games.spaces import describe
 from dfgym.model.config import ModelConfig
@@ -18,7 +22,7 @@ from dfgym.world.card import Card, Frames, Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from dfgym.world.step import export_step
-from toys.actions import SPACES
+from toys.actions import SPACES, marker_world
 from toys.world import toy_card, toy_starts, toy_weights
 
 ROWS, STEPS = 3, 8  # the window of 4 rolls over
@@ -111,6 +115,20 @@ def test_actions_of_parts() -> None:
     random = np.random.default_rng(0)
     rows = np.stack([space.sample(random, ROWS) for _ in range(STEPS)])
     compare(world_of(toy_card(actions=draft_actions(space, {}))), {}, rows)
+
+
+def test_an_environment_keeps_its_promises(tmp_path: Path) -> None:
+    """It repeats itself bit by bit, and copies go on as it does."""
+    env = DreamEnv(marker_world("discrete", tmp_path / "toy-random-v0"), runtime="onnx")
+    runs = []
+    for _ in range(2):
+        env.reset(seed=4)
+        runs.append([env.step(i)[0] for i in range(4)])
+    assert np.array_equal(*runs)
+    copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+    observation = env.step(1)[0]
+    assert all(np.array_equal(other.step(1)[0], observation) for other in copies)
+    check_env(env, skip_render_check=True)
 
 
 def test_the_other_methods_go_on_from_where_it_is() -> None:
