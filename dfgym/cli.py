@@ -347,7 +347,13 @@ def _evaluate(parse: Parse) -> None:
     if config.peer:
         evaluate_peer(config.world, config.peer, config.out)
         return
-    evaluate(config.world, config.out, config.quick, config.settings, config.rungs)
+    evaluate(
+        config.world,
+        config.out,
+        quick=config.quick,
+        settings=config.settings,
+        rungs=config.rungs,
+    )
 
 
 def _trust(world: str) -> None:

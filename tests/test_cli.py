@@ -224,8 +224,10 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 
     calls: list[Any] = []
     monkeypatch.setattr(run, "evaluate", lambda *args, **kw: calls.append((args, kw)))
-    assert cli.main(["evaluate", NAME, "--out", "x", "--quick", "--denoising-steps", "3"]) == 0
-    assert calls == [((NAME, Path("x")), {"quick": True, "settings": Settings("auto", 3)})]
+    flags = ["--quick", "--denoising-steps", "3", "--rungs", "legality", "odds"]
+    assert cli.main(["evaluate", NAME, "--out", "x", *flags]) == 0
+    expected = {"quick": True, "settings": Settings("auto", 3), "rungs": ("legality", "odds")}
+    assert calls == [((NAME, Path("x")), expected)]
 
 
 # --- the demo ---

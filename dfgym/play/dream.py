@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,13 @@ from dfgym.play.timeline import KEYFRAME, Moment, Timeline
 from dfgym.world.bundle import World
 from dfgym.world.settings import Settings
 
-NUMBERS = ("termination_probability", "uncertainty", "outcome_entropy", "luck_divergence")
+NUMBERS = (
+    "termination_probability",
+    "uncertainty",
+    "outcome_entropy",
+    "epistemic",
+    "luck_divergence",
+)
 """What a moment keeps of the environment's info."""
 
 
@@ -87,6 +94,7 @@ class Dream:
         observation, reward, terminated, _, info = self.env.step(self._space.native(action))
         ms = (time.perf_counter() - start) * 1000
         self._position = t = timeline.cursor + 1
+        numbers: dict[str, Any] = {name: float(info[name]) for name in NUMBERS if name in info}
         return Moment(
             frame=downscale(observation, self._scale),
             action=action,
@@ -97,7 +105,7 @@ class Dream:
             # The environment's own count began at the last change of settings.
             truncated=not terminated and t >= self._world.card.episode.max_steps,
             ms=ms,
-            **{name: float(info[name]) for name in NUMBERS if name in info},
+            **numbers,
         )
 
     def add_keyframe(self, timeline: Timeline) -> None:
