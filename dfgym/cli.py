@@ -88,30 +88,6 @@ class Survey:
     """Print the facts as JSON."""
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure a world against its real game: JSON and one HTML page with pictures."""
-
-    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
-    """Name on the shelf, or a folder's path."""
-    out: Path = Path("evaluation")
-    """Folder to write to."""
-    quick: bool = False
-    """A twentieth of the frames: a look, not a measurement."""
-    rungs: tuple[str, ...] = ()
-    """The questions to ask, such as `counterfactual chance`; all if left out."""
-    compare: tuple[Path, Path] | None = None
-    """Instead of all else, put two folders that this command wrote side by side."""
-    peer: Path | None = None
-    """Instead of the world, judge rollouts of another system by its real game: a folder of .npz
-    files, each with frames, actions, rewards and ends."""
-    denoising_steps_sweep: tuple[int, ...] = ()
-    """Instead of all else, judge and time the dream at these numbers of denoising steps."""
-    trust: bool = False
-    """Import the modules that the world's card names to open its real game, which runs them."""
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -325,35 +301,9 @@ def _share(command: Literal["export_data", "push", "pull"], parse: Parse) -> Non
 
 
 def _evaluate(parse: Parse) -> None:
-    config: Evaluate = parse(Evaluate)
-    if config.trust:
-        _trust(config.world)
-    if config.denoising_steps_sweep:
-        from dfgym.evaluation.few_steps import few_steps
+    from dfgym.evaluation.command import Config, run
 
-        steps, settings = config.denoising_steps_sweep, config.settings
-        if settings.denoising_steps is not None:
-            raise ConfigError(
-                f"denoising_steps is {settings.denoising_steps}; leave it out, since "
-                "denoising_steps_sweep gives several"
-            )
-        few_steps(config.world, config.out, steps, config.quick, settings)
-        return
-    from dfgym.evaluation.run import compare_worlds, evaluate, evaluate_peer
-
-    if config.compare:
-        print(f"wrote {compare_worlds(config.compare, config.out)}")
-        return
-    if config.peer:
-        evaluate_peer(config.world, config.peer, config.out)
-        return
-    evaluate(
-        config.world,
-        config.out,
-        quick=config.quick,
-        settings=config.settings,
-        rungs=config.rungs,
-    )
+    run(parse(Config))
 
 
 def _trust(world: str) -> None:

@@ -220,10 +220,10 @@ def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dfgym.evaluation import run
+    from dfgym.evaluation import command
 
     calls: list[Any] = []
-    monkeypatch.setattr(run, "evaluate", lambda *args, **kw: calls.append((args, kw)))
+    monkeypatch.setattr(command, "evaluate", lambda *args, **kw: calls.append((args, kw)))
     flags = ["--quick", "--denoising-steps", "3", "--rungs", "legality", "odds"]
     assert cli.main(["evaluate", NAME, "--out", "x", *flags]) == 0
     expected = {"quick": True, "settings": Settings("auto", 3), "rungs": ("legality", "odds")}

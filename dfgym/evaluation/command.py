@@ -1,0 +1,70 @@
+"""The command `dfgym evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dfgym.env.real import trust_source
+from dfgym.errors import ConfigError
+from dfgym.evaluation.few_steps import few_steps
+from dfgym.evaluation.run import compare_worlds, evaluate, evaluate_peer
+from dfgym.world import shelf
+from dfgym.world.settings import Settings
+
+
+@dataclass(frozen=True)
+class Config:
+    """Measure a world against its real game: JSON and one HTML page with pictures."""
+
+    world: Annotated[str, tyro.conf.Positional] = shelf.DEFAULT
+    """Name on the shelf, or a folder's path."""
+    out: Path = Path("evaluation")
+    """Folder to write to."""
+    quick: bool = False
+    """A twentieth of the frames: a look, not a measurement."""
+    rungs: tuple[str, ...] = ()
+    """The questions to ask, such as `counterfactual chance`; all if left out."""
+    compare: tuple[Path, Path] | None = None
+    """Instead of all else, put two folders that this command wrote side by side."""
+    peer: Path | None = None
+    """Instead of the world, judge rollouts of another system by its real game: a folder of .npz
+    files, each with frames, actions, rewards and ends."""
+    denoising_steps_sweep: tuple[int, ...] = ()
+    """Instead of all else, judge and time the dream at these numbers of denoising steps."""
+    trust: bool = False
+    """Import the modules that the world's card names to open its real game, which runs them."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+
+
+def run(config: Config) -> None:
+    """Do what the flags say.
+
+    Raises:
+        ConfigError: two flags exclude each other, or see `evaluate`.
+    """
+    if config.trust:
+        trust_source(config.world)
+    if config.denoising_steps_sweep:
+        if config.settings.denoising_steps is not None:
+            raise ConfigError(
+                f"denoising_steps is {config.settings.denoising_steps}; leave it out, since "
+                "denoising_steps_sweep gives several"
+            )
+        steps = config.denoising_steps_sweep
+        few_steps(config.world, config.out, steps, config.quick, config.settings)
+    elif config.compare:
+        print(f"wrote {compare_worlds(config.compare, config.out)}")
+    elif config.peer:
+        evaluate_peer(config.world, config.peer, config.out)
+    else:
+        evaluate(
+            config.world,
+            config.out,
+            quick=config.quick,
+            settings=config.settings,
+            rungs=config.rungs,
+        )
