@@ -124,7 +124,7 @@ def test_an_environment_keeps_its_promises(tmp_path: Path) -> None:
     for _ in range(2):
         env.reset(seed=4)
         runs.append([env.step(i)[0] for i in range(4)])
-    assert np.array_equal(*runs)
+    assert np.array_equal(runs[0], runs[1])
     copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
     observation = env.step(1)[0]
     assert all(np.array_equal(other.step(1)[0], observation) for other in copies)
