@@ -160,9 +160,11 @@ def test_mistakes_are_reported_in_one_line(
     ],
 )
 def test_wrong_flags_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
-    assert stop.value.code == 2
+    try:
+        code: Any = cli.main(arguments)  # older releases of tyro let a value's error through
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
