@@ -95,7 +95,7 @@ def test_the_real_twin_opens_in_a_fresh_process_at_the_users_word(own_world: Pat
 
 
 def test_commands_open_it_with_trust(own_world: Path, tmp_path: Path) -> None:
-    command = ["evaluate", "catch-v0", "--quick", "--out", str(tmp_path)]
+    command = ["evaluate", "catch-v0", "--quick", "--rungs", "speed", "--out", str(tmp_path)]
     code = "import sys; from dfgym.cli import main; sys.exit(main({!r}))"
     ran = run(code.format(command), own_world)
     assert ran.returncode == 2 and "add --trust" in ran.stderr and ran.stderr.count("\n") == 1
