@@ -72,6 +72,8 @@ class GuidedDream:
         settings: how the world is run.
 
     Attributes:
+        world: the world.
+        num_rows: b.
         dynamics: the dream, which follows the guided frames.
 
     Raises:
@@ -86,6 +88,7 @@ class GuidedDream:
                 f"luck is {settings.luck} and compile {settings.compile}, which are of no effect "
                 "on a guided dream; leave them out"
             )
+        self.world, self.num_rows = world, num_rows
         self.dynamics = Dynamics(world, num_rows, settings)
         check_guidance(self.dynamics, guidance)
         self.guidance, self._blurred = guidance, self.dynamics
@@ -111,6 +114,10 @@ class GuidedDream:
         """Begin new episodes in some rows, see `Dynamics.reset`."""
         for dynamics in {self.dynamics, self._blurred}:
             dynamics.reset(rows, seeds, contexts)
+
+    def frames(self) -> np.ndarray:
+        """Return the current frames of every row, uint8 `(b, h, w, 3)`."""
+        return self.dynamics.frames()
 
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; rewards are the expected ones, since the frame alone is drawn."""

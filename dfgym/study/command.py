@@ -19,10 +19,14 @@ from dfgym.study import (
     contexts,
     endurance,
     few_steps,
+    guidance,
+    horizon,
     memory,
     objectives,
     pretraining,
     schedules,
+    search,
+    uncertainty,
 )
 from dfgym.study.games import QUICK, WHOLE, GameName
 from dfgym.study.runner import StudyRunner
@@ -107,6 +111,10 @@ CLAIMS = (
     Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure, few_steps.CONDITIONS),
     Claim("memory", "D17", memory.GAMES, memory.measure, memory.CONDITIONS),
     Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
+    Claim("search", "D15", search.GAMES, search.measure, search.CONDITIONS),
+    Claim("guidance", "D15", guidance.GAMES, guidance.measure, guidance.CONDITIONS),
+    Claim("uncertainty", "D15", uncertainty.GAMES, uncertainty.measure, uncertainty.CONDITIONS),
+    Claim("horizon", "D15", horizon.GAMES, horizon.measure, horizon.CONDITIONS),
 )
 
 
@@ -118,8 +126,9 @@ class Config:
     """
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
-    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory or
-    endurance; or one row of the deck, D3 to D14, D17, steps or long."""
+    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory,
+    endurance, search, guidance, uncertainty or horizon; or one row of the deck, D3 to D15, D17,
+    steps or long."""
     all: bool = False
     """Every subject, in this order."""
     page: bool = False
@@ -172,7 +181,7 @@ def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
     Raises:
         ConfigError: see `study`.
     """
-    rows = sorted((claim.row for claim in CLAIMS), key=lambda row: (row[0] != "D", len(row), row))
+    rows = sorted({claim.row for claim in CLAIMS}, key=lambda row: (row[0] != "D", len(row), row))
     allowed = ", ".join([*SUBJECTS, *rows])
     if config.all == (config.subject is not None):
         raise ConfigError(f"give either one subject ({allowed}) or --all")

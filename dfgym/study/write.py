@@ -30,6 +30,10 @@ SUBJECTS = {
     "few-steps": "Few denoising steps",
     "memory": "Memory",
     "endurance": "Endurance",
+    "search": "Search",
+    "guidance": "Guidance",
+    "uncertainty": "Uncertainty",
+    "horizon": "Flexible horizon",
 }
 """The headings of the subjects, in the order of the page."""
 
@@ -209,7 +213,7 @@ def _head(scale: Scale) -> str:
     return f"""# The study: claims about video world models, tried
 
 "The deck" is the talk *Video Generation Models as World Simulators* (8 January 2025); its rows D3
-to D14 and D17 name its claims. `dfgym study` trains what is missing, small networks all alike, on
+to D15 and D17 name its claims. `dfgym study` trains what is missing, small networks all alike, on
 the same data and for as many steps unless a section says otherwise, and measures {dreams}, each
 {scale.horizon} frames long (the *horizon*). A scripted player plays them, and a dream that ends
 begins anew from real frames; memory (D17) is asked otherwise, as its section says. Each method was

@@ -1,0 +1,201 @@
+"""Causal uncertainty: the game's chance, and what the model does not know, told apart (row D15)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dfgym.evaluation.legality import judge
+from dfgym.evaluation.rollout import Dream, StepResult, find_game, policies, roll
+from dfgym.evaluation.uncertainty import auroc
+from dfgym.games.breakout import BreakoutPolicy
+from dfgym.games.minatar import MinAtarEnv
+from dfgym.study.figures import bars
+from dfgym.study.games import RECIPES
+from dfgym.study.runner import StudyRunner
+from dfgym.study.verdict import Condition
+from dfgym.study.write import Finding, table
+from dfgym.world import shelf
+from dfgym.world.bundle import World
+from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
+
+GAMES = ("breakout",)
+SCORES = ("epistemic", "outcome_entropy", "uncertainty")
+NOISE = 0.15
+"""Deviation of the noise in the weights of the world that has forgotten, in those of a matrix."""
+LEAST, MOST = 0.8, 0.01
+CONDITIONS = (
+    Condition(
+        f"where the game has no chance, the entropy of outcomes is under {MOST} nats on average",
+        lambda game: game["entropy"]["no chance"]["mean"] < MOST,
+    ),
+    *(
+        Condition(
+            f"in the {name} world, `epistemic` tells illegal transitions from legal ones with an "
+            f"AUROC of at least {LEAST}",
+            lambda game, name=name: _auroc_is_high(game["worlds"][name]),
+        )
+        for name in ("shipped", "spoiled")
+    ),
+)
+
+
+class Played(NamedTuple):
+    """Transitions of dreams, `(b, t)` each.
+
+    Attributes:
+        scores: fields of `Transition`.
+        legal: by the game's rules.
+        age: frames since the last real one.
+    """
+
+    scores: dict[str, np.ndarray]
+    legal: np.ndarray
+    age: np.ndarray
+
+
+def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
+    """Ask a world how sure it is, where chance is known, and where it errs."""
+    numbers: dict[str, Any] = {}
+    rows, shares, sentences = [], {}, []
+    for game in games:
+        world, steps = shelf.load(RECIPES[game]), runner.scale.horizon
+        chance = entropies(world, rows=32, steps=max(8, steps // 4))
+        judged = {}
+        for name, judged_world in (("shipped", world), ("spoiled", spoil(world))):
+            played = play(judged_world, 64, max(8, steps // 2))
+            illegal = ~played.legal
+            judged[name] = {
+                "transitions": int(illegal.size),
+                "illegal": int(illegal.sum()),
+                "auroc": {s: _auroc(played.scores[s].ravel(), illegal.ravel()) for s in SCORES},
+            }
+            rows += [
+                [name, str(illegal.size), str(illegal.sum()), s, _number(judged[name]["auroc"][s])]
+                for s in SCORES
+            ]
+        numbers[game] = {"entropy": chance, "worlds": judged}
+        shares[game] = {name: values["mean"] for name, values in chance.items()}
+        sentences.append(
+            f"{game}: {shares[game]['no chance']:.2g} nats where there is no chance, and "
+            f"`epistemic` has an AUROC of {_number(judged['shipped']['auroc']['epistemic'])} "
+            f"(shipped) and {_number(judged['spoiled']['auroc']['epistemic'])} (spoiled)"
+        )
+    return Finding(
+        "Causal uncertainty",
+        "a world that is trained by diffusion forcing knows how open the next frame is.",
+        "; ".join(sentences) + ".",
+        numbers,
+        "Entropy: the shipped world follows the real game, of which it is known whether the last "
+        "action may be repeated instead of this one, to another effect (chance), or not (no "
+        "chance). The first step of an episode counts apart, since its frame does not show from "
+        "which side the ball comes: there the entropy should be that of a coin, 0.69 nats. Illegal "
+        "transitions: in dreams of the scripted player, a fifth of whose actions are random. The "
+        f"spoiled world is the shipped one with noise of {NOISE:.0%} in every matrix, in place of "
+        "one that has learned less. The AUROC is the probability that an illegal transition has a "
+        "higher score than a legal one.\n\n"
+        + table(("world", "transitions", "illegal", "score", "AUROC"), rows),
+        bars(shares, "entropy of outcomes", "nats"),
+    )
+
+
+def entropies(world: World, rows: int, steps: int) -> dict[str, dict[str, float]]:
+    """Follow the real game; returns the entropy of outcomes by whether there is chance."""
+    dynamics = Dynamics(world, rows, Settings(device="cpu"))
+    games = [MinAtarEnv() for _ in range(rows)]
+    players = [BreakoutPolicy(0.3, seed, 0.5) for seed in range(rows)]
+    frames = np.stack([game.reset(seed=seed)[0] for seed, game in enumerate(games)])
+    values: dict[str, list[float]] = {"chance": [], "no chance": [], "first step": []}
+    begins, age = np.ones(rows, bool), np.zeros(rows, int)
+    for step in range(steps):
+        index = np.flatnonzero(begins)
+        contexts = [(frames[row][None], np.zeros(0, np.int64)) for row in index]
+        dynamics.reset(index, index + step * rows, contexts)
+        age[begins] = 0
+        actions = np.array([play(frame) for play, frame in zip(players, frames, strict=True)])
+        with torch.inference_mode():
+            prediction, _ = dynamics.predict(dynamics.condition(actions), dynamics.batch)
+        entropy = prediction.entropy.cpu().numpy()
+        for row, game in enumerate(games):
+            kind = "chance" if _is_open(game, actions[row]) else "no chance"
+            values[kind if age[row] else "first step"].append(float(entropy[row]))
+            frames[row], _, begins[row], _, _ = game.step(actions[row])
+        dynamics.observe(actions, frames)
+        age += 1
+        for row in np.flatnonzero(begins):
+            frames[row], _ = games[row].reset()
+            players[row].reset()
+    return {
+        name: {"count": len(v), "mean": float(np.mean(v)), "median": float(np.median(v))}
+        for name, v in values.items()
+        if v
+    }
+
+
+def _is_open(env: MinAtarEnv, action: int) -> bool:
+    """Whether the action and the one that may stick lead to different frames."""
+    states = []
+    for number in (env.action_set[action], env.last_action):
+        game = copy.deepcopy(env.game)
+        game.act(number)
+        states.append(game.state())
+    return not np.array_equal(*states)
+
+
+def play(world: World, rows: int, steps: int, epsilon: float = 0.2) -> Played:
+    """Let the scripted player play dreams, and judge every transition."""
+    dream = _Recorder(Dynamics(world, rows, Settings(device="cpu")))
+    episodes = roll(dream, policies(world.card, rows, epsilon=epsilon), rows * steps, steps)
+    game = find_game(world.card)
+    assert game is not None
+    legal: list[list[np.ndarray]] = [[] for _ in range(rows)]
+    ages: list[list[np.ndarray]] = [[] for _ in range(rows)]
+    for episode in episodes:
+        legal[episode.row].append(judge(game, episode).legal)
+        ages[episode.row].append(1 + np.arange(len(episode)))
+    scores = {name: np.stack([t[name] for t in dream.taken], 1) for name in SCORES}
+    return Played(
+        scores, *(np.stack([np.concatenate(parts) for parts in p]) for p in (legal, ages))
+    )
+
+
+class _Recorder(Dream):
+    """A dream that keeps the scores of its transitions."""
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        super().__init__(dynamics)
+        self.taken: list[dict[str, np.ndarray]] = []
+
+    def step(self, actions: np.ndarray) -> StepResult:
+        transition = self.dynamics.step(actions)
+        self.taken.append({name: getattr(transition, name) for name in SCORES})
+        return transition
+
+
+def spoil(world: World, seed: int = 0) -> World:
+    """Return a world whose matrices have noise."""
+    random = torch.Generator().manual_seed(seed)
+    weights = {
+        name: w + NOISE * w.std() * torch.randn(w.shape, generator=random) if w.dim() > 1 else w
+        for name, w in world.weights.items()
+    }
+    return replace(world, weights=weights)
+
+
+def _auroc(scores: np.ndarray, faults: np.ndarray) -> float | None:
+    return auroc(scores, faults) if faults.any() and not faults.all() else None
+
+
+def _auroc_is_high(world: dict[str, Any]) -> bool | None:
+    value = world["auroc"]["epistemic"]
+    return None if value is None else bool(value >= LEAST)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
