@@ -165,15 +165,16 @@ def play(world: World, rows: int, steps: int, epsilon: float = 0.2) -> Played:
     )
 
 
-class _Recorder(Dream):
+class _Recorder:
     """A dream that keeps the scores of its transitions."""
 
     def __init__(self, dynamics: Dynamics) -> None:
-        super().__init__(dynamics)
+        self.dream, self.num_rows = Dream(dynamics), dynamics.num_rows
+        self.reset, self.frames = self.dream.reset, self.dream.frames
         self.taken: list[dict[str, np.ndarray]] = []
 
     def step(self, actions: np.ndarray) -> StepResult:
-        transition = self.dynamics.step(actions)
+        transition = self.dream.dynamics.step(actions)
         self.taken.append({name: getattr(transition, name) for name in SCORES})
         return transition
 
