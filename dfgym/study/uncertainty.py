@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from dfgym.games.minatar import MinAtarEnv
 from dfgym.study.figures import bars
 from dfgym.study.games import RECIPES
 from dfgym.study.runner import StudyRunner
-from dfgym.study.verdict import Condition
+from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.world import shelf
 from dfgym.world.bundle import World
@@ -30,6 +31,13 @@ SCORES = ("epistemic", "outcome_entropy", "uncertainty")
 NOISE = 0.15
 """Deviation of the noise in the weights of the world that has forgotten, in those of a matrix."""
 LEAST, MOST = 0.8, 0.01
+
+
+def _auroc_is_high(game: Numbers, name: str) -> bool | None:
+    value = game["worlds"][name]["auroc"]["epistemic"]
+    return None if value is None else bool(value >= LEAST)
+
+
 CONDITIONS = (
     Condition(
         f"where the game has no chance, the entropy of outcomes is under {MOST} nats on average",
@@ -39,7 +47,7 @@ CONDITIONS = (
         Condition(
             f"in the {name} world, `epistemic` tells illegal transitions from legal ones with an "
             f"AUROC of at least {LEAST}",
-            lambda game, name=name: _auroc_is_high(game["worlds"][name]),
+            partial(_auroc_is_high, name=name),
         )
         for name in ("shipped", "spoiled")
     ),
@@ -67,7 +75,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     for game in games:
         world, steps = shelf.load(RECIPES[game]), runner.scale.horizon
         chance = entropies(world, rows=32, steps=max(8, steps // 4))
-        judged = {}
+        judged: dict[str, dict[str, Any]] = {}
         for name, judged_world in (("shipped", world), ("spoiled", spoil(world))):
             played = play(judged_world, 64, max(8, steps // 2))
             illegal = ~played.legal
@@ -128,7 +136,7 @@ def entropies(world: World, rows: int, steps: int) -> dict[str, dict[str, float]
             frames[row], _, begins[row], _, _ = game.step(actions[row])
         dynamics.observe(actions, frames)
         age += 1
-        for row in np.flatnonzero(begins):
+        for row in np.flatnonzero(begins).tolist():
             frames[row], _ = games[row].reset()
             players[row].reset()
     return {
@@ -159,7 +167,7 @@ def play(world: World, rows: int, steps: int, epsilon: float = 0.2) -> Played:
     for episode in episodes:
         legal[episode.row].append(judge(game, episode).legal)
         ages[episode.row].append(1 + np.arange(len(episode)))
-    scores = {name: np.stack([t[name] for t in dream.taken], 1) for name in SCORES}
+    scores = {name: np.stack([t[name] for t in dream.records], 1) for name in SCORES}
     return Played(
         scores, *(np.stack([np.concatenate(parts) for parts in p]) for p in (legal, ages))
     )
@@ -171,11 +179,11 @@ class _Recorder:
     def __init__(self, dynamics: Dynamics) -> None:
         self.dream, self.num_rows = Dream(dynamics), dynamics.num_rows
         self.reset, self.frames = self.dream.reset, self.dream.frames
-        self.taken: list[dict[str, np.ndarray]] = []
+        self.records: list[dict[str, np.ndarray]] = []
 
     def step(self, actions: np.ndarray) -> StepResult:
         transition = self.dream.dynamics.step(actions)
-        self.taken.append({name: getattr(transition, name) for name in SCORES})
+        self.records.append({name: getattr(transition, name) for name in SCORES})
         return transition
 
 
@@ -191,11 +199,6 @@ def spoil(world: World, seed: int = 0) -> World:
 
 def _auroc(scores: np.ndarray, faults: np.ndarray) -> float | None:
     return auroc(scores, faults) if faults.any() and not faults.all() else None
-
-
-def _auroc_is_high(world: dict[str, Any]) -> bool | None:
-    value = world["auroc"]["epistemic"]
-    return None if value is None else bool(value >= LEAST)
 
 
 def _number(value: float | None) -> str:
