@@ -216,9 +216,9 @@ def _head(scale: Scale) -> str:
 to D15 and D17 name its claims. `dfgym study` trains what is missing, small networks all alike, on
 the same data and for as many steps unless a section says otherwise, and measures {dreams}, each
 {scale.horizon} frames long (the *horizon*). A scripted player plays them, and a dream that ends
-begins anew from real frames; memory (D17) is asked otherwise, as its section says. Each method was
-trained once: the brackets are 95 % intervals by bootstrap over dreams, so they do not hold what
-another training would change. "No significant difference" means that two such intervals overlap.
+begins anew from real frames. Each method was trained once: the brackets are 95 % intervals by
+bootstrap over dreams, so they do not hold what another training would change. "No significant
+difference" means that two such intervals overlap.
 
 Each section says which conditions must hold if its claim is true, and the measured numbers answer
 them. A claim is *supported* if all of them were tried and hold in every game where they can be
