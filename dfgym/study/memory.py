@@ -185,7 +185,7 @@ def _text(numbers: dict[str, Any], priors: dict[str, Any], pair_gap: int, count:
         f"such tile, {pair_gap} steps ago, how often a dream is nearer to its own game (chance "
         "50%). `irrelevant`: tiles that change if the two pasts differ in a tile that is not in "
         f"sight. {count} trips and pairs each, one training a memory, all as long: the intervals, "
-        "in the numbers, are over trips.\n\n"
+        f"in the numbers, are over trips. {_absent(numbers)}\n\n"
         f"{table(header, rows)}\n\nThe same where the world dreams the trip too, the time of a "
         "step over that of the window alone at each batch "
         "(of one run, under its load), KiB a row and parameters:\n\n"
@@ -200,3 +200,9 @@ def _text(numbers: dict[str, Any], priors: dict[str, Any], pair_gap: int, count:
             costs,
         )
     )
+
+
+def _absent(numbers: dict[str, Any]) -> str:
+    """Name the memories that were not measured."""
+    absent = [name for name in MEMORIES if any(name not in named for named in numbers.values())]
+    return f"Neither trained nor measured: {', '.join(absent)}." if absent else "All were trained."
