@@ -194,7 +194,7 @@ def test_the_zoo_file_says_what_the_agent_does(agent: Any) -> None:
     file = HYPERPARAMS / f"{agent.__name__.rpartition('.')[2]}.yml"
     assert file.read_text() == ZOO["text"](agent), "run `python .ci/zoo.py`"
     settings = {field.name for field in dataclasses.fields(agent.Config)}
-    elsewhere = {"env", "minutes", "seed", "out", "device", "threads"}
+    elsewhere = {"env", "minutes", "seed", "out", "device", "threads", "trust"}
     others = {"frame_stack", "standardize", "normalize_rewards"}  # the Zoo has keys of its own
     assert settings - elsewhere - others == {*ZOO["FIELDS"][agent].values()}
 

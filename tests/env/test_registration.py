@@ -13,7 +13,7 @@ import gymnasium
 import pytest
 
 import dfgym
-from dfgym.games import minatar
+from dfgym.games import minatar, minigrid
 from dfgym.world import shelf
 
 
@@ -56,7 +56,7 @@ def test_ids(worlds: Path) -> None:
         "DFSource/MinAtar-Breakout-v0 dfgym.games.minatar:MinAtarEnv None None None",
     ):
         assert line in lines
-    assert len(lines) == 1 + len(minatar.GAMES) + 2 * (2 + len(shelf.names()))
+    assert len(lines) == 1 + len(minatar.GAMES) + len(minigrid.GAMES) + 2 * (2 + len(shelf.names()))
     assert torch == "False"
 
 

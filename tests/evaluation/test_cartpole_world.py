@@ -16,7 +16,7 @@ from toys.world import toy_card, toy_weights
 pytest.importorskip("pygame")
 
 from dfgym.errors import NotMeasuredError
-from dfgym.evaluation import drift, horizon, lifetime, moments, motion, rates, run
+from dfgym.evaluation import drift, horizon, moments, motion, rates, run
 from dfgym.evaluation.rollout import Episode, Real, open_real, policies, roll
 from dfgym.evaluation.subject import QUICK
 from dfgym.games import RandomPolicy, cartpole
@@ -186,8 +186,8 @@ def test_a_cartpole_world_is_measured_from_end_to_end(
     monkeypatch.setattr(drift, "JUDGED", 4)
     monkeypatch.setattr(drift, "COUNT", 50 * QUICK)
     monkeypatch.setattr(rates, "QUICK_COUNT", 200)
-    monkeypatch.setattr(lifetime, "QUICK_STEPS", 10)
-    result = run.evaluate(world, tmp_path, quick=True, settings=Settings("cpu", 1))
+    questions = ("legality", "drift", "motion", "horizon", "rates", "transfer")
+    result = run.evaluate(world, tmp_path, True, Settings("cpu", 1), questions)
     assert len(result["drift"]["dream"]["drawn_error"]) == 10
     assert result["motion"]["horizons"] == [1, 5, 10]
     assert set(result["absent"]) == {"legality", "transfer"}
