@@ -70,7 +70,7 @@ with tempfile.TemporaryDirectory() as folder:
         TrainConfig(
             data=(data,),
             out=run,
-            steps=350,
+            steps=250,
             image_steps=20,
             batch=16,
             length=8,

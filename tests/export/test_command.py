@@ -96,7 +96,9 @@ def test_it_refuses(
     words: str,
     random_world: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where no npm package lies
     flags = {"world": str(random_world), "out": tmp_path / "out", **changes}
     if "settings" in flags:
         flags["settings"] = Settings(**flags["settings"])  # type: ignore[arg-type]
