@@ -7,7 +7,9 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import PPO
 
+import dfgym
 from dfgym.actions import ActionSpace
 from dfgym.env.real import RealEnv
 from dfgym.env.vector import DreamVectorEnv
@@ -24,10 +26,11 @@ from toys.walk import tiny
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("marker_id")
-def test_a_world_obeys_what_it_was_recorded_with(tmp_path: Path) -> None:
-    """Record, train, pack, `gym.make`, step beside the real game: actions of every kind."""
+@pytest.mark.parametrize("kind", ["box", "dict", "multi-discrete"])
+def test_a_world_obeys_what_it_was_recorded_with(kind: str, tmp_path: Path) -> None:
+    """Record, train, pack, `gym.make`, step beside the real game, learn in it."""
     data = tmp_path / "data"
-    record(MARKER, data, 4_000, env_kwargs={"kind": "dict"})
+    record(MARKER, data, 4_000, env_kwargs={"kind": kind})
     run = train(tiny(data, tmp_path / "run", steps=450, image_steps=10, batch=32, length=4))
     world = pack(run, tmp_path / "toy-marker-v0", "toy-marker-v0", Presentation(max_steps=6))
     envs = gym.make_vec("DFWorld-v0", num_envs=32, world=str(world))
@@ -48,6 +51,9 @@ def test_a_world_obeys_what_it_was_recorded_with(tmp_path: Path) -> None:
         errors.append((observations != truth).any(-1).mean())
         changes.append((np.roll(truth, 1, 0) != truth).any(-1).mean())
     assert np.mean(errors) < 0.35 * np.mean(changes)  # obeys its own actions, not others'
+    venv = dfgym.make_sb3("DFWorld-v0", num_envs=2, world=str(world))
+    if kind != "dict":
+        PPO("MlpPolicy", venv, n_steps=8, batch_size=16, device="cpu").learn(16)
 
 
 def test_parts_have_keys_where_the_recipe_names_none() -> None:
