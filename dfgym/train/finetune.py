@@ -78,11 +78,11 @@ def load_weights(network: nn.Module, config: TrainConfig) -> None:
     """Put the weights of the world that a run begins with into its network.
 
     Raises:
-        ConfigError: the network is another.
+        ConfigError: the network is another. (Its window may be: no weight depends on it.)
         WorldError: there is no such world, or it is damaged.
     """
     world = shelf.load(config.from_world)
-    if world.card.model != config.model:
+    if dataclasses.replace(world.card.model, window=config.model.window) != config.model:
         raise ConfigError(
             f"from_world is {config.from_world!r}, whose model is {world.card.model}, and that of "
             f"the run {config.model}; leave the model out"

@@ -69,6 +69,14 @@ def test_colours_and_rewards_are_the_worlds_if_the_data_have_no_others() -> None
             adopt(dataclasses.replace(game, **change), card)
 
 
+def test_a_longer_window_may_be_learned(walks: Path, world: Path, tmp_path: Path) -> None:
+    config = tiny(walks, tmp_path / "run", from_world=str(world), steps=1, image_steps=0)
+    longer = dataclasses.replace(config.model, window=config.model.window + 2)
+    run = train(dataclasses.replace(config, model=longer, length=longer.window + 1))
+    packed = bundle.load(pack(run, tmp_path / "toy-walk-v1", "toy-walk-v1"))
+    assert packed.card.model == longer
+
+
 def test_another_network_and_no_world_are_refused(walks: Path, world: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", from_world=str(world))
     larger = dataclasses.replace(config, model=dataclasses.replace(config.model, depth=2))
