@@ -223,15 +223,16 @@ class RandomPolicy:
         return self.last_action
 
 
-def check_shares(**shares: float) -> None:
-    """Refuse a share outside [0, 1].
+def begin_play(epsilon: float, dawdle: float, seed: Seed) -> np.random.Generator:
+    """Return a scripted policy's own generator.
 
     Raises:
-        ValueError: It names the share and its value.
+        ValueError: A share is outside [0, 1]; it names the share and its value.
     """
-    for name, share in shares.items():
+    for name, share in (("epsilon", epsilon), ("dawdle", dawdle)):
         if not 0 <= share <= 1:
             raise ValueError(f"`{name}` is {share!r}; expected a number in [0, 1]")
+    return np.random.default_rng(seed)
 
 
 def check_plan(observations: np.ndarray, count: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfgym.games import Game, Seed, Verdicts, check_plan, check_shares, rules
+from dfgym.games import Game, Seed, begin_play, check_plan, rules
 from dfgym.games.minatar import SIZE, STICKINESS, MinAtarEnv, env_id, palette, red_table
 from dfgym.games.rules import Outcome
 
@@ -38,27 +38,17 @@ class BreakoutPolicy:
     since a policy that always uses the same side runs in circles that break no brick.
 
     Args:
-        epsilon: the share of actions drawn at random instead, in [0, 1].
-        seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of the ball's flights, in [0, 1], in which the policy moves about at
             random for as long as it can still be in time. Then a sticky action at the last moment
             loses the ball, which a player that waits in its place never shows, and agents that
             learn often do.
-
-    Raises:
-        ValueError: A share is out of range.
     """
 
-    def __init__(
-        self,
-        epsilon: float = 0.0,
-        seed: Seed = 0,
-        dawdle: float = 0.0,
-    ) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
+    _code = red_table(palette(CHANNELS))
+
+    def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
+        self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
-        self.random = np.random.default_rng(seed)
-        self._code = red_table(palette(CHANNELS))
         self.reset()
 
     def reset(self) -> None:
@@ -69,8 +59,8 @@ class BreakoutPolicy:
         self.late = self.dawdle > 0 and self.random.random() < self.dawdle
 
     def __call__(self, observation: np.ndarray) -> int:
-        """Choose 0 (no-op), 1 (left) or 2 (right)."""
-        return self._choose(self._observe(observation))
+        """Choose an action on seeing a frame."""
+        return self.plan(observation[None], 1)[0]
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
         """Choose the action for now and, as the game should go on, those after it.
@@ -78,13 +68,6 @@ class BreakoutPolicy:
         The first is what `__call__` would choose; the others follow from the game's rules, by
         which every action is obeyed. The plan does not wait for a ball that has not been observed:
         in an episode's first frame it hides, so a plan of more than five actions can lose it.
-
-        Args:
-            observations: uint8 `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
-            count: the number of actions, at least 1.
-
-        Raises:
-            ValueError: There is no frame, or `count` is less than 1.
         """
         check_plan(observations, count)
         for observation in observations:
@@ -300,18 +283,10 @@ class _Coin:
         return self.side
 
 
-def judge(
-    frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: np.ndarray
-) -> Verdicts:
-    """Judge one episode by the game's rules; see `dfgym.games.rules.judge`.
-
-    Raises:
-        ConfigError: The shapes do not fit each other.
-        MissingPackageError: The package `minatar` is not installed.
-    """
-    return rules.judge(RuleBook(), frames, actions, rewards, terminated)
-
-
 GAME = Game(
-    env_id("breakout"), BreakoutPolicy, frame=(SIZE, SIZE), judge=judge, harmless=STICKINESS
+    env_id("breakout"),
+    BreakoutPolicy,
+    frame=(SIZE, SIZE),
+    judge=rules.judge_by(RuleBook),
+    harmless=STICKINESS,
 )

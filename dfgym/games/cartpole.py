@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dfgym.errors import ConfigError
-from dfgym.games import Drawings, Game, Reading, Seed, check_plan, check_shares
+from dfgym.games import Drawings, Game, Reading, Seed, begin_play, check_plan
 from dfgym.games.source import Opening, Source, open_source
 
 ENV = "CartPole-v1"
@@ -100,24 +100,13 @@ class CartPolePolicy:
     """Balances CartPole's pole by linear feedback on what the last three frames show.
 
     Args:
-        epsilon: the share of actions drawn at random instead, in [0, 1].
-        seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of its time, in [0, 1], in which it heads for some place along the track,
             or beyond its end, instead of the middle.
-
-    Raises:
-        ValueError: A share is out of range.
     """
 
-    def __init__(
-        self,
-        epsilon: float = 0.0,
-        seed: Seed = 0,
-        dawdle: float = 0.0,
-    ) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
+    def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
+        self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
-        self.random = np.random.default_rng(seed)
         self.reset()
 
     def reset(self) -> None:
@@ -128,7 +117,7 @@ class CartPolePolicy:
         self._choose_target()
 
     def __call__(self, observation: np.ndarray) -> int:
-        """Choose 0 (push left) or 1 (push right)."""
+        """Choose an action on seeing a frame."""
         return self.plan(observation[None], 1)[0]
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
@@ -137,13 +126,6 @@ class CartPolePolicy:
         The first is what `__call__` would choose; the others follow from the equations of motion,
         in which every action is obeyed. If as many frames come as the last plan had actions, the
         plan is taken for the actions between the frames.
-
-        Args:
-            observations: uint8 `(t, h, w, 3)`, every frame since the last call, oldest first.
-            count: the number of actions, at least 1.
-
-        Raises:
-            ValueError: There is no frame, or `count` is less than 1.
         """
         check_plan(observations, count)
         follows = len(self.planned) == len(observations)

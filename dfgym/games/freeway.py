@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfgym.games import Game, Seed, Verdicts, check_plan, check_shares, rules
+from dfgym.games import Game, Seed, begin_play, check_plan, rules
 from dfgym.games.minatar import SIZE, STICKINESS, MinAtarEnv, env_id, palette, red_table
 from dfgym.games.rules import Outcome
 
@@ -79,20 +79,15 @@ class FreewayPolicy:
     Frames are uint8 `(10 k, 10 k, 3)` with any cell size k.
 
     Args:
-        epsilon: the share of actions drawn at random instead, in [0, 1].
-        seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of the time, in [0, 1], in which the policy does not cross but wanders up
             and down among the cars.
-
-    Raises:
-        ValueError: A share is out of range.
     """
 
+    _code = red_table(palette(CHANNELS))
+
     def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
+        self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
-        self.random = np.random.default_rng(seed)
-        self._code = red_table(palette(CHANNELS))
         self.reset()
 
     def reset(self) -> None:
@@ -104,30 +99,21 @@ class FreewayPolicy:
         self.wish = NOOP
 
     def __call__(self, observation: np.ndarray) -> int:
-        """Choose 0 (no-op), 1 (up) or 2 (down)."""
-        self._observe(observation)
-        assert self.scene is not None
-        return self._choose(self.scene)
+        """Choose an action on seeing a frame."""
+        return self.plan(observation[None], 1)[0]
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
         """Choose the action for now and, as the game should go on, those after it.
 
         The first is what `__call__` would choose; the others follow from the game's rules, by
         which every action is obeyed. The cars after a crossing are not foreseen.
-
-        Args:
-            observations: uint8 `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
-            count: the number of actions, at least 1.
-
-        Raises:
-            ValueError: There is no frame, or `count` is less than 1.
         """
         check_plan(observations, count)
-        for observation in observations[:-1]:
+        for observation in observations:
             self._observe(observation)
-        actions = [self(observations[-1])]
+        assert self.scene is not None
+        actions = [self._choose(self.scene)]
         scene, clock, idle, wish, ways = self.scene, self.clock, self.idle, self.wish, self.ways
-        assert scene is not None
         while len(actions) < count:
             scene = _advance(scene, actions[-1])
             self._tick()
@@ -358,22 +344,10 @@ class RuleBook:
         return cells
 
 
-def judge(
-    frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: np.ndarray
-) -> Verdicts:
-    """Judge one episode by the game's rules; see `dfgym.games.rules.judge`.
-
-    Raises:
-        ConfigError: The shapes do not fit each other.
-        MissingPackageError: The package `minatar` is not installed.
-    """
-    return rules.judge(RuleBook(), frames, actions, rewards, terminated)
-
-
 GAME = Game(
     env_id("freeway"),
     FreewayPolicy,
     frame=(SIZE, SIZE),
-    judge=judge,
+    judge=rules.judge_by(RuleBook),
     harmless=STICKINESS,
 )

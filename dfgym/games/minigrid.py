@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from dfgym.errors import ActionError, ConfigError, MissingPackageError
-from dfgym.games import Game, Seed, check_plan, check_shares
+from dfgym.games import Game, Seed, begin_play, check_plan
 from dfgym.games.minatar import read_cells
 
 ENV = "DFSource/MiniGrid-FourRooms-v0"
@@ -149,8 +149,8 @@ class ExcursionPolicy:
     LONGEST = 24  # steps away, so that it is gone for at most 52
 
     def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
-        self.epsilon, self.dawdle, self.random = epsilon, dawdle, np.random.default_rng(seed)
+        self.random = begin_play(epsilon, dawdle, seed)
+        self.epsilon, self.dawdle = epsilon, dawdle
         self.reset()
 
     def reset(self) -> None:

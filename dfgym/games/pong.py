@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dfgym.games import Game, Seed, check_plan, check_shares
+from dfgym.games import Game, Seed, begin_play, check_plan
 
 ENV = "ALE/Pong-v5"
 STAY, UP, DOWN = 0, 2, 3
@@ -79,19 +79,13 @@ class PongPolicy:
     """Goes to where the ball will arrive, and waits in the middle while it flies away.
 
     Args:
-        epsilon: the share of actions drawn at random instead, in [0, 1].
-        seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of its time, in [0, 1], in which it heads for some place of the field
             instead, and misses balls.
-
-    Raises:
-        ValueError: A share is out of range.
     """
 
     def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
+        self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
-        self.random = np.random.default_rng(seed)
         self.reset()
 
     def reset(self) -> None:
@@ -105,15 +99,7 @@ class PongPolicy:
         return self.plan(observation[None], 1)[0]
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
-        """Choose the action for now and, with the ball flying on, those after it.
-
-        Args:
-            observations: uint8 `(t, h, w, 3)`, every frame since the last call, oldest first.
-            count: the number of actions, at least 1.
-
-        Raises:
-            ValueError: There is no frame, or `count` is less than 1.
-        """
+        """Choose the action for now and, with the ball flying on, those after it."""
         check_plan(observations, count)
         before = read(observations[-2]) if len(observations) > 1 else self.last
         now = self.last = read(observations[-1])

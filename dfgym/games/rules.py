@@ -9,7 +9,7 @@ own `RuleBook`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -52,6 +52,13 @@ class RuleBook(Protocol[Hidden]):
     def drawing(self, cells: np.ndarray) -> Iterable[Hidden]:
         """Return every hidden state, of a game that goes on, that draws these cells."""
         ...
+
+
+def judge_by(
+    rule_book: Callable[[], RuleBook[Hidden]],
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Verdicts]:
+    """Return a judge of one episode by a rule book, which is made anew for each; see `judge`."""
+    return lambda *episode: judge(rule_book(), *episode)
 
 
 def judge(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dfgym.games import Game, Seed, Verdicts, check_plan, check_shares, rules
+from dfgym.games import Game, Seed, begin_play, check_plan, rules
 from dfgym.games.minatar import SIZE, STICKINESS, MinAtarEnv, env_id, palette, red_table
 from dfgym.games.rules import Outcome
 
@@ -57,20 +57,15 @@ class SpaceInvadersPolicy:
     Frames are uint8 `(10 k, 10 k, 3)` with any cell size k.
 
     Args:
-        epsilon: the share of actions drawn at random instead, in [0, 1].
-        seed: of the policy's own generator; an episode's actions follow from it and the frames.
         dawdle: the share of the time, in [0, 1], in which the policy does not shoot but wanders,
             still out of the bombs' way, so that the aliens come down.
-
-    Raises:
-        ValueError: A share is out of range.
     """
 
+    _code = red_table(palette(CHANNELS))
+
     def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
-        check_shares(epsilon=epsilon, dawdle=dawdle)
+        self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
-        self.random = np.random.default_rng(seed)
-        self._code = red_table(palette(CHANNELS))
         self.reset()
 
     def reset(self) -> None:
@@ -80,9 +75,8 @@ class SpaceInvadersPolicy:
         self.idle = False
 
     def __call__(self, observation: np.ndarray) -> int:
-        """Choose 0 (no-op), 1 (left), 2 (right) or 3 (fire)."""
-        self.scene = self._observe(observation)
-        return self._choose(self.scene)
+        """Choose an action on seeing a frame."""
+        return self.plan(observation[None], 1)[0]
 
     def plan(self, observations: np.ndarray, count: int) -> list[int]:
         """Choose the action for now and, as the game should go on, those after it.
@@ -90,20 +84,13 @@ class SpaceInvadersPolicy:
         The first is what `__call__` would choose; the others follow from the game's rules, by
         which every action is obeyed. A bomb that has not been dropped yet is not foreseen, so a
         plan of more than six actions can walk into one.
-
-        Args:
-            observations: uint8 `(t, 10 k, 10 k, 3)`, every frame since the last call, oldest first.
-            count: the number of actions, at least 1.
-
-        Raises:
-            ValueError: There is no frame, or `count` is less than 1.
         """
         check_plan(observations, count)
-        for observation in observations[:-1]:
+        for observation in observations:
             self.scene = self._observe(observation)
-        actions = [self(observations[-1])]
+        assert self.scene is not None
+        actions = [self._choose(self.scene)]
         scene, clock, idle = self.scene, self.clock, self.idle
-        assert scene is not None
         while len(actions) < count:
             scene = _advance(scene, actions[-1])
             self._tick()
@@ -427,24 +414,10 @@ def _grid(flags: bytes) -> np.ndarray:
     return np.frombuffer(flags, bool).reshape(SIZE, SIZE).astype(float)
 
 
-def judge(
-    frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: np.ndarray
-) -> Verdicts:
-    """Judge one episode by the game's rules; see `dfgym.games.rules.judge`.
-
-    `Verdicts.hidden` counts sets of states here, which differ in more than their timers.
-
-    Raises:
-        ConfigError: The shapes do not fit each other.
-        MissingPackageError: The package `minatar` is not installed.
-    """
-    return rules.judge(RuleBook(), frames, actions, rewards, terminated)
-
-
 GAME = Game(
     env_id("space_invaders"),
     SpaceInvadersPolicy,
     frame=(SIZE, SIZE),
-    judge=judge,
+    judge=rules.judge_by(RuleBook),
     harmless=STICKINESS,
 )

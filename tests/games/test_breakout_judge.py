@@ -13,10 +13,12 @@ import pytest
 from dfgym.errors import ConfigError
 from dfgym.evaluation.rollout import Episode
 from dfgym.games import Policy, RandomPolicy, Verdicts
-from dfgym.games.breakout import BreakoutPolicy
-from dfgym.games.breakout import judge as judge_episode
+from dfgym.games.breakout import BreakoutPolicy, RuleBook
 from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.rules import judge_by
 from toys.judging import check_play_after_the_end, check_rewards_and_ends
+
+judge_episode = judge_by(RuleBook)
 
 PALETTE = MinAtarEnv().palette
 EMPTY, PADDLE, BALL, TRAIL, BRICK = PALETTE

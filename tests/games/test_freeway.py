@@ -14,10 +14,12 @@ pytest.importorskip("minatar")
 from dfgym import games
 from dfgym.evaluation.rollout import Episode
 from dfgym.games import Policy, RandomPolicy, Verdicts
-from dfgym.games.freeway import COLUMN, GAME, FreewayPolicy, read_cars
-from dfgym.games.freeway import judge as judge_episode
+from dfgym.games.freeway import COLUMN, GAME, FreewayPolicy, RuleBook, read_cars
 from dfgym.games.minatar import MinAtarEnv, env_id, palette, read_cells
+from dfgym.games.rules import judge_by
 from toys.judging import check_rewards_and_ends
+
+judge_episode = judge_by(RuleBook)
 
 EMPTY, CHICKEN, CAR, *TRAILS = palette(7)
 

@@ -14,9 +14,11 @@ from dfgym import games
 from dfgym.evaluation.rollout import Episode
 from dfgym.games import Policy, RandomPolicy, Verdicts
 from dfgym.games.minatar import MinAtarEnv, env_id, palette
-from dfgym.games.space_invaders import GAME, SpaceInvadersPolicy
-from dfgym.games.space_invaders import judge as judge_episode
+from dfgym.games.rules import judge_by
+from dfgym.games.space_invaders import GAME, RuleBook, SpaceInvadersPolicy
 from toys.judging import check_play_after_the_end, check_rewards_and_ends
+
+judge_episode = judge_by(RuleBook)
 
 GAME_ID = env_id("space_invaders")
 EMPTY, CANNON, _, LEFT_ALIEN, RIGHT_ALIEN, SHOT, BOMB = palette(6)

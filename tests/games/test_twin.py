@@ -13,6 +13,7 @@ from dfgym.errors import NotMeasuredError
 from dfgym.games import RandomPolicy, breakout
 from dfgym.games.decisions import Decisions, walk
 from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.rules import judge_by
 from dfgym.games.source import Opening, open_source
 from dfgym.games.twin import Lifetime, Outcome, follow, open_twin
 
@@ -125,6 +126,7 @@ def test_the_twin_agrees_with_breakouts_rule_book() -> None:
     pytest.importorskip("minatar")
     opening, palette = Opening("DFSource/MinAtar-Breakout-v0"), MinAtarEnv().palette
     twin, rng, counts = open_twin(opening), np.random.default_rng(0), Counter[bool]()
+    judge_breakout = judge_by(breakout.RuleBook)
     for seed in range(60):
         episode, at = play(opening, seed, 40)
         dream = after(episode, at)
@@ -133,7 +135,7 @@ def test_the_twin_agrees_with_breakouts_rule_book() -> None:
             y, x, colour = rng.integers(0, 10), rng.integers(0, 10), rng.integers(5)
             dream.frames[t, y, x] = palette[colour]
         frames = np.concatenate([episode.frames[:at], dream.frames])
-        verdicts = breakout.judge(frames, episode.actions, episode.rewards, episode.terminated)
+        verdicts = judge_breakout(frames, episode.actions, episode.rewards, episode.terminated)
         lifetime = follow(twin, seed, episode.actions[:at], dream)
         legal = verdicts.legal[at:]
         first = int(np.argmin(legal)) if not legal.all() else len(legal)
