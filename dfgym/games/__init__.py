@@ -45,11 +45,11 @@ class ScriptedPolicy(Protocol):
     def reset(self) -> None:
         """Forget the episode; the generator goes on."""
 
-    def __call__(self, observation: np.ndarray) -> int:
-        """Choose an action, from 0, on seeing a frame uint8 `(h, w, 3)`."""
+    def __call__(self, observation: np.ndarray) -> Row:
+        """Choose an action, as a row, on seeing a frame uint8 `(h, w, 3)`."""
         ...
 
-    def plan(self, observations: np.ndarray, count: int) -> list[int]:
+    def plan(self, observations: np.ndarray, count: int) -> Sequence[Row]:
         """Choose the action for now and, as the game should go on, those after it.
 
         Args:

@@ -275,7 +275,8 @@ def _play_blocks(
     rows = [begin(row) for row in range(len(players))]
     while min(played) < horizon:
         plans = [
-            play.plan(row.observe(), spec.new) for play, row in zip(players, rows, strict=True)
+            [int(action) for action in play.plan(row.observe(), spec.new)]
+            for play, row in zip(players, rows, strict=True)
         ]
         clean = codec.encode(torch.from_numpy(np.stack([row.past[-num_context:] for row in rows])))
         actions_to = torch.tensor(
