@@ -31,6 +31,9 @@ class Export:
     """Write a page too, on which the world is played in a browser."""
     onnxruntime_web: Path = Path("node_modules/onnxruntime-web")
     """The npm package that runs a page's network: `npm install onnxruntime-web` puts it there."""
+    agent: str = ""
+    """An agent to write beside it, whom a page offers as a player: sb3:<algorithm>:<zip file>. To
+    load such a file is to run what its author put there: give none but your own."""
     rows: Annotated[int, Meta(ge=1)] = 1
     """How many rows a step of the file makes at once; a page takes 1."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
@@ -45,7 +48,8 @@ def export(config: Export) -> list[Path]:
     """Write the folder, whole or not at all; returns its files.
 
     Raises:
-        ConfigError: something is there already, or ONNX cannot express the world.
+        ConfigError: something is there already, ONNX cannot express the world, or the agent is
+            none of this world's.
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: onnx is missing.
     """
@@ -60,9 +64,16 @@ def export(config: Export) -> list[Path]:
     description = page.describe(world, config.settings, shapes)
     files = {
         "step.onnx": export_step(world, config.rows, config.settings),
-        "world.json": json.dumps(description, indent=1).encode(),
         "starts.bin.gz": page.starts_file(world),
     }
+    if config.agent:
+        from dfgym.export.agent import export_agent  # Stable-Baselines3 is slow to import
+
+        agent = export_agent(config.agent, config.world, config.rows)
+        files["agent.onnx"] = agent.model
+        description["agent"] = {"name": agent.label, "frame_stack": agent.frame_stack}
+        description["hello"]["agents"].append(agent.label)
+    files["world.json"] = json.dumps(description, indent=1).encode()
     if config.page:
         files |= page.page_files(world, config.settings, config.onnxruntime_web)
     config.out.parent.mkdir(parents=True, exist_ok=True)

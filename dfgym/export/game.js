@@ -23,6 +23,8 @@ async function load(name) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+const open = (model) => ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+
 /** Derive a seed, as `mix` of dfgym/diffusion/noise.py. */
 function mix(seed, counter) {
   let z = (seed * 0x9e3779b97f4a7c15n + (counter + 1n) * 0xbf58476d1ce4e5b9n) & MASK;
@@ -82,7 +84,7 @@ class Dream {
 
 // ---- the session
 
-let world, dream, starts, episodes;
+let world, dream, player, starts, episodes;
 const inbox = [];
 let wake = () => {};
 let seed, count; // the episode's number is counted from the seed on
@@ -120,6 +122,19 @@ function randomAction() {
   return parts ? parts.map(({ n, low, high }) => (n ? low + below(n) : low + Math.random() * (high - low))) : below(actions.length);
 }
 
+/** Let the exported agent choose, by the newest frames; those before the first are 0. */
+async function agentAction() {
+  const { frame: { height, width }, agent: { frame_stack: stack } } = world;
+  const frames = new Uint8Array(height * width * 3 * stack);
+  for (let i = 0; i < stack; i++) {
+    const frame = moments[cursor - first + 1 + i - stack]?.frame ?? [];
+    for (let p = 0; p < frame.length; p++) frames[(Math.floor(p / 3) * stack + i) * 3 + (p % 3)] = frame[p];
+  }
+  const { action } = await player.run({ frames: new ort.Tensor("uint8", frames, [1, height, width, 3 * stack]) });
+  const row = Array.from(action.data, Number);
+  return Array.isArray(world.no_action) ? row : row[0];
+}
+
 async function advance() {
   if (ended()) return begin();
   const length = first + moments.length - 1;
@@ -129,7 +144,7 @@ async function advance() {
     dream.rewind(dream.slots.length - (length - cursor));
   }
   let action;
-  if (agent) action = randomAction();
+  if (agent) action = agent === world.agent?.name ? await agentAction() : randomAction();
   else {
     played = tap ?? held;
     tap = null;
@@ -175,6 +190,7 @@ async function apply(message) {
       break;
     }
     case "agent":
+      if (message.name === world.agent?.name) player ??= await open(await load("agent.onnx")); // by those who want it alone
       agent = message.name;
       tap = null;
       break;
@@ -267,8 +283,7 @@ async function prepare() {
   const [card, step, frames, wasm] = await Promise.all(names.map(load));
   world = JSON.parse(new TextDecoder().decode(card));
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: wasm.buffer });
-  const session = await ort.InferenceSession.create(step, { executionProviders: ["wasm"], logSeverityLevel: 3 });
-  dream = new Dream(world, session);
+  dream = new Dream(world, await open(step));
   const offset = { at: 0 };
   episodes = cut(frames, world.episodes, offset);
   starts = cut(frames, world.starts, offset);

@@ -34,6 +34,9 @@ ELEMENTWISE = {
     "sigmoid": "Sigmoid",
     "tanh": "Tanh",
     "abs": "Abs",
+    "relu": "Relu",
+    "minimum": "Min",
+    "maximum": "Max",
     "isnan": "IsNaN",
     "logical_not": "Not",
     "logical_and": "And",
@@ -47,7 +50,8 @@ ELEMENTWISE = {
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "isnan")
 RESHAPES = ("view", "_unsafe_view", "unsqueeze", "squeeze", "flatten", "unflatten", "reshape")
 COPIES = ("clone", "alias", "detach", "lift_fresh", "contiguous")
-CONSTANTS = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_full", "new_ones", "aminmax")
+CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_full", "new_ones", "aminmax"}
+CONSTANTS |= {"_is_all_true"}  # by which torch validates the arguments of a distribution
 """Operators whose results do not depend on what their inputs hold, or are only looked at."""
 
 
@@ -106,13 +110,15 @@ def write(names: Names, function: Any, args: Sequence[Any], kwargs: Any, result:
         names[result] = _write_one(names, kind, args, kwargs, result)
     elif kind == "native_layer_norm":
         names[result[0]] = _write_norm(names, *args)
+    elif kind == "native_group_norm":
+        names[result[0]] = _write_group_norm(names, *args)
     else:
         raise _refusal(function)
 
 
 def _refusal(function: Any) -> ConfigError:
     return ConfigError(
-        f"the world computes {function}, which dfgym cannot write as ONNX; export another world, "
+        f"it takes {function}, which dfgym cannot write as ONNX; export another world or agent, "
         "or with other settings"
     )
 
@@ -208,6 +214,16 @@ def _write_arithmetic(
             return graph.node("Clip", names[first], *((low, high) if high else (low,)))
         case "pow" if args[1] == 2:
             return graph.node("Mul", names[first], names[first])
+        case "logsumexp":
+            axes = graph.constant(args[1], np.int64)
+            return graph.node("ReduceLogSumExp", names[first], axes, keepdims=int(args[2]))
+        case "constant_pad_nd":
+            pads = list(zip(args[1][::2], args[1][1::2], strict=True))[::-1]  # the last axis first
+            pads = [(0, 0)] * (first.dim() - len(pads)) + pads
+            ends = graph.constant(
+                [*(low for low, _ in pads), *(high for _, high in pads)], np.int64
+            )
+            return graph.node("Pad", names[first], ends, names.operand(args[2], dtype))
         case "remainder":
             return graph.node("Mod", names[first], names.operand(args[1], dtype))
         case "nan_to_num":
@@ -248,6 +264,16 @@ def _write_norm(
     assert weight is None and bias is None, "the norms here have no weights of their own"
     gain = names.graph.constant(np.ones(shape, np.float32))
     return names.graph.node("LayerNormalization", names[x], gain, axis=-len(shape), epsilon=epsilon)
+
+
+def _write_group_norm(names: Names, x: Tensor, *args: Any) -> str:
+    weight, bias, n, c, hw, groups, epsilon = args
+    assert weight is None and bias is None, "the norms here have no weights of their own"
+    size = c // groups * hw
+    gain = names.graph.constant(np.ones(size, np.float32))
+    rows = names.graph.reshape(names[x], [n, groups, size])
+    normal = names.graph.node("LayerNormalization", rows, gain, axis=-1, epsilon=epsilon)
+    return names.graph.reshape(normal, x.shape)
 
 
 def _write_convolution(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,7 +11,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from dfgym.agents import saved
+from dfgym.env.env import DreamEnv
 from dfgym.export.command import Export, export
+from dfgym.frames import upscale
+from toys.agents import tiny_agent
 from toys.chromium import (
     Opener,
     find_chromium,
@@ -124,6 +129,32 @@ def test_keys_rewind_branches_and_seeds(address: str, open_page: Opener) -> None
     page.select_option("#agent", "random")
     pause(page, on=False)
     until(page, "dfgym.header.t > 2")
+
+
+def test_an_agent_plays_as_in_python(
+    browser: Browser, open_page: Opener, random_world: Path, tmp_path: Path
+) -> None:
+    """On seeing 300 frames in a row, over episodes, it does what SB3 does."""
+    if (package := find_runtime()) is None:
+        pytest.skip(f"no onnxruntime-web: npm install onnxruntime-web, or set {VARIABLE}")
+    name, out = tiny_agent(random_world, tmp_path / "it.zip"), tmp_path / "page"
+    export(Export(str(random_world), out, page=True, onnxruntime_web=package, agent=name))
+    env = DreamEnv(random_world, device="cpu")
+    agent = saved.load("ppo", tmp_path / "it.zip", env.observation_space)
+    with serving(out) as url:
+        page = open_page(url)
+        replies = dream(page, 3, [0] * 300, (8, 8, 3), agent="sb3:ppo:it.zip")
+        page.select_option("#agent", "sb3:ppo:it.zip")
+        until(page, "dfgym.state.agent === 'sb3:ppo:it.zip' && dfgym.header.t > 2")
+    actions, expected, play = [], [], agent.begin(np.asarray)
+    for (before, frame), (after, _) in pairwise(replies):
+        if before["t"] == 0:
+            play = agent.begin(np.asarray)
+        if after["t"] > 0:
+            expected.append(play(upscale(frame, 5)))
+            actions.append(after["action"])
+    assert actions == expected and set(actions) == {0, 1, 2}
+    assert len(actions) < 300  # there was more than one episode
 
 
 def test_from_the_disk_it_says_how_to_serve_it(folder: Path, browser: Browser) -> None:

@@ -20,7 +20,7 @@ VARIABLE = "DFGYM_ONNXRUNTIME_WEB"
 """Names the npm package's folder, where it is not installed in the repository."""
 
 DRIVER = """
-async ({ actions, seed }) => {
+async ({ actions, seed, agent }) => {
   const socket = new WebSocket("");
   const frames = [], replies = [];
   let wake = () => {};
@@ -40,6 +40,7 @@ async ({ actions, seed }) => {
   frames.length = 0; // what was played before the pause came
   order({ do: "seed", seed, start: null });
   await arrive(() => frames.length >= 1);
+  if (agent) order({ do: "agent", name: agent });
   for (const [i, action] of actions.entries()) {
     if (action === null) order({ do: "reset", start: null });
     else {
@@ -85,14 +86,20 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def dream(
-    page: Page, seed: int, actions: Sequence[int | None], shape: tuple[int, ...]
+    page: Page,
+    seed: int,
+    actions: Sequence[int | None],
+    shape: tuple[int, ...],
+    agent: str | None = None,
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Play a game of its own behind a page; None among the actions begins the next episode.
+
+    With an agent, by its name on the page, it plays instead, a step for each action.
 
     Returns:
         The header and the frame, of the beginning and after every action.
     """
-    replies = page.evaluate(DRIVER, {"actions": list(actions), "seed": seed})
+    replies = page.evaluate(DRIVER, {"actions": list(actions), "seed": seed, "agent": agent})
     return [
         (header, np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(shape))
         for header, pixels in replies
