@@ -3,10 +3,13 @@
 A trip is played in the real game: it wanders, stands at home, goes or looks away and is back at
 home after a number of steps, the gap. The dream is given the frames up to home, plays the same
 actions, and draws home again; the real game says what was there. Tiles in sight shortly before the
-return say nothing about memory, so those that were not are counted by themselves.
+return say nothing about memory, and walls can be guessed: counted are tiles of the floor, whose
+colour is a matter of chance in every layout, that home showed and that were not in sight shortly
+before. Who knows no past is right on a third of them, and who recalls all is right on all.
 
-In a pair the same trip is played in two copies of a game that differ in one tile. If home shows the
-tile, the two dreams must differ as the games do; if it does not, they must not differ.
+In a pair the same trip is played in two copies of a game in which one tile of the floor differs. If
+home shows the tile, the two dreams must differ as the games do; if it does not, they must not
+differ.
 
 Legend: n trips, t frames, v = 7 x 7 tiles of the view.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +29,9 @@ from dfgym.errors import ConfigError
 from dfgym.games.minigrid import (
     DARK,
     ENV,
-    FLOOR,
+    FLOORS,
     FORWARD,
+    PALETTE,
     SIZE,
     VIEW,
     ExcursionPolicy,
@@ -67,22 +72,24 @@ class Trip:
         """Return the frames up to one and the actions between them."""
         return self.frames[: last + 1], self.actions[:last]
 
+    @cached_property
     def views(self) -> np.ndarray:
-        """Return what each tile of every frame shows, int8 `(t, 7, 7)`."""
+        """What each tile of every frame shows, int8 `(t, 7, 7)`."""
         return np.stack([read_view(frame) for frame in self.frames])
 
     def in_sight(self, frames: slice) -> set[tuple[int, int]]:
         """Return the tiles of the room that some frames show."""
-        shows = self.views()[frames] != DARK
+        shows = self.views[frames] != DARK
         return {tuple(place) for place in self.places[frames][shows].tolist()}
 
+    @cached_property
     def remembered(self) -> np.ndarray:
-        """Return which tiles of the last view home showed and no frame since shortly: `(7, 7)`."""
+        """Which floor in the last view home showed and no frame since shortly, `(7, 7)`."""
         recent = self.in_sight(slice(max(len(self.frames) - 1 - RECENT, self.home + 1), -1))
         home = self.in_sight(slice(self.home, self.home + 1))
-        return np.array(
-            [[tuple(p) in home - recent for p in row] for row in self.places[-1].tolist()]
-        )
+        far = home - recent
+        counted = np.array([[tuple(p) in far for p in row] for row in self.places[-1].tolist()])
+        return counted & np.isin(self.views[-1], list(FLOORS))
 
 
 class Pair(NamedTuple):
@@ -151,7 +158,9 @@ def make_trips(gap: int, count: int, seed: int, max_steps: int = 1000) -> list[T
         frame, _ = env.reset(seed=int(random.integers(2**31)))
         actions = plan_trip(env, gap, random)
         trip = None if actions is None else play(env, actions, WANDER, frame)
-        if trip is not None and np.array_equal(trip.frames[trip.home], trip.frames[-1]):
+        if trip is None or not trip.remembered.any():
+            continue
+        if np.array_equal(trip.frames[trip.home], trip.frames[-1]):
             trips.append(trip)
         if len(trips) == count:
             return trips
@@ -161,7 +170,7 @@ def make_trips(gap: int, count: int, seed: int, max_steps: int = 1000) -> list[T
 def make_pairs(
     gap: int, count: int, seed: int, relevant: bool, max_steps: int = 1000
 ) -> list[Pair]:
-    """Play trips in two games that differ in whether a wall stands on one tile.
+    """Play trips in two games that differ in the colour of one tile of the floor.
 
     Home shows the tile, and no frame shortly before the return, if it is `relevant`; if not, only
     frames before home show it.
@@ -177,31 +186,23 @@ def make_pairs(
             continue
         places = sorted(_tiles(trip, relevant))
         if places:
-            other = copy.deepcopy(env)
-            place_wall(other, places[int(random.integers(len(places)))])
+            place, other = places[int(random.integers(len(places)))], copy.deepcopy(env)
+            colours = [kind for kind in FLOORS if kind != env.floor(place)]
+            other.lay_floor(place, colours[int(random.integers(len(colours)))])
             changed = play(other, trip.actions.tolist(), WANDER, other.draw())
-            if changed is not None and np.array_equal(changed.places, trip.places):
-                pairs.append(Pair(trip, changed, relevant))
+            assert changed is not None
+            pairs.append(Pair(trip, changed, relevant))
         if len(pairs) == count:
             return pairs
     raise ConfigError(f"gap is {gap}; no such pairs were possible in {ENV}")
 
 
 def _tiles(trip: Trip, relevant: bool) -> set[tuple[int, int]]:
-    """Return the tiles of floor on which a wall makes a pair."""
-    views = trip.views()
-    floor = {tuple(p) for p in trip.places[views == FLOOR].tolist()}
-    floor -= {tuple(p) for p in trip.places[:, -1, VIEW // 2].tolist()}  # where the agent stood
-    at_end = trip.in_sight(slice(max(len(views) - 1 - RECENT, trip.home + 1), -1))
-    home = trip.in_sight(slice(trip.home, trip.home + 1))
+    """Return the tiles whose colour makes a pair."""
     if relevant:
-        return (floor & home) - at_end
+        return {tuple(place) for place in trip.places[-1][trip.remembered].tolist()}
+    floor = {tuple(p) for p in trip.places[np.isin(trip.views, list(FLOORS))].tolist()}
     return (floor & trip.in_sight(slice(0, trip.home))) - trip.in_sight(slice(trip.home, None))
-
-
-def place_wall(env: MiniGridEnv, place: tuple[int, int]) -> None:
-    """Put a wall on a tile of a game."""
-    env.game.grid.set(*place, env.game.grid.get(0, 0))
 
 
 def dream_return(
@@ -239,32 +240,43 @@ def empty_memory(dynamics: Dynamics) -> None:
                 tensor.zero_()
 
 
-def accuracy(frames: np.ndarray, trips: Sequence[Trip]) -> dict[str, list[float | None]]:
-    """Compare what was drawn at the return with the real game, of each trip.
+def accuracy(frames: np.ndarray, trips: Sequence[Trip]) -> np.ndarray:
+    """Compare what was drawn at the return with the real game.
 
     Returns:
-        The share of tiles that are right, of those that home shows (`home`) and of those among them
-        that were not in sight shortly before (`remembered`), None where there are none.
+        int `(n, 2)`: of each trip how many tiles are right and how many there are, of those that
+        home shows and that were not in sight shortly before.
     """
-    result: dict[str, list[float | None]] = {"home": [], "remembered": []}
+    counts = []
     for frame, trip in zip(frames, trips, strict=True):
-        right = read_view(frame) == read_view(trip.frames[-1])
-        for name, tiles in (
-            ("home", read_view(trip.frames[-1]) != DARK),
-            ("remembered", trip.remembered()),
-        ):
-            result[name].append(float(right[tiles].mean()) if tiles.any() else None)
-    return result
+        right = (read_view(frame) == trip.views[-1])[trip.remembered]
+        counts.append((int(right.sum()), right.size))
+    return np.array(counts)
 
 
 def prior(trips: Sequence[Trip]) -> np.ndarray:
-    """Return what knows no past: each tile's commonest kind over all frames, as n frames."""
-    views = np.concatenate([trip.frames for trip in trips])
-    colours, index = np.unique(views.reshape(-1, 3), axis=0, return_inverse=True)
-    index = index.reshape(-1, SIZE * SIZE)
-    counts = np.stack([(index == i).sum(0) for i in range(len(colours))])
-    frame = colours[counts.argmax(0)].reshape(SIZE, SIZE, 3)
-    return np.broadcast_to(frame, (len(trips), SIZE, SIZE, 3))
+    """Return what knows no past: in each place the commonest floor of the other trips; n frames."""
+    counts = np.stack([[(trip.views == kind).sum(0) for trip in trips] for kind in FLOORS])
+    return _frames(np.array(list(FLOORS))[(counts.sum(1, keepdims=True) - counts).argmax(0)])
+
+
+def look_up(trips: Sequence[Trip]) -> np.ndarray:
+    """Return what recalls all: each tile as it was last in sight before the return; n frames."""
+    result = []
+    for trip in trips:
+        room: dict[tuple[int, int], int] = {}
+        for view, places in zip(trip.views[:-1], trip.places[:-1], strict=True):
+            shows = view != DARK
+            room |= zip(map(tuple, places[shows].tolist()), view[shows].tolist(), strict=True)
+        result.append([[room.get(tuple(p), DARK) for p in row] for row in trip.places[-1].tolist()])
+    return _frames(np.array(result))
+
+
+def _frames(views: np.ndarray) -> np.ndarray:
+    """Draw views `(n, 7, 7)` as frames."""
+    return PALETTE[
+        np.pad(views, ((0, 0), (SIZE - VIEW, 0), (0, SIZE - VIEW)), constant_values=DARK)
+    ]
 
 
 def compare_pairs(
@@ -281,7 +293,7 @@ def compare_pairs(
     other = dream_return(make, [pair.other for pair in pairs], forced)
     apart, changed = [], []
     for pair, first, second in zip(pairs, one, other, strict=True):
-        real = (read_view(pair.one.frames[-1]), read_view(pair.other.frames[-1]))
+        real = (pair.one.views[-1], pair.other.views[-1])
         dreamt = (read_view(first), read_view(second))
         changed.append(float((dreamt[0] != dreamt[1]).mean()))
         scores = []

@@ -2,7 +2,8 @@
 
 The agent sees 7 x 7 tiles, itself at the middle of the lower edge, looking up; what stands behind a
 wall is dark. A row above and a column to the right are dark too, since 8 x 8 divides into patches.
-What has left the view matters here: a world must remember it to draw it again.
+What has left the view matters here: a world must remember it to draw it again. So that nobody can
+guess it, each tile of FourRooms' floor has one of three colours, at random in every layout.
 
 Legend: x to the right and y down in the room; headings 0 to 3 are right, down, left and up.
 """
@@ -19,29 +20,41 @@ from dfgym.errors import ActionError, ConfigError, MissingPackageError
 from dfgym.games import Game, Seed, begin_play, check_plan
 from dfgym.games.minatar import read_cells
 
-ENV = "DFSource/MiniGrid-FourRooms-v0"
+ENV = "DFSource/MiniGrid-FourRooms-v1"
 GAMES = {
-    "four_rooms": ("FourRooms", "fourrooms:FourRoomsEnv", {}),
-    "memory": ("Memory", "memory:MemoryEnv", {"size": 13}),
+    "four_rooms": ("FourRooms-v1", "fourrooms:FourRoomsEnv", {}),
+    "memory": ("Memory-v0", "memory:MemoryEnv", {"size": 13}),
 }
-"""Of each game the name in its id, its class in `minigrid.envs`, and that class's keywords."""
+"""Of each game the end of its id, its class in `minigrid.envs`, and that class's keywords."""
 VIEW, SIZE = 7, 8  # tiles along each side of the view, and cells of a frame
 LEFT, RIGHT, FORWARD = range(3)
 HEADINGS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-DARK, FLOOR, WALL, GOAL, KEY, BALL = range(6)
+DARK, FLOOR, WALL, GOAL, KEY, BALL, RED, PURPLE = range(8)
 PALETTE = np.array(
-    [(48, 48, 48), (0, 0, 0), (100, 100, 100), (0, 255, 0), (255, 255, 0), (0, 0, 255)], np.uint8
+    [
+        (48, 48, 48),
+        (0, 0, 0),
+        (100, 100, 100),
+        (0, 255, 0),
+        (255, 255, 0),
+        (0, 0, 255),
+        (127, 0, 0),
+        (56, 19, 97),
+    ],
+    np.uint8,
 )
-"""MiniGrid's own colours of floor, wall and goal. Its keys and balls are both green and differ in
+"""MiniGrid's own colours of floors, wall and goal. Its keys and balls are both green and differ in
 shape, which one cell cannot show, so they have two more of its colours here."""
 KINDS = {"unseen": DARK, "empty": FLOOR, "wall": WALL, "goal": GOAL, "key": KEY, "ball": BALL}
+FLOORS = {FLOOR: None, RED: "red", PURPLE: "purple"}
+"""The kinds of floor, and MiniGrid's word for the colour of each."""
 
 
 def register() -> None:
     """Register all of `GAMES` with Gymnasium; MiniGrid is imported when one is made."""
     for game, (name, _, _) in GAMES.items():
         kwargs = {"game": game}
-        gym.register(f"DFSource/MiniGrid-{name}-v0", f"{__name__}:MiniGridEnv", kwargs=kwargs)
+        gym.register(f"DFSource/MiniGrid-{name}", f"{__name__}:MiniGridEnv", kwargs=kwargs)
 
 
 class MiniGridEnv(gym.Env[np.ndarray, Any]):
@@ -67,7 +80,8 @@ class MiniGridEnv(gym.Env[np.ndarray, Any]):
             raise ConfigError(f"`max_steps` is {max_steps!r}; expected an int of 1 or more")
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"`render_mode` is {render_mode!r}; allowed are 'rgb_array' and None")
-        self.game = _make(game, max_steps)
+        self.game, floors = _make(game, max_steps)
+        self._floors = floors if game == "four_rooms" else {}
         self.render_mode = render_mode
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.action_space = gym.spaces.Discrete(3)
@@ -75,9 +89,13 @@ class MiniGridEnv(gym.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode in a new layout, which follows from one draw of `np_random`."""
+        """Begin an episode in a new layout, which follows from `np_random`."""
         super().reset(seed=seed)
         self.game.reset(seed=int(self.np_random.integers(2**31)))
+        if self._floors:
+            for x, y in np.ndindex(self.game.width, self.game.height):
+                if self.game.grid.get(x, y) is None:
+                    self.lay_floor((x, y), self._random_floor())
         return self.draw(), self._info()
 
     def step(
@@ -108,10 +126,26 @@ class MiniGridEnv(gym.Env[np.ndarray, Any]):
 
     def draw(self) -> np.ndarray:
         """Return the current frame, uint8 `(8, 8, 3)`."""
-        tiles = self.game.gen_obs()["image"][..., 0].T  # rows, columns
+        kinds, colours, _ = self.game.gen_obs()["image"].T  # rows, columns
         cells = np.full((SIZE, SIZE), DARK)
-        cells[SIZE - VIEW :, :VIEW] = self.game.kind_cells[tiles]
+        cells[SIZE - VIEW :, :VIEW] = self.game.kind_cells[kinds, colours]
+        under = self.game.grid.get(*self.game.agent_pos)  # which MiniGrid does not draw
+        if under is not None:
+            kind, colour, _ = under.encode()
+            cells[-1, VIEW // 2] = self.game.kind_cells[kind, colour]
         return PALETTE[cells]
+
+    def floor(self, place: tuple[int, int]) -> int | None:
+        """Return which of `FLOORS` a tile of the room is, None for what is no floor."""
+        tile = self.game.grid.get(*place)
+        return next((kind for kind, item in self._floors.items() if item is tile), None)
+
+    def lay_floor(self, place: tuple[int, int], kind: int) -> None:
+        """Make a tile of the room one of `FLOORS`."""
+        self.game.grid.set(*place, self._floors[kind])
+
+    def _random_floor(self) -> int:
+        return list(FLOORS)[int(self.np_random.integers(len(FLOORS)))]
 
 
 def view_places(pose: tuple[int, int, int]) -> np.ndarray:
@@ -204,21 +238,27 @@ def way_back(way: list[int]) -> list[int]:
     return [LEFT, LEFT, *back, LEFT, LEFT] if FORWARD in back else back
 
 
-def _make(game: str, max_steps: int) -> Any:
+def _make(game: str, max_steps: int) -> tuple[Any, dict[int, Any]]:
+    """Make MiniGrid's game, and its tile of each of `FLOORS`."""
     _, place, kwargs = GAMES[game]
     module, name = place.split(":")
     try:
-        kinds = importlib.import_module("minigrid.core.constants").OBJECT_TO_IDX
+        constants = importlib.import_module("minigrid.core.constants")
+        tile = importlib.import_module("minigrid.core.world_object").Floor
         kind = getattr(importlib.import_module(f"minigrid.envs.{module}"), name)
     except ModuleNotFoundError as reason:
         raise MissingPackageError(
             'the real MiniGrid games need the package minigrid: pip install "dfgym[minigrid]"'
         ) from reason
+    kinds, colours = constants.OBJECT_TO_IDX, constants.COLOR_TO_IDX
     opened = kind(max_steps=max_steps, **kwargs)
-    opened.kind_cells = np.full(max(kinds.values()) + 1, DARK)
+    opened.kind_cells = np.full((max(kinds.values()) + 1, len(colours)), DARK)
     for word, cell in KINDS.items():
         opened.kind_cells[kinds[word]] = cell
-    return opened
+    for cell, colour in FLOORS.items():
+        if colour is not None:
+            opened.kind_cells[kinds["floor"], colours[colour]] = cell
+    return opened, {cell: colour and tile(colour) for cell, colour in FLOORS.items()}
 
 
 GAME = Game(ENV, ExcursionPolicy, frame=(SIZE, SIZE), harmless=frozenset({"max_steps"}))

@@ -131,11 +131,9 @@ class ModelConfig:
         match self.memory:
             case "none":
                 return []
-            case "archive":  # where tokens have seen what the window holds
-                return [self.depth // 2]
             case "state_space":
                 return [*range(1, self.depth)] or [0]
-            case "spatial_map":
+            case "archive" | "spatial_map":
                 return [0]
 
     @property
@@ -206,10 +204,12 @@ class ModelConfig:
         match self.memory:
             case "none":
                 return 0
-            case "archive":  # keys and values of tokens, keys of frames, and what is known of them
-                return (size + 1) * ((2 * tokens + 1) * self.dim + 4) + 2
+            case "archive":  # cells, poses and stamps; the free slot; and where the agent is
+                view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
+                return (size + 1) * (view + 5) + 2 * (MAP_AHEAD + 4)
             case "state_space":
-                return 2 * tokens * self.heads * size**2
+                view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
+                return 2 * (tokens * self.heads * size**2 + view + 3 + MAP_AHEAD)
             case "spatial_map":
                 return 2 * (size**2 * MAP_CHANNELS + MAP_AHEAD)
 

@@ -70,9 +70,9 @@ def _build(config: ModelConfig, game: GameSpec) -> nn.Module:
     grid = (game.height // config.patch, game.width // config.patch)
     match config.memory:
         case "archive":
-            return Archive(config.dim, config.heads, grid, config.memory_size, config.window)
+            return Archive(config.dim, config.patch, grid, config.memory_size)
         case "state_space":
-            return StateSpace(config.dim, config.heads, grid, config.memory_size)
+            return StateSpace(config.dim, config.heads, config.patch, grid, config.memory_size)
         case "spatial_map":
             return SpatialMap(config.dim, config.patch, grid, config.memory_size)
         case "none":

@@ -1,10 +1,8 @@
 """A memory in space: a map around the agent, which turns and shifts as the agent moves.
 
-For worlds that are seen from within, by an agent at the middle of the lower edge that looks up. Its
-pose is the map's own: before each frame the map is moved in one of four ways, which the network
-chooses from the action and from the last frame (a wall stops a step). No recorded pose is needed.
-What a finished frame shows is written into the cells in view, and the next frame reads the cells
-that will be in view.
+For worlds that are seen from within: before each frame the map is moved as the agent moves, see
+`dfgym.model.odometer`. What a finished frame shows is written into the cells in view, and the next
+frame reads the cells that will be in view.
 
 Legend: b batch, t frames, h w cells of a frame, p cells along a patch, y = h / p, x = w / p, d
 width, g cells along the map's side, c channels of a cell.
@@ -19,9 +17,8 @@ from torch import Tensor, nn
 from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
+from dfgym.model.odometer import Motion, choose_one
 from dfgym.model.slots import MemoryPosition, hide_slots
-
-MOTIONS = 4
 
 
 class SpatialMap(nn.Module):
@@ -33,21 +30,9 @@ class SpatialMap(nn.Module):
         self.view = (grid[0] * patch, grid[1] * patch)
         self.top = size // 2 - self.view[0] + 1
         self.left = size // 2 - (self.view[1] - 1) // 2
-        self.ahead = Convolution(grid[0] * grid[1] * dim, AHEAD)
-        self.motion = nn.Sequential(
-            Convolution(dim + AHEAD, dim), nn.SiLU(), Convolution(dim, MOTIONS)
-        )
+        self.motion = Motion(dim, grid)
         self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
         self.read_view = Convolution(patch**2 * CHANNELS, dim)
-
-    def look_ahead(self, x: Tensor) -> Tensor:
-        """Read of frames `(n, y, x, d)` what decides how the next action moves, `(n, 16)`."""
-        return self.ahead(x.reshape(len(x), 1, 1, -1)).tanh().flatten(1)
-
-    def choose_motion(self, action: Tensor, ahead: Tensor) -> Tensor:
-        """Compute the logits of motions, `(n, 4)`: stay, turn left, turn right, ahead."""
-        inputs = torch.cat((action, ahead), 1)[:, None, None]
-        return self.motion(inputs).float().flatten(1)
 
     def move(self, cells: Tensor, motion: Tensor) -> Tensor:
         """Move maps `(n, g, g, c)` by the likeliest motion; gradients are of all, by likelihood."""
@@ -55,12 +40,10 @@ class SpatialMap(nn.Module):
         ahead = F.pad(index[:-1], (0, 0, 1, 0), value=self.size**2)  # where nothing is known
         ways = torch.stack((index, index.rot90(-1), index.rot90(1), ahead)).flatten(1)
         padded = F.pad(cells.flatten(1, 2), (0, 0, 0, 1))
-        choice = motion.argmax(-1)
         if not torch.is_grad_enabled():
             rows = torch.arange(len(cells), device=cells.device)[:, None]
-            return padded[rows, ways[choice]].view(cells.shape)
-        share = motion.softmax(-1)
-        weight = F.one_hot(choice, MOTIONS) + share - share.detach()
+            return padded[rows, ways[motion.argmax(-1)]].view(cells.shape)
+        weight = choose_one(motion)
         return (padded[:, ways] * weight[:, :, None, None]).sum(1).view(cells.shape)
 
     def in_view(self, cells: Tensor) -> Tensor:
@@ -85,9 +68,7 @@ class SpatialMap(nn.Module):
         b, t = begun.shape
         context = x[:, :t].flatten(0, 1)
         written = self.write_of(context).unflatten(0, (b, t))
-        ahead = F.pad(self.look_ahead(context).view(b, t, -1)[:, :-1], (0, 0, 1, 0))
-        ahead = ahead * begun[..., None]
-        motion = self.choose_motion(action.flatten(0, 1), ahead.flatten(0, 1)).view(b, t, -1)
+        motion = self.motion.sequence(x[:, :t], action, begun)
         cells = x.new_zeros(b, self.size, self.size, CHANNELS, dtype=torch.float32)
         views = []
         for i in range(t):
@@ -106,10 +87,10 @@ class SpatialMap(nn.Module):
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        motion = self.choose_motion(action, position.read(cache[1]))
+        motion = self.motion.choose(action, position.read(cache[1]))
         cells = self.move(position.read(cache[0]), motion)
         position.write(cache[0], self.draw(cells, self.write_of(x)))
-        position.write(cache[1], self.look_ahead(x))
+        position.write(cache[1], self.motion.look_ahead(x))
         return self.read_view(fold(self.in_view(cells).contiguous(), self.patch))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:

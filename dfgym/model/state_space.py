@@ -3,9 +3,12 @@
 S <- a S + b (v - a S k) k^T with k of length 1: what was stored under a key is replaced by a share
 b and all else decays by a (Yang et al. 2024, "Gated delta networks"). b reaches up to 2, where the
 update mirrors, so that the state can count, as how often the agent has turned (Grazzi et al. 2024).
-A frame reads S of the frame before it.
+A frame reads S of the frame before it. Nothing of a frame that is yet to come says under which key
+it was stored, but where the agent will be: so keys also hold the pose, see `dfgym.model.odometer`.
+The last frame is laid out as it looks from there, and from that the odometer learns.
 
-Legend: b batch, t frames, s = y * x tokens, H heads, e size of a state's side, d width.
+Legend: b batch, t frames, s = y * x tokens, H heads, e size of a state's side, d width, v cells of
+a view, c channels of a cell and one for its sight.
 """
 
 from __future__ import annotations
@@ -14,30 +17,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dfgym.model.config import MAP_AHEAD, MAP_CHANNELS
 from dfgym.model.layers import Convolution
+from dfgym.model.odometer import Odometer, move
 from dfgym.model.slots import MemoryPosition, hide_slots
+
+WAVES = 32
+"""Waves over the plane by which keys say where the agent is."""
+
+
+def place_code(pose: Tensor) -> Tensor:
+    """Return what keys say of poses `(..., 3)`, `(..., 256)`: places and headings far apart."""
+    index = torch.arange(1, WAVES + 1, device=pose.device, dtype=torch.float64)
+    # Evenly spread over the plane (Roberts 2018), so that other places are other sums of waves.
+    waves = 2 * torch.pi * torch.stack((index * 0.7548776662466927, index * 0.5698402909980532))
+    angle = pose[..., :2].double() @ waves
+    code = torch.cat((angle.cos(), angle.sin()), -1).to(pose.dtype)
+    headings = F.one_hot(pose[..., 2].long(), 4).to(pose.dtype)
+    return (headings[..., None] * code[..., None, :]).flatten(-2) / WAVES**0.5
 
 
 class StateSpace(nn.Module):
     """A matrix of `size` x `size` for every token and head."""
 
-    def __init__(self, dim: int, heads: int, grid: tuple[int, int], size: int) -> None:
+    def __init__(self, dim: int, heads: int, patch: int, grid: tuple[int, int], size: int) -> None:
         super().__init__()
         self.heads, self.size, self.sites = heads, size, grid[0] * grid[1]
+        self.odometer = Odometer(dim, patch, grid)
+        self.place_key = nn.Linear(8 * WAVES, heads * size, bias=False)
+        nn.init.normal_(self.place_key.weight)
+        self.place_share = nn.Parameter(torch.full((), 2.0))
         self.project = Convolution(dim, 3 * heads * size)
         self.gates = Convolution(dim, 2 * heads)
         self.out = Convolution(heads * size, dim)
         with torch.no_grad():  # at first a state fades over about 10 to 1000 frames
             self.gates.bias[:heads] = torch.linspace(2.5, 7, heads)
 
-    def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Project `(..., y, x, d)` to queries, keys and values `(..., s, H, e)`, log a and b."""
+    def split(self, x: Tensor, pose: Tensor) -> tuple[Tensor, ...]:
+        """Project `(..., y, x, d)` to queries, keys and values `(..., s, H, e)`, log a and b.
+
+        Args:
+            x: tokens.
+            pose: of the agent, `(..., 3)`.
+        """
         lead = x.shape[:-3]
         x = F.layer_norm(x, x.shape[-1:]).flatten(0, -4)
         shape = (*lead, self.sites, self.heads)
         q, k, v = self.project(x).reshape(*shape, 3, self.size).float().unbind(-2)
         decay, rate = self.gates(x).reshape(*lead, self.sites, 2, self.heads).float().unbind(-2)
-        unit = (F.normalize(q, dim=-1), F.normalize(k, dim=-1))
+        place = self.place_key(place_code(pose)).view(*lead, 1, self.heads, self.size)
+        place = self.place_share * F.normalize(place, dim=-1)
+        unit = [F.normalize(F.normalize(x, dim=-1) + place, dim=-1) for x in (q, k)]
         return *unit, v, F.logsigmoid(decay), 2 * rate.sigmoid()
 
     def merge(self, read: Tensor, shape: torch.Size) -> Tensor:
@@ -47,9 +77,11 @@ class StateSpace(nn.Module):
 
     def forward(self, x: Tensor, action: Tensor, begun: Tensor) -> Tensor:
         """See `Memory`: all frames at once, which solves for the updates (Yang et al. 2024b)."""
-        t = begun.shape[1]
+        b, t = begun.shape
         with torch.autocast(x.device.type, enabled=False):
-            q, k, v, decay, rate = (tensor.transpose(1, 2) for tensor in self.split(x))
+            pose, view = self.look(x[:, :t].float(), action.float(), begun)
+            parts = self.split(x, pose.repeat(1, 2, 1))
+            q, k, v, decay, rate = (tensor.transpose(1, 2) for tensor in parts)
             q, k, v = (tensor.movedim(3, 2) for tensor in (q, k, v))  # b s H 2t e
             total = decay[:, :, :t].cumsum(2).transpose(2, 3)  # b s H t: log of all decay so far
             episode = (~begun).cumsum(1)
@@ -64,24 +96,57 @@ class StateSpace(nn.Module):
             total_before = F.pad(total, (1, 0))[..., :t]  # a frame reads before its own decay
             past = (total_before[..., None] - total[..., None, :]).masked_fill(~before, -torch.inf)
             read = (past.exp().repeat(1, 1, 1, 2, 1) * (q @ k.transpose(-1, -2))) @ updates
-        return self.merge(read.permute(0, 3, 1, 2, 4), x.shape)
+        read = self.merge(read.permute(0, 3, 1, 2, 4), x.shape)
+        return read + view.unflatten(0, (b, t)).repeat(1, 2, 1, 1, 1)
+
+    def look(self, x: Tensor, action: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the poses `(b, t, 3)`, and the last frames as seen from there, as tokens."""
+        odometer = self.odometer
+        cells = odometer.write_of(x.flatten(0, 1)).unflatten(0, begun.shape)
+        motion = odometer.motion.sequence(x, action, begun)
+        pose = odometer.walk(motion.argmax(-1), begun)
+        before = F.pad(pose[:, :-1], (0, 0, 1, 0)) * begun[..., None]
+        last = F.pad(cells[:, :-1], (0, 0, 0, 0, 1, 0)).flatten(0, 1)[:, None]
+        before, age = before.flatten(0, 1), begun.flatten()[:, None].float()
+        view = odometer.lay_out(last, before[:, None], age, before, motion.flatten(0, 1))
+        return pose, view
 
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
-        """See `Memory`: the states after the last frame and after the frame itself."""
-        return (torch.zeros(rows, 2, self.sites, self.heads, self.size, self.size),)
+        """See `Memory`: after the last frame and after the frame itself.
+
+        Returns:
+            The states `(b, 2, s, H, e, e)`, what the frame shows `(b, 2, v, c)`, the pose
+            `(b, 2, 3)` and what decides how the next action moves `(b, 2, 16)`.
+        """
+        return (
+            torch.zeros(rows, 2, self.sites, self.heads, self.size, self.size),
+            torch.zeros(rows, 2, self.odometer.sites, MAP_CHANNELS + 1),
+            torch.zeros(rows, 2, 3),
+            torch.zeros(rows, 2, MAP_AHEAD),
+        )
 
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        q, k, v, decay, rate = self.split(x)
-        state = position.read(cache[0])
+        states, all_cells, all_poses, all_ahead = cache
+        odometer, before = self.odometer, position.read(all_poses)
+        motion = odometer.motion.choose(action, position.read(all_ahead))
+        pose = move(before, motion.argmax(-1))
+        q, k, v, decay, rate = self.split(x, pose)
+        state = position.read(states)
         read = (state * q[..., None, :]).sum(-1)
         state = state * decay.exp()[..., None, None]
         update = rate[..., None] * (v - (state * k[..., None, :]).sum(-1))
-        position.write(cache[0], torch.addcmul(state, update[..., None], k[..., None, :]))
-        return self.merge(read, x.shape)
+        last, age = position.read(all_cells)[:, None], (position.time > 0)[:, None].float()
+        view = odometer.lay_out(last, before[:, None], age, before, motion)
+        position.write(states, torch.addcmul(state, update[..., None], k[..., None, :]))
+        position.write(all_cells, odometer.write_of(x))
+        position.write(all_poses, pose)
+        position.write(all_ahead, odometer.motion.look_ahead(x))
+        return self.merge(read, x.shape) + view
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        hide_slots(cache[0], time)
+        for tensor in cache:
+            hide_slots(tensor, time)

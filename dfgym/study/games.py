@@ -98,13 +98,13 @@ QUICK = Scale(
 )
 
 ROOMS: dict[str, Any] = {
-    "steps": 590,
+    "steps": 790,
     "image_steps": 10,
-    "length": 24,
-    "batch": 8,
+    "length": 48,
+    "batch": 4,
     "noise_share": 0.9,
-    "clean_share": 0.5,
-    "model": {"dim": 48, "depth": 2, "memory": "none", "memory_size": 0},
+    "clean_share": 0.9,
+    "model": {"dim": 32, "depth": 2, "patch": 2, "memory": "none", "memory_size": 0},
     "sampler": {"denoising_steps": 1, "shift": 1.0},
 }
 """What differs in the trainings on rooms, which only memories are tried on, from the recipe."""

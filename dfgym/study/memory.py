@@ -23,7 +23,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("rooms",)
-GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 16, 32
+GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 64, 32
 QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 16), 3, 16
 SEED = 0
 """Of the training and of the trips; their layouts were not trained on."""
@@ -37,7 +37,7 @@ def _recalls_more(numbers: Numbers, name: str) -> bool | None:
     if name not in numbers:
         return None
     own, base = (numbers[n]["gaps"].get(str(LESS)) for n in (name, BASE))
-    if own is None or own["interval"] is None or base["interval"] is None:
+    if own is None:
         return None
     return bool(own["interval"][0] > base["interval"][1])
 
@@ -45,7 +45,7 @@ def _recalls_more(numbers: Numbers, name: str) -> bool | None:
 def _recalls_long(numbers: Numbers) -> bool | None:
     longest = str(GAPS[-1])
     shares = [n["gaps"][longest]["remembered"] for n in numbers.values() if longest in n["gaps"]]
-    return any(share >= LEAST for share in shares if share is not None) if shares else None
+    return any(share >= LEAST for share in shares) if shares else None
 
 
 CONDITIONS = (
@@ -87,9 +87,16 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             }
             for name, world in worlds.items()
         }
-    priors = {str(gap): _summarize(memory.accuracy(memory.prior(t), t)) for gap, t in trips.items()}
+    bounds = {
+        name: {str(gap): _summarize(memory.accuracy(draw(t), t)) for gap, t in trips.items()}
+        for name, draw in (("prior", memory.prior), ("whole past", memory.look_up))
+    }
     lines_of = {
-        game: (gaps, {n: _curve(v["gaps"], gaps) for n, v in named.items()} | _prior(priors, gaps))
+        game: (
+            gaps,
+            {n: _curve(v["gaps"], gaps) for n, v in named.items()}
+            | {name: _curve(bound, gaps) for name, bound in bounds.items()},
+        )
         for game, named in numbers.items()
     }
     return Finding(
@@ -98,7 +105,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "memory in space.",
         _result(numbers, gaps[-1]),
         numbers,
-        _text(numbers, priors, pair_gap, count),
+        _text(numbers, bounds, pair_gap, count),
         lines(lines_of, "there and back", "gap, steps", "remembered tiles right, share", True),
     )
 
@@ -130,75 +137,73 @@ def _examine(
     }
 
 
-def _summarize(shares: dict[str, list[float | None]]) -> dict[str, Any]:
-    """Return the means over trips, and the interval of what was remembered."""
-    remembered = np.array([share for share in shares["remembered"] if share is not None])
-    several = len(remembered) > 1
+def _summarize(counts: np.ndarray) -> dict[str, Any]:
+    """Return the share of tiles that are right, of counts `(trips, 2)`, and its interval."""
+
+    def share(values: np.ndarray) -> np.ndarray:
+        right, cells = values.sum(-2).T
+        return right / cells
+
     return {
-        "home": float(np.mean([share for share in shares["home"] if share is not None])),
-        "remembered": float(remembered.mean()) if len(remembered) else None,
-        "interval": list(bootstrap_interval(remembered, lambda x: x.mean(-1))) if several else None,
-        "trips": len(remembered),
+        "remembered": float(share(counts)),
+        "interval": list(bootstrap_interval(counts, share)),
+        "tiles": int(counts[:, 1].sum()),
+        "trips": len(counts),
     }
 
 
 def _curve(by_gap: dict[str, Any], gaps: Sequence[int]) -> list[float]:
-    values = (by_gap[str(gap)]["remembered"] for gap in gaps)
-    return [float("nan") if value is None else value for value in values]
+    return [by_gap[str(gap)]["remembered"] for gap in gaps]
 
 
-def _prior(priors: dict[str, Any], gaps: Sequence[int]) -> dict[str, list[float]]:
-    return {"prior": _curve(priors, gaps)}
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+def _range(numbers: dict[str, Any]) -> str:
+    low, high = numbers["interval"]
+    return f"{numbers['remembered']:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _result(numbers: dict[str, Any], gap: int) -> str:
     return "; ".join(
         f"{game}: at gap {gap} "
-        + ", ".join(f"{n} {_percent(v['gaps'][str(gap)]['remembered'])}" for n, v in named.items())
+        + ", ".join(f"{n} {v['gaps'][str(gap)]['remembered']:.0%}" for n, v in named.items())
         for game, named in numbers.items()
     )
 
 
-def _text(numbers: dict[str, Any], priors: dict[str, Any], pair_gap: int, count: int) -> str:
-    batches = " and ".join(map(str, BATCHES))
-    header = ["memory", *(f"gap {gap}" for gap in priors), "emptied", "apart", "irrelevant"]
-    rows = [["prior", *(_percent(p["remembered"]) for p in priors.values()), "-", "50%", "0%"]]
+def _text(numbers: dict[str, Any], bounds: dict[str, Any], pair_gap: int, count: int) -> str:
+    gaps = [f"gap {gap}" for gap in bounds["prior"]]
+    rows = [
+        [name, *(f"{n['remembered']:.0%}" for n in bound.values()), "-", "-", "-"]
+        for name, bound in bounds.items()
+    ]
     costs = []
     for named in numbers.values():
         for name, v in named.items():
-            shares = [_percent(n["remembered"]) for n in v["gaps"].values()]
             apart, changed = v["pairs"]["apart"], v["pairs"]["irrelevant"]
-            rows.append([name, *shares, _percent(v["emptied"]), _percent(apart), f"{changed:.2%}"])
+            last = [f"{v['emptied']:.0%}", f"{apart:.0%}", f"{changed:.2%}"]
+            rows.append([name, *(_range(n) for n in v["gaps"].values()), *last])
             ratios = " and ".join(f"{r:.2f}" for r in v["time_over_window"].values())
             kib = f"{v['bytes_a_row'] / 1024:.0f}"
-            dreamed = [_percent(n["dreamed"]["remembered"]) for n in v["gaps"].values()]
+            dreamed = [f"{n['dreamed']['remembered']:.0%}" for n in v["gaps"].values()]
             costs.append([name, *dreamed, ratios, kib, f"{v['parameters']:,}"])
+    tiles = [n["tiles"] for n in bounds["prior"].values()]
+    times = f"time at batch {' and '.join(map(str, BATCHES))}"
     return (
         "The agent wanders, stands somewhere, leaves, and is back after a gap; the world is given "
-        "all frames but the last and draws that one. Counted are tiles that it saw there and that "
-        f"no frame of the last {memory.RECENT} before the return shows. `emptied`: the memory is "
+        "all frames but the last and draws that one. Counted are tiles of the floor, one of three "
+        "colours by chance, that it saw there and that no frame of the last "
+        f"{memory.RECENT} before the return shows: {count} trips and {min(tiles)} to {max(tiles)} "
+        "tiles a gap, with intervals over trips. `prior`: in each place the commonest colour of "
+        "the other trips; "
+        "`whole past`: each tile as it was last in sight. `emptied`: the memory is "
         "zeroed before that frame, at the longest gap. `apart`: of two pasts that differ in one "
         f"such tile, {pair_gap} steps ago, how often a dream is nearer to its own game (chance "
         "50%). `irrelevant`: tiles that change if the two pasts differ in a tile that is not in "
-        f"sight. {count} trips and pairs each, one training a memory, all as long: the intervals, "
-        f"in the numbers, are over trips. {_absent(numbers)}\n\n"
-        f"{table(header, rows)}\n\nThe same where the world dreams the trip too, the time of a "
+        f"sight. {count} pairs each, one training a memory, all as long. {_absent(numbers)}\n\n"
+        f"{table(['memory', *gaps, 'emptied', 'apart', 'irrelevant'], rows)}\n\n"
+        "The same where the world dreams the trip too, the time of a "
         "step over that of the window alone at each batch "
         "(of one run, under its load), KiB a row and parameters:\n\n"
-        + table(
-            [
-                "memory",
-                *(f"gap {gap}" for gap in priors),
-                f"time at batch {batches}",
-                "KiB",
-                "size",
-            ],
-            costs,
-        )
+        + table(["memory", *gaps, times, "KiB", "size"], costs)
     )
 
 

@@ -71,7 +71,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "window-6": {},
     "window-16": {"window": 16},
     "archive": {"memory": "archive", "memory_size": 64},
-    "state-space": {"memory": "state_space", "memory_size": 12},
+    "state-space": {"memory": "state_space", "memory_size": 20},
     "spatial-map": {"memory": "spatial_map", "memory_size": 27},
 }
 """What differs in the networks whose memories are compared."""

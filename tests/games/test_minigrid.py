@@ -10,7 +10,18 @@ import dfgym
 from dfgym import games
 from dfgym.errors import ActionError, ConfigError
 from dfgym.games import minigrid
-from dfgym.games.minigrid import DARK, FLOOR, FORWARD, GOAL, LEFT, RIGHT, WALL
+from dfgym.games.minigrid import (
+    DARK,
+    FLOOR,
+    FLOORS,
+    FORWARD,
+    GOAL,
+    LEFT,
+    PURPLE,
+    RED,
+    RIGHT,
+    WALL,
+)
 
 assert dfgym.__version__  # which registers the games
 
@@ -25,13 +36,17 @@ def rooms() -> minigrid.MiniGridEnv:
 
 def test_each_tile_is_drawn_where_it_is(rooms: minigrid.MiniGridEnv) -> None:
     kinds = {None: FLOOR, "wall": WALL, "goal": GOAL}
+    floors = {"red": RED, "purple": PURPLE}
     frame, _ = rooms.reset(seed=0)
     policy, compared = minigrid.ExcursionPolicy(), 0
     for _ in range(40):
         view, places = minigrid.read_view(frame), minigrid.view_places(rooms.pose)
         for row, column in np.argwhere(view != DARK):
             tile = rooms.game.grid.get(*places[row, column])
-            assert view[row, column] == kinds[tile and tile.type]
+            is_floor = tile is not None and tile.type == "floor"
+            kind = floors[tile.color] if is_floor else kinds[tile and tile.type]
+            assert view[row, column] == kind
+            assert rooms.floor(tuple(places[row, column])) == (kind if kind in FLOORS else None)
             compared += 1
         frame, _, _, _, info = rooms.step(policy(frame))
         assert (info["x"], info["y"], info["heading"]) == rooms.pose
@@ -44,6 +59,9 @@ def test_layouts_follow_the_seed(rooms: minigrid.MiniGridEnv) -> None:
         rooms.reset(seed=seed)
         grids.append(rooms.game.grid.encode().tobytes())
     assert grids[0] == grids[1] != grids[2]
+    tiles = [rooms.floor((x, y)) for x in range(19) for y in range(19)]
+    counts = [tiles.count(kind) for kind in FLOORS]
+    assert sum(counts) > 200 and min(counts) > 0.25 * sum(counts), "a third of each colour"
 
 
 def test_a_way_back_leads_back(rooms: minigrid.MiniGridEnv) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfgym.diffusion.corrupt import NoisedSequences, corrupt
 from dfgym.diffusion.draws import Draws
@@ -15,8 +15,9 @@ from dfgym.errors import ConfigError
 from dfgym.model.archive import Archive
 from dfgym.model.config import GameSpec, ModelConfig
 from dfgym.model.network import build
+from dfgym.model.odometer import Odometer
 from dfgym.model.spatial_map import SpatialMap
-from dfgym.model.state_space import StateSpace
+from dfgym.model.state_space import StateSpace, place_code
 
 WINDOW = 2
 GAME = GameSpec(height=4, width=4, channels=3, categorical=True, actions=3, rewards=2)
@@ -114,28 +115,97 @@ def test_what_is_out_of_sight_is_zeroed_and_not_missed(memory: str) -> None:
     assert torch.equal(net.step(*peek, cache), expected)
 
 
-def test_a_full_archive_replaces_what_is_most_like_another() -> None:
-    """Frames 1 and 3 are alike, so 3 was redundant when it came, and goes first."""
-    archive = Archive(8, 1, (1, 1), size=5, window=1)
-    keys = torch.eye(8)[[0, 1, 2, 1, 4, 5, 6]][None]
-    keys[0, 3, 7] = 0.1
-    stored = archive.stored(keys, torch.tensor([[False] + [True] * 6]))
-    assert stored[0, -1].tolist() == [True, True, True, False, True, True, False]
+def archive(size: int) -> Archive:
+    return Archive(8, 2, (2, 2), size)
+
+
+def test_a_full_archive_replaces_what_is_most_like_a_later_frame() -> None:
+    """Frames 1 and 3 stand alike, so 1 goes first, and then 0, of which 4 sees the most."""
+    poses = torch.tensor([[[0.0, 0, 0], [9, 9, 0], [-9, 9, 0], [9, 9, 0], [1, 0, 0], [-9, -9, 0]]])
+    stored = archive(4).stored(poses, torch.tensor([[False] + [True] * 5]))
+    assert stored[0, 4].tolist() == [True] * 4 + [False] * 2
+    assert stored[0, 5].tolist() == [True, False, True, True, True, False]
+
+
+def test_an_archive_reads_the_last_frame_and_those_that_show_the_rest() -> None:
+    """The agent turns around: before it, frame 2 shows nothing, 0 all, and 1 half but is later."""
+    poses = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 0, 2], [0, 0, 2]]])
+    age = torch.tensor([[4.0, 3, 2, 1]])
+    sight = torch.ones(1, 4, 16, dtype=torch.bool)
+    select = archive(4).select
+    assert select(sight, poses, age, torch.zeros(1, 3))[0, :2].tolist() == [3, 0]
+    sight[0, 0] = False
+    assert select(sight, poses, age, torch.zeros(1, 3))[0, :2].tolist() == [3, 1]
+
+
+def test_a_past_frame_is_laid_out_as_it_is_seen_from_here() -> None:
+    """A thing two cells ahead is at the left after a turn to the right, and nearer after a step."""
+    odometer = Odometer(8, 1, (4, 5))
+    odometer.read_view = nn.Identity()  # type: ignore[assignment]
+    cells = torch.zeros(1, 1, 20, 13)
+    cells[..., 0] = 50  # seen
+    cells[0, 0, 7, 1:] = 1  # row 1, column 2; the agent is at row 3, column 2
+    pose, origin = torch.zeros(1, 1, 3), torch.zeros(1, 3)
+    for motion, place in ((0, (1, 2)), (1, (3, 4)), (2, (3, 0)), (3, (2, 2))):
+        logits = F.one_hot(torch.tensor([motion]), 4) * 9.0
+        for learning in (False, True):
+            with torch.set_grad_enabled(learning):
+                view = odometer.lay_out(cells, pose, torch.ones(1, 1), origin, logits)
+            thing = (view[0, ..., 0] > 0.5).nonzero()
+            assert thing.tolist() == [list(place)], (motion, learning)
+    logits = torch.tensor([[0.0, 0, 0, 9]]).requires_grad_()
+    odometer.lay_out(cells, pose, torch.ones(1, 1), origin, logits)[0, 3, 0, 0].backward()
+    assert logits.grad is not None and logits.grad[0].argmax() == 2, "a turn would bring it there"
+    assert not odometer.lay_out(cells, pose, torch.zeros(1, 1), origin, logits).any(), "no frame"
+
+
+def test_poses_add_up() -> None:
+    """Ahead, right, ahead, ahead, left, and a new episode that turns left."""
+    odometer = Odometer(8, 2, (2, 2))
+    begun = torch.tensor([[False, True, True, True, True, False]])
+    poses = odometer.walk(torch.tensor([[3, 2, 3, 3, 1, 1]]), begun)[0]
+    assert poses.tolist() == [[1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 2, 1], [1, 2, 0], [0, 0, 3]]
+    there, here = torch.tensor([3.0, 2, 1]), torch.tensor([1.0, 2, 0])
+    places = view_places((3, 2, 1), (4, 4)), view_places((1, 2, 0), (4, 4))
+    layouts = odometer.layouts(torch.device("cpu"))
+    layout = layouts.cells[odometer.relative(there, here)].view(4, 4)
+    for place, cell in zip(places[0].reshape(-1, 2), layout.flatten(), strict=True):
+        same = (places[1].reshape(-1, 2) == place).all(-1).nonzero().flatten()
+        assert same.tolist() == [cell.item()] * (cell.item() < 16)
+
+
+def view_places(pose: tuple[int, int, int], view: tuple[int, int]) -> Tensor:
+    """Return x and y of each cell of a view, by turning it as often as its heading says."""
+    x, y, heading = pose
+    rows, columns = torch.meshgrid(*map(torch.arange, view), indexing="ij")
+    places = torch.stack((view[0] - 1 - rows, columns - (view[1] - 1) // 2), -1)  # heading 0
+    for _ in range(heading):
+        places = torch.stack((-places[..., 1], places[..., 0]), -1)
+    return places + torch.tensor((x, y))
 
 
 def test_a_state_replaces_what_was_stored_under_a_key() -> None:
     """With full decay gates and rate 1 the delta rule returns the last value of each key."""
-    memory = StateSpace(4, 1, (1, 1), 3)
+    memory = StateSpace(4, 1, 1, (1, 1), 3)
     keys = torch.eye(3)[[0, 1, 0, 0]]
     values = torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 3], [9, 9, 9]])
     forget_nothing, rate = torch.zeros(1, 8, 1, 1), torch.ones(1, 8, 1, 1)
     rows = [x.repeat(2, 1)[None, :, None, None] for x in (keys, keys, values)]
-    memory.split = lambda x: (*rows, forget_nothing, rate)  # type: ignore[method-assign]
+    memory.split = lambda x, pose: (*rows, forget_nothing, rate)  # type: ignore[method-assign]
     memory.merge = lambda read, shape: read  # type: ignore[method-assign]
+    memory.look = lambda *_: (torch.zeros(1, 4, 3), torch.zeros(4, 1, 1, 1))  # type: ignore[method-assign]
     read = memory(torch.zeros(1, 8, 1, 1, 4), torch.zeros(1), torch.tensor([[False] + [True] * 3]))
     expected = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 3]])
     torch.testing.assert_close(read.flatten(2)[0, :4], expected)
     torch.testing.assert_close(read.flatten(2)[0, 4:], expected)
+
+
+def test_keys_of_other_places_are_far_apart() -> None:
+    poses = torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0), torch.arange(4.0))
+    code = place_code(poses)
+    alike = code @ code.T - torch.eye(len(code))
+    torch.testing.assert_close(code.norm(dim=1), torch.ones(len(code)))
+    assert alike.abs().max() < 0.75 and alike.square().mean().sqrt() < 0.1
 
 
 def test_a_map_turns_and_shifts_around_the_agent() -> None:
