@@ -23,7 +23,9 @@ async function load(name) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-const open = (model) => ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+// The exporter has left nothing that optimising is worth its second for: a step takes as long with it.
+const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3, graphOptimizationLevel: "disabled" };
+const open = (model) => ort.InferenceSession.create(model, OPTIONS);
 
 /** Derive a seed, as `mix` of dfgym/diffusion/noise.py. */
 function mix(seed, counter) {
@@ -289,8 +291,9 @@ async function prepare() {
   starts = cut(frames, world.starts, offset);
   held = played = { action: world.hello.idle_action, input: 0 };
   speed = world.hello.fps;
-  const asked = new URLSearchParams(location.hash.slice(1)).get("seed");
-  seed = asked === null ? BigInt(crypto.getRandomValues(new Uint32Array(1))[0]) : BigInt(asked);
+  const query = new URLSearchParams(location.hash.slice(1));
+  paused = query.has("paused");
+  seed = BigInt(query.get("seed") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
   count = -1n;
   await begin();
   send(hello());

@@ -14,6 +14,25 @@
   controls.prepend(label);
   const input = label.querySelector("input");
 
+  // Inside another page it is the game alone, and waits for its player.
+  const embedded = window !== window.parent;
+  const invitation = document.createElement("button");
+  const start = () => {
+    if (!invitation.isConnected || !window.dfgym.hello) return;
+    invitation.remove();
+    document.getElementById("pause").click();
+  };
+  if (embedded) {
+    for (const id of ["top", "starts"]) document.getElementById(id).hidden = true;
+    document.querySelector("aside").hidden = true;
+    invitation.textContent = "▶ Play";
+    Object.assign(invitation.style, { position: "absolute", inset: "0", margin: "auto", width: "9em", height: "3.5em" });
+    document.querySelector(".screen").append(invitation);
+    invitation.onclick = start;
+    document.getElementById("keys").addEventListener("pointerdown", start);
+    addEventListener("keydown", ({ key }) => ["Tab", "Shift", "Enter", " ", "p"].includes(key) || start());
+  }
+
   window.WebSocket = class WorkerSocket {
     static OPEN = 1;
     readyState = 1;
@@ -27,9 +46,12 @@
       if (seed !== null && !/^\d{1,18}$/.test(seed)) {
         return void queueMicrotask(() => this.refuse(`seed is ${seed.slice(0, 40)}; allowed is a whole number of at least 0`));
       }
-      this.worker = new Worker(`game.js${seed === null ? "" : `#seed=${seed}`}`, { type: "module" });
+      const query = new URLSearchParams({ ...(seed !== null && { seed }), ...(embedded && { paused: "" }) });
+      this.worker = new Worker(`game.js#${query}`, { type: "module" });
       this.worker.onmessage = ({ data }) => {
-        if (typeof data === "string" && data.startsWith('{"type":"hello"')) input.value = JSON.parse(data).seed;
+        const message = typeof data === "string" ? JSON.parse(data) : {};
+        if (message.type === "hello") input.value = message.seed;
+        if (message.type === "state" && !message.paused) invitation.remove();
         this.onmessage({ data });
       };
       this.worker.onerror = ({ message }) => this.refuse(`The game cannot start: ${message ?? "game.js or ort.mjs is missing"}.`);

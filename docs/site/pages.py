@@ -16,9 +16,13 @@ import cards
 
 RUNTIME = cards.ROOT / "node_modules" / "onnxruntime-web"
 """Where `npm install onnxruntime-web` puts what a world's page needs; without it there is none."""
-PLACE = "<!-- the dream, to be played here -->"
-FRAME = """<iframe src="dream/index.html" title="The default world, dreamed in this tab"
-loading="lazy" style="width: 100%; height: 46rem; border: 0"></iframe>"""
+PLACE = re.compile("<!-- in the built site .*?<!-- up to here -->", re.S)
+FRAME = """<iframe src="dream/index.html" title="Breakout, dreamed in this tab: press Play"
+style="width: 100%; height: 560px; border: 0"></iframe>
+
+*A network dreams this Breakout in your browser, a frame for each step; no game runs behind it.
+Play with ← and →, or by touch. <a href="dream/index.html">On its own page</a> it can be rewound,
+seeded, and begun from other moments.*"""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -42,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Show the scripts on the page of the tutorials, and a dream on the first page."""
     if page.file.src_uri == "index.md" and RUNTIME.is_dir():
-        return markdown.replace(PLACE, FRAME)
+        return PLACE.sub(FRAME, markdown)
     if page.file.src_uri != "tutorials/index.md":
         return markdown
     folder = cards.ROOT / "docs" / "tutorials"

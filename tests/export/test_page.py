@@ -134,7 +134,7 @@ def test_keys_rewind_branches_and_seeds(address: str, open_page: Opener) -> None
 def test_an_agent_plays_as_in_python(
     browser: Browser, open_page: Opener, random_world: Path, tmp_path: Path
 ) -> None:
-    """On seeing 300 frames in a row, over episodes, it does what SB3 does."""
+    """On seeing 200 frames in a row, over episodes, it does what SB3 does."""
     if (package := find_runtime()) is None:
         pytest.skip(f"no onnxruntime-web: npm install onnxruntime-web, or set {VARIABLE}")
     name, out = tiny_agent(random_world, tmp_path / "it.zip"), tmp_path / "page"
@@ -143,9 +143,11 @@ def test_an_agent_plays_as_in_python(
     agent = saved.load("ppo", tmp_path / "it.zip", env.observation_space)
     with serving(out) as url:
         page = open_page(url)
-        replies = dream(page, 3, [0] * 300, (8, 8, 3), agent="sb3:ppo:it.zip")
+        pause(page)  # its own game, beside the one that is watched
+        replies = dream(page, 3, [0] * 200, (8, 8, 3), agent="sb3:ppo:it.zip")
         page.select_option("#agent", "sb3:ppo:it.zip")
-        until(page, "dfgym.state.agent === 'sb3:ppo:it.zip' && dfgym.header.t > 2")
+        pause(page, on=False)
+        until(page, "dfgym.state.agent === 'sb3:ppo:it.zip' && dfgym.header.action !== null")
     actions, expected, play = [], [], agent.begin(np.asarray)
     for (before, frame), (after, _) in pairwise(replies):
         if before["t"] == 0:
@@ -154,7 +156,28 @@ def test_an_agent_plays_as_in_python(
             expected.append(play(upscale(frame, 5)))
             actions.append(after["action"])
     assert actions == expected and set(actions) == {0, 1, 2}
-    assert len(actions) < 300  # there was more than one episode
+    assert len(actions) < 200  # there was more than one episode
+
+
+def test_inside_another_page_it_waits_to_be_played(
+    folder: Path, open_page: Opener, tmp_path: Path
+) -> None:
+    (tmp_path / "dream").symlink_to(folder)
+    (tmp_path / "index.html").write_text(
+        '<link rel=icon href="data:,"><iframe src="dream/index.html" width=700 height=600>'
+    )
+    with serving(tmp_path) as url:
+        page = open_page(url)
+        frame = wait_for(lambda: page.frame(url=f"{url}dream/index.html"), "the frame")
+        wait_for(lambda: frame.evaluate("dfgym.header !== null && dfgym.state.paused"), "a picture")
+        assert frame.evaluate("dfgym.header.t") == 0
+        assert not frame.is_visible("#starts") and not frame.is_visible("#seed")
+        frame.get_by_text("▶ Play").click()
+        wait_for(lambda: frame.evaluate("dfgym.header.t > 1"), "a game that goes on")
+        assert frame.get_by_text("▶ Play").count() == 0
+        frame.click("#pause")
+        wait_for(lambda: frame.evaluate("dfgym.state.paused"), "a pause")
+        assert frame.get_by_text("▶ Play").count() == 0  # it was an invitation
 
 
 def test_from_the_disk_it_says_how_to_serve_it(folder: Path, browser: Browser) -> None:
