@@ -45,7 +45,7 @@ class Archive(nn.Module):
             int64 `(n, k)`. The last frame is the first of them.
         """
         layouts = self.odometer.layouts(age.device)
-        where = layouts.cells[self.odometer.relative(here[:, None], poses)]
+        where = layouts[self.odometer.relative(here[:, None], poses)]
         new = F.pad(sight, (0, 1)).gather(2, where) & (age > 0)[..., None]
         late = age.clamp(max=AGES) / AGES  # of frames that show as much, the latest
         frames = [(age == 1).float().argmax(1)]
@@ -58,8 +58,7 @@ class Archive(nn.Module):
     @torch.no_grad()
     def redundant(self, poses: Tensor, age: Tensor) -> Tensor:
         """Return which of frames `(n, r)` goes first, `(n,)`: see above; `age` is 0 for none."""
-        overlaps = self.odometer.layouts(age.device).overlap
-        overlap = overlaps[self.odometer.relative(poses[:, :, None], poses[:, None])]
+        overlap = self.odometer.overlap(poses)
         later = (age[:, None] < age[:, :, None]) & (age > 0)[:, None]
         most = overlap.masked_fill(~later, -1).amax(2)
         return (most + age.clamp(max=AGES) / (2 * AGES)).argmax(1)

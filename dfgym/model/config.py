@@ -211,7 +211,8 @@ class ModelConfig:
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
                 return 2 * (tokens * self.heads * size**2 + view + 3 + MAP_AHEAD)
             case "spatial_map":
-                return 2 * (size**2 * MAP_CHANNELS + MAP_AHEAD)
+                view = tokens * self.patch**2 * MAP_CHANNELS
+                return size**2 * MAP_CHANNELS + 2 * (view + 4 + MAP_AHEAD)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ is x, y and heading, where headings 0 to 3 are right, down, left and up, and y p
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,21 +71,14 @@ def move(pose: Tensor, motion: Tensor) -> Tensor:
     return torch.cat((pose[..., :2] + step, heading[..., None]), -1)
 
 
-class Layouts(NamedTuple):
-    """How two views overlap, for each of m relative poses, numbered as by `Odometer.relative`.
-
-    Attributes:
-        cells: int64 `(m, v)`, which cell of the other view each cell of this one is; v for none.
-        overlap: int64 `(m,)`, how many cells both show.
-    """
-
-    cells: Tensor
-    overlap: Tensor
-
-
 @functools.cache
-def find_layouts(view: tuple[int, int], reach: int, device: torch.device) -> Layouts:
-    """Compute how views of this size overlap."""
+def find_layouts(view: tuple[int, int], reach: int, device: torch.device) -> Tensor:
+    """Return which cell of another view each cell of a view is, by how the two stand.
+
+    Returns:
+        int64 `(m, v)`, v for none, where the m relative poses are numbered as by
+        `Odometer.relative`.
+    """
     h, w = view
     far = torch.arange(-reach, reach + 1)
     turn, forward, right = torch.meshgrid(torch.arange(4), far, far, indexing="ij")
@@ -96,8 +88,7 @@ def find_layouts(view: tuple[int, int], reach: int, device: torch.device) -> Lay
     row = h - 1 - (forward[..., None] + ahead * cosine - aside * sine)
     column = (w - 1) // 2 + right[..., None] + ahead * sine + aside * cosine
     inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-    cells = torch.where(inside, row * w + column, h * w).flatten(0, 2).to(device)
-    return Layouts(cells, (cells < h * w).sum(-1))
+    return torch.where(inside, row * w + column, h * w).flatten(0, 2).to(device)
 
 
 class Odometer(nn.Module):
@@ -108,13 +99,28 @@ class Odometer(nn.Module):
         self.patch, self.view = patch, (grid[0] * patch, grid[1] * patch)
         self.sites, self.reach = self.view[0] * self.view[1], 2 * max(self.view) - 1
         self.motion = Motion(dim, grid)
+        with torch.no_grad():  # else the blocks learn to shift what stays, and it stays for good
+            self.motion.choice[-1].bias[0] = -3.0
         self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
         self.read_view = Convolution(patch**2 * CHANNELS, dim)
         self.fade = nn.Parameter(torch.full((), 2.0))
 
-    def layouts(self, device: torch.device) -> Layouts:
-        """Return how two of its views overlap."""
+    def layouts(self, device: torch.device) -> Tensor:
+        """Return which cell of another view each cell of this one is, see `find_layouts`."""
         return find_layouts(self.view, self.reach, device)
+
+    def overlap(self, poses: Tensor) -> Tensor:
+        """Count the cells that are in view from two of the poses `(n, r, 3)`, `(n, r, r)`."""
+        h, w = self.view
+        headings = torch.tensor(HEADINGS, device=poses.device)
+        ahead = headings[poses[..., 2].long()]
+        aside = torch.stack((-ahead[..., 1], ahead[..., 0]), -1)
+        near = poses[..., :2] - (w - 1) // 2 * aside
+        far = near + (h - 1) * ahead + (w - 1) * aside
+        low, high = torch.minimum(near, far), torch.maximum(near, far)  # n r 2
+        low = torch.maximum(low[:, :, None], low[:, None])
+        high = torch.minimum(high[:, :, None], high[:, None])
+        return (high - low + 1).clamp_(min=0).prod(-1)
 
     def relative(self, pose: Tensor, other: Tensor) -> Tensor:
         """Return the number `(...)` of how poses stand as seen from others, both `(..., 3)`."""
@@ -164,7 +170,7 @@ class Odometer(nn.Module):
         else:
             ways, weight = motion.argmax(-1, keepdim=True), motion.new_ones(n, 1)
         after = move(before[:, None].expand(-1, ways.shape[1], -1), ways)  # n m 3
-        where = self.layouts(age.device).cells[
+        where = self.layouts(age.device)[
             self.relative(after[:, :, None], poses[:, None])
         ]  # n m k v
         hidden = (where == self.sites) | (age == 0)[:, None, :, None]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
-from dfgym.model.odometer import Motion, choose_one
-from dfgym.model.slots import MemoryPosition, hide_slots
+from dfgym.model.odometer import HEADINGS, Motion, choose_one, move
+from dfgym.model.slots import MemoryPosition, hide_slots, memory_position
 
 
 class SpatialMap(nn.Module):
@@ -53,11 +53,17 @@ class SpatialMap(nn.Module):
 
     def draw(self, cells: Tensor, written: Tensor) -> Tensor:
         """Write what frames show, `(n, h, w, c + 1)` with a gate, into moved maps; fresh maps."""
-        gate, new = written[..., :1].sigmoid(), written[..., 1:].tanh()
-        change = gate * (new - self.in_view(cells))
+        view = self.in_view(cells)
+        change = self.change(view, written) - view
         height, width = self.view
         right, below = self.size - self.left - width, self.size - self.top - height
         return cells + F.pad(change, (0, 0, self.left, right, self.top, below))
+
+    @staticmethod
+    def change(view: Tensor, written: Tensor) -> Tensor:
+        """Return what is in view after frames wrote into it."""
+        gate, new = written[..., :1].sigmoid(), written[..., 1:].tanh()
+        return view + gate * (new - view)
 
     def write_of(self, x: Tensor) -> Tensor:
         """Compute what frames `(n, y, x, d)` write, `(n, h, w, c + 1)`."""
@@ -79,21 +85,77 @@ class SpatialMap(nn.Module):
         return read.unflatten(0, (b, t)).repeat(1, 2, 1, 1, 1)
 
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
-        """See `Memory`: the map, and what the last frame shows ahead."""
-        cells = torch.zeros(rows, 2, self.size, self.size, CHANNELS)
-        return cells, torch.zeros(rows, 2, AHEAD)
+        """See `Memory`.
+
+        A map that lies still and wraps around is not moved as a whole. What a frame draws lies
+        beside it until the next frame comes, which lays it in.
+
+        Returns:
+            The map as of the frame before the last `(b, g * g, c)`; and of the last frame and of
+            the frame itself what it draws `(b, 2, h * w, c)`, the pose and whether it went ahead
+            `(b, 2, 4)`, and what decides how the next action moves `(b, 2, 16)`.
+        """
+        height, width = self.view
+        return (
+            torch.zeros(rows, self.size**2, CHANNELS),
+            torch.zeros(rows, 2, height * width, CHANNELS),
+            torch.zeros(rows, 2, 4),
+            torch.zeros(rows, 2, AHEAD),
+        )
+
+    def places(self, pose: Tensor, ahead: Tensor, aside: Tensor) -> Tensor:
+        """Return where cells lie on the map that lies still, int64 `(b, n)`.
+
+        Args:
+            pose: `(b, 4)`, of which x, y and heading count.
+            ahead: `(n,)`, how far ahead of the agent they are.
+            aside: `(n,)`, how far to its right.
+        """
+        headings = torch.tensor(HEADINGS, device=pose.device)
+        x, y = headings[pose[:, 2].long()].unsqueeze(-1).unbind(1)  # b 1
+        column = pose[:, :1] + ahead * x - aside * y
+        row = pose[:, 1:2] + ahead * y + aside * x
+        return (row % self.size * self.size + column % self.size).long()
+
+    def viewed(self, pose: Tensor) -> Tensor:
+        """Return where the cells of the view lie, `(b, h * w)`, see `places`."""
+        height, width = self.view
+        cell = torch.arange(height * width, device=pose.device)
+        aside = cell % width - (width - 1) // 2
+        return self.places(pose, height - 1 - cell // width, aside)
+
+    def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
+        """Lay into the map in place what the last frame drew; it may be there already."""
+        cells, drawn, poses, _ = cache
+        pose, rows = position.read(poses), position.rows[:, None]
+        cells.masked_fill_((position.time == 0)[:, None, None], 0)
+        half = self.size // 2
+        line = torch.arange(-half, half + 1, device=pose.device)
+        came = self.places(
+            pose, torch.full_like(line, half), line
+        )  # into the map, if it went ahead
+        cells[rows, came] *= 1 - pose[:, 3, None, None]
+        cells[rows, self.viewed(pose)] = position.read(drawn)
 
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        motion = self.motion.choose(action, position.read(cache[1]))
-        cells = self.move(position.read(cache[0]), motion)
-        position.write(cache[0], self.draw(cells, self.write_of(x)))
-        position.write(cache[1], self.motion.look_ahead(x))
-        return self.read_view(fold(self.in_view(cells).contiguous(), self.patch))
+        cells, drawn, poses, all_ahead = cache
+        self.settle(position, cache)
+        motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
+        pose = move(position.read(poses)[:, :3], motion)
+        pose = torch.cat((pose, (motion == 3).to(pose.dtype)[:, None]), 1)
+        view = cells[position.rows[:, None], self.viewed(pose)].unflatten(1, self.view)
+        if self.top == 0:  # the view reaches the line that has just come into the map
+            view[:, 0] *= 1 - pose[:, 3, None, None]
+        position.write(drawn, self.change(view, self.write_of(x)).flatten(1, 2))
+        position.write(poses, pose)
+        position.write(all_ahead, self.motion.look_ahead(x))
+        return self.read_view(fold(view, self.patch))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        for tensor in cache:
+        self.settle(memory_position(time), cache)
+        for tensor in cache[1:]:
             hide_slots(tensor, time)

@@ -98,7 +98,7 @@ QUICK = Scale(
 )
 
 ROOMS: dict[str, Any] = {
-    "steps": 790,
+    "steps": 490,
     "image_steps": 10,
     "length": 48,
     "batch": 4,

@@ -168,10 +168,13 @@ def test_poses_add_up() -> None:
     there, here = torch.tensor([3.0, 2, 1]), torch.tensor([1.0, 2, 0])
     places = view_places((3, 2, 1), (4, 4)), view_places((1, 2, 0), (4, 4))
     layouts = odometer.layouts(torch.device("cpu"))
-    layout = layouts.cells[odometer.relative(there, here)].view(4, 4)
+    layout = layouts[odometer.relative(there, here)].view(4, 4)
     for place, cell in zip(places[0].reshape(-1, 2), layout.flatten(), strict=True):
         same = (places[1].reshape(-1, 2) == place).all(-1).nonzero().flatten()
         assert same.tolist() == [cell.item()] * (cell.item() < 16)
+    overlap = odometer.overlap(torch.stack((there, here))[None])[0]
+    both = (layout < 16).sum()
+    assert 0 < both < 16 and overlap.tolist() == [[16, both], [both, 16]]
 
 
 def view_places(pose: tuple[int, int, int], view: tuple[int, int]) -> Tensor:
