@@ -3,7 +3,8 @@
 Every finished frame goes into the bank, with the pose it was seen from (`dfgym.model.odometer`). A
 frame reads the last one and those that together show most of the rest of what it will see, found by
 overlapping views ("WorldMem", Xiao et al. 2025), each laid out as it looks from here. When the bank
-is full, the older of the two frames goes whose views overlap most, so that what it saw stays.
+is full, the frame goes of whose view a later one shows most; then that one stays in its place, and
+counts as needed until another shows what it does.
 
 Legend: b batch, t frames, v cells of a view, c channels of a cell and one for its sight, k frames
 that are read, r slots of the bank, one more than frames: the free one takes the frame itself.
@@ -56,12 +57,26 @@ class Archive(nn.Module):
         return torch.stack(frames, 1)
 
     @torch.no_grad()
-    def redundant(self, poses: Tensor, age: Tensor) -> Tensor:
-        """Return which of frames `(n, r)` goes first, `(n,)`: see above; `age` is 0 for none."""
-        overlap = self.odometer.overlap(poses)
-        later = (age[:, None] < age[:, :, None]) & (age > 0)[:, None]
-        most = overlap.masked_fill(~later, -1).amax(2)
-        return (most + age.clamp(max=AGES) / (2 * AGES)).argmax(1)
+    def replace(self, redundancy: Tensor, poses: Tensor, age: Tensor) -> tuple[Tensor, ...]:
+        """Decide which frame would go next, as a new one comes.
+
+        Args:
+            redundancy: `(n, r)`, how much of each frame's view a later frame shows.
+            poses: `(n, r, 3)`, from where.
+            age: `(n, r)`, how many frames ago; 1 for the new one and 0 where there is none.
+
+        Returns:
+            The redundancy with the new frame; the frame that would go `(n,)`; and the one that
+            would then be needed in its place `(n,)`.
+        """
+        rows = torch.arange(len(age), device=age.device)
+        overlap = self.odometer.overlap(poses[rows, (age == 1).float().argmax(1)][:, None], poses)
+        redundancy = torch.where(age == 1, -1.0, torch.maximum(redundancy, overlap))
+        late = age.clamp(max=AGES) / (2 * AGES)
+        worst = (redundancy + late).masked_fill(age == 0, -2).argmax(1)
+        overlap = self.odometer.overlap(poses[rows, worst][:, None], poses) - late
+        earlier = (age == 0) | (age >= age[rows, worst][:, None])
+        return redundancy, worst, overlap.masked_fill(earlier, -2).argmax(1)
 
     def forward(self, x: Tensor, action: Tensor, begun: Tensor) -> Tensor:
         """See `Memory`."""
@@ -99,13 +114,15 @@ class Archive(nn.Module):
         if t < self.slots:  # the bank never fills
             return before
         evicted = torch.zeros(b, t, dtype=torch.bool, device=poses.device)
+        redundancy = torch.full((b, t), -1.0, device=poses.device)
         rows = []
         for i in range(t):
             rows.append(before[:, i] & ~evicted)
             held = rows[i] | (index == i)
-            worst = self.redundant(poses, (i + 1 - index) * held)
+            redundancy, worst, heir = self.replace(redundancy, poses, (i + 1 - index) * held)
             full = held.sum(1) == self.slots
             evicted[full, worst[full]] = True
+            redundancy[full, heir[full]] = 0
         return torch.stack(rows, 1)
 
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
@@ -114,13 +131,14 @@ class Archive(nn.Module):
         Returns:
             The bank's cells `(b, r, v, c)` and poses `(b, r, 3)`; and, as the last frame left them
             and as the frame itself leaves them, when each slot was written (counted from 1, 0 for
-            never), `(b, 2, r)`, the free slot, `(b, 2)`, the pose, `(b, 2, 3)`, and what decides
-            how the next action moves, `(b, 2, 16)`.
+            never) and how redundant it is, `(b, 2, r)`, the free slot, `(b, 2)`, the pose,
+            `(b, 2, 3)`, and what decides how the next action moves, `(b, 2, 16)`.
         """
         r = self.slots
         return (
             torch.zeros(rows, r, self.odometer.sites, MAP_CHANNELS + 1),
             torch.zeros(rows, r, 3),
+            torch.zeros(rows, 2, r),
             torch.zeros(rows, 2, r),
             torch.zeros(rows, 2),
             torch.zeros(rows, 2, 3),
@@ -131,7 +149,7 @@ class Archive(nn.Module):
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        cells, poses, all_stamps, all_free, all_poses, all_ahead = cache
+        cells, poses, all_stamps, all_redundancy, all_free, all_poses, all_ahead = cache
         rows, now = position.rows, position.time[:, None] + 1
         stamps, free = position.read(all_stamps), position.read(all_free).long()
         before, ahead = position.read(all_poses), position.read(all_ahead)
@@ -146,9 +164,14 @@ class Archive(nn.Module):
         )
         cells[rows, free], poses[rows, free] = self.odometer.write_of(x), here
         stamps = torch.where(own, now.float(), stamps)
-        worst = self.redundant(poses, torch.where(stamps > 0, now + 1 - stamps, 0.0))
-        next_free = torch.where(position.time + 1 < self.slots, position.time + 1, worst)
+        redundancy, worst, heir = self.replace(
+            position.read(all_redundancy), poses, torch.where(stamps > 0, now + 1 - stamps, 0.0)
+        )
+        full = position.time + 1 >= self.slots
+        next_free = torch.where(full, worst, position.time + 1)
+        redundancy[rows, heir] = torch.where(full, 0.0, redundancy[rows, heir])
         position.write(all_stamps, stamps)
+        position.write(all_redundancy, redundancy)
         position.write(all_free, next_free.float())
         position.write(all_poses, here)
         position.write(all_ahead, self.odometer.motion.look_ahead(x))
@@ -161,7 +184,7 @@ class Archive(nn.Module):
         for tensor in turns:
             hide_slots(tensor, time)
         last = (time + 1) % 2
-        stamps, free = turns[0][rows, last], turns[1][rows, last].long()
+        stamps, free = turns[0][rows, last], turns[2][rows, last].long()
         hidden = stamps == 0
         hidden[rows, free] = True
         cells[hidden], poses[hidden] = 0, 0

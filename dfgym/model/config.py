@@ -206,10 +206,12 @@ class ModelConfig:
                 return 0
             case "archive":  # cells, poses and stamps; the free slot; and where the agent is
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
-                return (size + 1) * (view + 5) + 2 * (MAP_AHEAD + 4)
+                return (size + 1) * (view + 7) + 2 * (MAP_AHEAD + 4)
             case "state_space":
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
-                return 2 * (tokens * self.heads * size**2 + view + 3 + MAP_AHEAD)
+                states = tokens * self.heads
+                changes = states * (2 * size + 1) + view + 3 + MAP_AHEAD
+                return states * size**2 + 1 + 2 * changes
             case "spatial_map":
                 view = tokens * self.patch**2 * MAP_CHANNELS
                 return size**2 * MAP_CHANNELS + 2 * (view + 4 + MAP_AHEAD)

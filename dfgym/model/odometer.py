@@ -109,18 +109,20 @@ class Odometer(nn.Module):
         """Return which cell of another view each cell of this one is, see `find_layouts`."""
         return find_layouts(self.view, self.reach, device)
 
-    def overlap(self, poses: Tensor) -> Tensor:
-        """Count the cells that are in view from two of the poses `(n, r, 3)`, `(n, r, r)`."""
+    def overlap(self, pose: Tensor, other: Tensor) -> Tensor:
+        """Count the cells `(...)` that are in view from both of two poses `(..., 3)`."""
+        (low, high), (other_low, other_high) = self.corners(pose), self.corners(other)
+        sides = torch.minimum(high, other_high) - torch.maximum(low, other_low) + 1
+        return sides.clamp_(min=0).prod(-1)
+
+    def corners(self, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest x and y in view from poses, `(..., 2)` each."""
         h, w = self.view
-        headings = torch.tensor(HEADINGS, device=poses.device)
-        ahead = headings[poses[..., 2].long()]
+        ahead = torch.tensor(HEADINGS, device=pose.device)[pose[..., 2].long()]
         aside = torch.stack((-ahead[..., 1], ahead[..., 0]), -1)
-        near = poses[..., :2] - (w - 1) // 2 * aside
+        near = pose[..., :2] - (w - 1) // 2 * aside
         far = near + (h - 1) * ahead + (w - 1) * aside
-        low, high = torch.minimum(near, far), torch.maximum(near, far)  # n r 2
-        low = torch.maximum(low[:, :, None], low[:, None])
-        high = torch.minimum(high[:, :, None], high[:, None])
-        return (high - low + 1).clamp_(min=0).prod(-1)
+        return torch.minimum(near, far), torch.maximum(near, far)
 
     def relative(self, pose: Tensor, other: Tensor) -> Tensor:
         """Return the number `(...)` of how poses stand as seen from others, both `(..., 3)`."""
