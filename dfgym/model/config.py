@@ -128,13 +128,7 @@ class ModelConfig:
     @property
     def memory_places(self) -> list[int]:
         """The numbers of the blocks that a memory stands before."""
-        match self.memory:
-            case "none":
-                return []
-            case "state_space":
-                return [*range(1, self.depth)] or [0]
-            case "archive" | "spatial_map":
-                return [0]
+        return [] if self.memory == "none" else [0]
 
     @property
     def history(self) -> int:
