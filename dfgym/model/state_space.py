@@ -115,14 +115,14 @@ class StateSpace(nn.Module):
         """See `Memory`. The states take in what a frame changes as the next frame comes.
 
         Returns:
-            The states `(b, s, H, e, e)`, and how many frames they have taken in `(b,)`; and of the
+            The states `(b, s, H, e, e)`, and how many frames they have taken in `(b, 1)`; and of
             last frame and of the frame itself its decay, key and update of every state
             `(b, 2, s, H, 2 e + 1)`, what it shows `(b, 2, v, c)`, the pose `(b, 2, 3)` and what
             decides how the next action moves `(b, 2, 16)`.
         """
         return (
             torch.zeros(rows, self.sites, self.heads, self.size, self.size),
-            torch.zeros(rows),
+            torch.zeros(rows, 1),
             torch.zeros(rows, 2, self.sites, self.heads, 2 * self.size + 1),
             torch.zeros(rows, 2, self.odometer.sites, MAP_CHANNELS + 1),
             torch.zeros(rows, 2, 3),
@@ -132,13 +132,13 @@ class StateSpace(nn.Module):
     def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
         """Let the states take in the last frame in place, if they have not."""
         states, count, changes, *_ = cache
-        due = (count < position.time)[:, None, None, None]
+        due = (count < position.time[:, None])[..., None, None]
         decay, k, update = position.read(changes).split((1, self.size, self.size), -1)
         first = (position.time <= 1)[:, None, None, None]  # what is there is of no episode
         decay = torch.where(due, torch.where(first, 0.0, decay), 1.0)
         states.mul_(decay[..., None])
         states.addcmul_((update * due)[..., None], k[..., None, :])
-        count.copy_(position.time)
+        count.copy_(position.time[:, None])
 
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]

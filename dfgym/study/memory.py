@@ -23,7 +23,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("rooms",)
-GAPS, TRIPS, PAIR_GAP = (2, 4, 8, 16, 32, 64, 128), 64, 32
+GAPS, TRIPS, PAIR_GAP = (2, 8, 32, 128), 64, 32
 QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 16), 3, 16
 SEED = 0
 """Of the training and of the trips; their layouts were not trained on."""
