@@ -124,9 +124,9 @@ class SpatialMap(nn.Module):
         aside = cell % width - (width - 1) // 2
         return self.places(pose, height - 1 - cell // width, aside)
 
-    def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
+    def catch_up(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
         """Lay into the map in place what the last frame drew; it may be there already."""
-        cells, drawn, poses, _ = cache
+        cells, pending, poses, _ = cache
         pose, rows = position.read(poses), position.rows[:, None]
         cells.masked_fill_((position.time == 0)[:, None, None], 0)
         half = self.size // 2
@@ -135,27 +135,27 @@ class SpatialMap(nn.Module):
             pose, torch.full_like(line, half), line
         )  # into the map, if it went ahead
         cells[rows, came] *= 1 - pose[:, 3, None, None]
-        cells[rows, self.viewed(pose)] = position.read(drawn)
+        cells[rows, self.viewed(pose)] = position.read(pending)
 
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        cells, drawn, poses, all_ahead = cache
-        self.settle(position, cache)
+        cells, pending, poses, all_ahead = cache
+        self.catch_up(position, cache)
         motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
         pose = move(position.read(poses)[:, :3], motion)
         pose = torch.cat((pose, (motion == 3).to(pose.dtype)[:, None]), 1)
         view = cells[position.rows[:, None], self.viewed(pose)].unflatten(1, self.view)
         if self.top == 0:  # the view reaches the line that has just come into the map
             view[:, 0] *= 1 - pose[:, 3, None, None]
-        position.write(drawn, self.change(view, self.write_of(x)).flatten(1, 2))
+        position.write(pending, self.change(view, self.write_of(x)).flatten(1, 2))
         position.write(poses, pose)
         position.write(all_ahead, self.motion.look_ahead(x))
         return self.read_view(fold(view, self.patch))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        self.settle(memory_position(time), cache)
+        self.catch_up(memory_position(time), cache)
         for tensor in cache[1:]:
             hide_slots(tensor, time)

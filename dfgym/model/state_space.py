@@ -129,7 +129,7 @@ class StateSpace(nn.Module):
             torch.zeros(rows, 2, MAP_AHEAD),
         )
 
-    def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
+    def catch_up(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
         """Let the states take in the last frame in place, if they have not."""
         states, count, changes, *_ = cache
         due = (count < position.time[:, None])[..., None, None]
@@ -145,7 +145,7 @@ class StateSpace(nn.Module):
     ) -> Tensor:
         """See `Memory`."""
         states, _, changes, all_cells, all_poses, all_ahead = cache
-        self.settle(position, cache)
+        self.catch_up(position, cache)
         odometer, before = self.odometer, position.read(all_poses)
         motion = odometer.motion.choose(action, position.read(all_ahead))
         pose = move(before, motion.argmax(-1))
@@ -165,7 +165,7 @@ class StateSpace(nn.Module):
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        self.settle(memory_position(time), cache)
+        self.catch_up(memory_position(time), cache)
         cache[0].masked_fill_((time == 0)[:, None, None, None, None], 0)
         for tensor in cache[2:]:
             hide_slots(tensor, time)
