@@ -45,15 +45,17 @@ class Archive(nn.Module):
         Returns:
             int64 `(n, k)`. The last frame is the first of them.
         """
-        layouts = self.odometer.layouts(age.device)
-        where = layouts[self.odometer.relative(here[:, None], poses)]
-        new = F.pad(sight, (0, 1)).gather(2, where) & (age > 0)[..., None]
+        index = self.odometer.relative(here[:, None], poses)
+        where = self.odometer.layouts(age.device).index_select(0, index.flatten())
+        new = F.pad(sight.float(), (0, 1)).gather(2, where.view(*age.shape, -1))
+        new *= (age > 0)[..., None]
+        total = new.new_ones(new.shape[-1])  # products are quicker than sums over the last axis
         late = age.clamp(max=AGES) / AGES  # of frames that show as much, the latest
         frames = [(age == 1).float().argmax(1)]
         rows = torch.arange(len(age), device=age.device)
         for _ in range(ARCHIVE_TOP - 1):
-            new = new & ~new[rows, frames[-1]][:, None]
-            frames.append((new.sum(-1) - late).masked_fill(age == 0, -2).argmax(1))
+            new *= 1 - new[rows, frames[-1]][:, None]
+            frames.append((new @ total - late).masked_fill(age == 0, -2).argmax(1))
         return torch.stack(frames, 1)
 
     @torch.no_grad()

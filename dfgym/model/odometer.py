@@ -24,7 +24,20 @@ from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
 
 MOTIONS = 4
-HEADINGS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
+
+
+@functools.cache
+def headings(device: torch.device) -> Tensor:
+    """Return the x and y of a step in each heading, `(4, 2)`."""
+    return torch.tensor(((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)), device=device)
+
+
+@functools.cache
+def view_cells(view: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return how far ahead of the agent and to its right the cells of a view are, `(v,)`."""
+    h, w = view
+    cell = torch.arange(h * w, device=device)
+    return h - 1 - cell // w, cell % w - (w - 1) // 2
 
 
 class Motion(nn.Module):
@@ -66,8 +79,7 @@ def move(pose: Tensor, motion: Tensor) -> Tensor:
     """Return poses `(..., 3)` after the motions of numbers `(...)`."""
     turn = (motion == 2).float() - (motion == 1).float()
     heading = (pose[..., 2] + turn) % 4
-    headings = torch.tensor(HEADINGS, device=pose.device)
-    step = headings[heading.long()] * (motion == 3)[..., None]
+    step = headings(pose.device)[heading.long()] * (motion == 3)[..., None]
     return torch.cat((pose[..., :2] + step, heading[..., None]), -1)
 
 
@@ -82,9 +94,8 @@ def find_layouts(view: tuple[int, int], reach: int, device: torch.device) -> Ten
     h, w = view
     far = torch.arange(-reach, reach + 1)
     turn, forward, right = torch.meshgrid(torch.arange(4), far, far, indexing="ij")
-    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    ahead, aside = (h - 1 - rows).flatten(), (columns - (w - 1) // 2).flatten()
-    cosine, sine = torch.tensor(HEADINGS).long()[turn][..., None, :].unbind(-1)
+    ahead, aside = view_cells(view, turn.device)
+    cosine, sine = headings(turn.device).long()[turn][..., None, :].unbind(-1)
     row = h - 1 - (forward[..., None] + ahead * cosine - aside * sine)
     column = (w - 1) // 2 + right[..., None] + ahead * sine + aside * cosine
     inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
@@ -118,7 +129,7 @@ class Odometer(nn.Module):
     def corners(self, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the greatest x and y in view from poses, `(..., 2)` each."""
         h, w = self.view
-        ahead = torch.tensor(HEADINGS, device=pose.device)[pose[..., 2].long()]
+        ahead = headings(pose.device)[pose[..., 2].long()]
         aside = torch.stack((-ahead[..., 1], ahead[..., 0]), -1)
         near = pose[..., :2] - (w - 1) // 2 * aside
         far = near + (h - 1) * ahead + (w - 1) * aside
@@ -126,8 +137,7 @@ class Odometer(nn.Module):
 
     def relative(self, pose: Tensor, other: Tensor) -> Tensor:
         """Return the number `(...)` of how poses stand as seen from others, both `(..., 3)`."""
-        headings = torch.tensor(HEADINGS, device=pose.device)
-        cosine, sine = headings[other[..., 2].long()].unbind(-1)
+        cosine, sine = headings(pose.device)[other[..., 2].long()].unbind(-1)
         x, y = (pose[..., :2] - other[..., :2]).unbind(-1)
         reach, side = self.reach, 2 * self.reach + 1
         forward = (x * cosine + y * sine).clamp(-reach, reach)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
-from dfgym.model.odometer import HEADINGS, Motion, choose_one, move
+from dfgym.model.odometer import Motion, choose_one, headings, move, view_cells
 from dfgym.model.slots import MemoryPosition, hide_slots, memory_position
 
 
@@ -111,18 +111,14 @@ class SpatialMap(nn.Module):
             ahead: `(n,)`, how far ahead of the agent they are.
             aside: `(n,)`, how far to its right.
         """
-        headings = torch.tensor(HEADINGS, device=pose.device)
-        x, y = headings[pose[:, 2].long()].unsqueeze(-1).unbind(1)  # b 1
+        x, y = headings(pose.device)[pose[:, 2].long()].unsqueeze(-1).unbind(1)  # b 1
         column = pose[:, :1] + ahead * x - aside * y
         row = pose[:, 1:2] + ahead * y + aside * x
         return (row % self.size * self.size + column % self.size).long()
 
     def viewed(self, pose: Tensor) -> Tensor:
         """Return where the cells of the view lie, `(b, h * w)`, see `places`."""
-        height, width = self.view
-        cell = torch.arange(height * width, device=pose.device)
-        aside = cell % width - (width - 1) // 2
-        return self.places(pose, height - 1 - cell // width, aside)
+        return self.places(pose, *view_cells(self.view, pose.device))
 
     def catch_up(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
         """Lay into the map in place what the last frame drew; it may be there already."""
