@@ -203,12 +203,9 @@ class ModelConfig:
                 return (size + 1) * (view + 7) + 2 * (MAP_AHEAD + 4)
             case "state_space":
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
-                states = tokens * self.heads
-                changes = states * (2 * size + 1) + view + 3 + MAP_AHEAD
-                return states * size**2 + 1 + 2 * changes
+                return 2 * (tokens * self.heads * size**2 + view + 3 + MAP_AHEAD)
             case "spatial_map":
-                view = tokens * self.patch**2 * MAP_CHANNELS
-                return size**2 * MAP_CHANNELS + 2 * (view + 4 + MAP_AHEAD)
+                return 2 * (size**2 * MAP_CHANNELS + 3 + MAP_AHEAD)
 
 
 @dataclass(frozen=True)

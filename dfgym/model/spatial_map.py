@@ -18,7 +18,7 @@ from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
 from dfgym.model.odometer import Motion, choose_one, headings, move, view_cells
-from dfgym.model.slots import MemoryPosition, hide_slots, memory_position
+from dfgym.model.slots import MemoryPosition, hide_slots
 
 
 class SpatialMap(nn.Module):
@@ -87,19 +87,16 @@ class SpatialMap(nn.Module):
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
         """See `Memory`.
 
-        A map that lies still and wraps around is not moved as a whole. What a frame draws lies
-        beside it until the next frame comes, which lays it in.
+        The map lies still and wraps around, and is not moved as a whole.
 
         Returns:
-            The map as of the frame before the last `(b, g * g, c)`; and of the last frame and of
-            the frame itself what it draws `(b, 2, h * w, c)`, the pose and whether it went ahead
-            `(b, 2, 4)`, and what decides how the next action moves `(b, 2, 16)`.
+            As the last frame left them and as the frame itself leaves them: the map
+            `(b, 2, g * g, c)`, the pose `(b, 2, 3)` and what decides how the next action moves
+            `(b, 2, 16)`.
         """
-        height, width = self.view
         return (
-            torch.zeros(rows, self.size**2, CHANNELS),
-            torch.zeros(rows, 2, height * width, CHANNELS),
-            torch.zeros(rows, 2, 4),
+            torch.zeros(rows, 2, self.size**2, CHANNELS),
+            torch.zeros(rows, 2, 3),
             torch.zeros(rows, 2, AHEAD),
         )
 
@@ -107,7 +104,7 @@ class SpatialMap(nn.Module):
         """Return where cells lie on the map that lies still, int64 `(b, n)`.
 
         Args:
-            pose: `(b, 4)`, of which x, y and heading count.
+            pose: `(b, 3)`.
             ahead: `(n,)`, how far ahead of the agent they are.
             aside: `(n,)`, how far to its right.
         """
@@ -120,38 +117,28 @@ class SpatialMap(nn.Module):
         """Return where the cells of the view lie, `(b, h * w)`, see `places`."""
         return self.places(pose, *view_cells(self.view, pose.device))
 
-    def catch_up(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
-        """Lay into the map in place what the last frame drew; it may be there already."""
-        cells, pending, poses, _ = cache
-        pose, rows = position.read(poses), position.rows[:, None]
-        cells.masked_fill_((position.time == 0)[:, None, None], 0)
-        half = self.size // 2
-        line = torch.arange(-half, half + 1, device=pose.device)
-        came = self.places(
-            pose, torch.full_like(line, half), line
-        )  # into the map, if it went ahead
-        cells[rows, came] *= 1 - pose[:, 3, None, None]
-        cells[rows, self.viewed(pose)] = position.read(pending)
-
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        cells, pending, poses, all_ahead = cache
-        self.catch_up(position, cache)
+        all_cells, all_poses, all_ahead = cache
         motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
-        pose = move(position.read(poses)[:, :3], motion)
-        pose = torch.cat((pose, (motion == 3).to(pose.dtype)[:, None]), 1)
-        view = cells[position.rows[:, None], self.viewed(pose)].unflatten(1, self.view)
-        if self.top == 0:  # the view reaches the line that has just come into the map
-            view[:, 0] *= 1 - pose[:, 3, None, None]
-        position.write(pending, self.change(view, self.write_of(x)).flatten(1, 2))
-        position.write(poses, pose)
+        pose = move(position.read(all_poses), motion)
+        cells, rows, half = position.read(all_cells), position.rows[:, None], self.size // 2
+        line = torch.arange(-half, half + 1, device=pose.device)
+        came = self.places(
+            pose, torch.full_like(line, half), line
+        )  # into the map, if it went ahead
+        cells[rows, came] *= (motion != 3)[:, None, None]
+        places = self.viewed(pose)
+        view = cells[rows, places].unflatten(1, self.view)
+        cells[rows, places] = self.change(view, self.write_of(x)).flatten(1, 2)
+        position.write(all_cells, cells)
+        position.write(all_poses, pose)
         position.write(all_ahead, self.motion.look_ahead(x))
         return self.read_view(fold(view, self.patch))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        self.catch_up(memory_position(time), cache)
-        for tensor in cache[1:]:
+        for tensor in cache:
             hide_slots(tensor, time)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dfgym.model.config import MAP_AHEAD, MAP_CHANNELS
 from dfgym.model.layers import Convolution
 from dfgym.model.odometer import Odometer, move
-from dfgym.model.slots import MemoryPosition, hide_slots, memory_position
+from dfgym.model.slots import MemoryPosition, hide_slots
 
 WAVES = 32
 """Waves over the plane by which keys say where the agent is."""
@@ -112,52 +112,36 @@ class StateSpace(nn.Module):
         return pose, view
 
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
-        """See `Memory`. The states take in what a frame changes as the next frame comes.
+        """See `Memory`: as the last frame left them and as the frame itself leaves them.
 
         Returns:
-            The states `(b, s, H, e, e)`, and how many frames they have taken in `(b, 1)`; and of
-            last frame and of the frame itself its decay, key and update of every state
-            `(b, 2, s, H, 2 e + 1)`, what it shows `(b, 2, v, c)`, the pose `(b, 2, 3)` and what
-            decides how the next action moves `(b, 2, 16)`.
+            The states `(b, 2, s, H, e, e)`, what the frame shows `(b, 2, v, c)`, the pose
+            `(b, 2, 3)` and what decides how the next action moves `(b, 2, 16)`.
         """
         return (
-            torch.zeros(rows, self.sites, self.heads, self.size, self.size),
-            torch.zeros(rows, 1),
-            torch.zeros(rows, 2, self.sites, self.heads, 2 * self.size + 1),
+            torch.zeros(rows, 2, self.sites, self.heads, self.size, self.size),
             torch.zeros(rows, 2, self.odometer.sites, MAP_CHANNELS + 1),
             torch.zeros(rows, 2, 3),
             torch.zeros(rows, 2, MAP_AHEAD),
         )
 
-    def catch_up(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> None:
-        """Let the states take in the last frame in place, if they have not."""
-        states, count, changes, *_ = cache
-        due = (count < position.time[:, None])[..., None, None]
-        decay, k, update = position.read(changes).split((1, self.size, self.size), -1)
-        first = (position.time <= 1)[:, None, None, None]  # what is there is of no episode
-        decay = torch.where(due, torch.where(first, 0.0, decay), 1.0)
-        states.mul_(decay[..., None])
-        states.addcmul_((update * due)[..., None], k[..., None, :])
-        count.copy_(position.time[:, None])
-
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        states, _, changes, all_cells, all_poses, all_ahead = cache
-        self.catch_up(position, cache)
+        all_states, all_cells, all_poses, all_ahead = cache
         odometer, before = self.odometer, position.read(all_poses)
         motion = odometer.motion.choose(action, position.read(all_ahead))
         pose = move(before, motion.argmax(-1))
         q, k, v, decay, rate = self.split(x, pose)
-        decay = decay.exp()[..., None]
-        both = (states.flatten(0, 2) @ torch.stack((q, k), -1).flatten(0, 2)).view(*q.shape, 2)
-        begun = (position.time > 0)[:, None, None, None]
-        read, old = torch.where(begun[..., None], both, 0.0).unbind(-1)
+        states, decay = position.read(all_states), decay.exp()[..., None]
+        both = states.flatten(0, 2) @ torch.stack((q, k), -1).flatten(0, 2)
+        read, old = both.view(*q.shape, 2).unbind(-1)
         update = rate[..., None] * (v - decay * old)
+        states.mul_(decay[..., None]).addcmul_(update[..., None], k[..., None, :])
         last, age = position.read(all_cells)[:, None], (position.time > 0)[:, None].float()
         view = odometer.lay_out(last, before[:, None], age, before, motion)
-        position.write(changes, torch.cat((decay, k, update), -1))
+        position.write(all_states, states)
         position.write(all_cells, odometer.write_of(x))
         position.write(all_poses, pose)
         position.write(all_ahead, odometer.motion.look_ahead(x))
@@ -165,7 +149,5 @@ class StateSpace(nn.Module):
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        self.catch_up(memory_position(time), cache)
-        cache[0].masked_fill_((time == 0)[:, None, None, None, None], 0)
-        for tensor in cache[2:]:
+        for tensor in cache:
             hide_slots(tensor, time)

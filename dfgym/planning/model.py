@@ -62,6 +62,12 @@ class DreamModel:
                 "context_mode is 'kept', in which no finished frame is committed, so that a search "
                 "cannot branch there; take another context_mode"
             )
+        if dynamics.world.card.model.memory == "archive":
+            raise ConfigError(
+                f"{dynamics.world.card.name} has the memory 'archive', which keeps a frame in "
+                "another slot after another past, so that a search cannot keep it by node; take a "
+                "world with another memory"
+            )
         if not dynamics.world.card.actions.is_discrete:
             raise ConfigError(
                 f"{dynamics.world.card.name} has actions of kind "

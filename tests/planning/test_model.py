@@ -54,7 +54,12 @@ def judge(frames: np.ndarray, batch: Batch | None = None) -> Evaluation:
     return Evaluation(np.outer(values, [1.0, 2.0, 3.0]), values)
 
 
-KINDS = [("recurrent", "none"), *(("transformer", memory) for memory in MEMORIES)]
+KINDS = [("recurrent", "none"), *(("transformer", m) for m in MEMORIES if m != "archive")]
+
+
+def test_a_search_in_an_archive_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has the memory 'archive', which keeps a frame in"):
+        DreamModel(begin(toy(memory="archive")), judge, K, 0.0)
 
 
 @pytest.mark.parametrize(("kind", "memory"), KINDS)
