@@ -48,8 +48,8 @@ def export_agent(name: str, world: str, rows: int = 1) -> AgentFile:
             or it does what ONNX cannot express.
         MissingPackageError: a package that it needs is missing.
     """
-    player = players.parse(name)
-    if player.kind != "sb3" or player.wrappers:
+    player = players.parse(name) if name.startswith("sb3:") else None
+    if player is None or player.wrappers:
         raise ConfigError(
             f"agent is {name!r}; only agents of Stable-Baselines3 without wrappers of their own, "
             "sb3:<algorithm>:<zip file>, can be written as ONNX; every page has random already"
@@ -59,7 +59,7 @@ def export_agent(name: str, world: str, rows: int = 1) -> AgentFile:
         agent = saved.load(player.algorithm, player.file, env.observation_space)
         flat.find_reader(agent.model.action_space, env.action_space, "the world")
     except ConfigError as reason:
-        raise ConfigError(f"agent {name!r}: {reason}; use an agent of this world") from reason
+        raise ConfigError(f"agent {name!r}: {reason}") from reason
     own = describe(agent.model.action_space, "the agent")
     if agent.remembers or own.parts != card.actions.parts:
         cause = "remembers" if agent.remembers else "chooses numbers that stand for the world's"

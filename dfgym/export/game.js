@@ -17,15 +17,26 @@ const now = () => performance.now();
 async function load(name) {
   const answer = await fetch(name);
   if (!answer.ok) throw new Error(`${name} is missing beside the page (${answer.status}); copy the whole folder`);
-  const data = new Uint8Array(await answer.arrayBuffer());
-  if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
-  const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  return whole(name, async () => {
+    const data = new Uint8Array(await answer.arrayBuffer());
+    if (data[0] !== 0x1f || data[1] !== 0x8b) return data;
+    const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  });
+}
+
+/** Read a file, or say that it cannot be read. */
+async function whole(name, read) {
+  try {
+    return await read();
+  } catch (error) {
+    throw new Error(`${name} did not come whole (${error.message}): load the page again, or copy its folder again`);
+  }
 }
 
 // The exporter has left nothing that optimising is worth its second for: a step takes as long with it.
 const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3, graphOptimizationLevel: "disabled" };
-const open = (model) => ort.InferenceSession.create(model, OPTIONS);
+const open = (name, data) => whole(name, () => ort.InferenceSession.create(data, OPTIONS));
 
 /** Derive a seed, as `mix` of dfgym/diffusion/noise.py. */
 function mix(seed, counter) {
@@ -192,7 +203,7 @@ async function apply(message) {
       break;
     }
     case "agent":
-      if (message.name === world.agent?.name) player ??= await open(await load("agent.onnx")); // by those who want it alone
+      if (message.name === world.agent?.name) player ??= await open("agent.onnx", await load("agent.onnx")); // by those who want it alone
       agent = message.name;
       tap = null;
       break;
@@ -283,9 +294,9 @@ function cut(data, list, offset) {
 async function prepare() {
   const names = ["world.json", "step.onnx", "starts.bin.gz", "ort.wasm.gz"];
   const [card, step, frames, wasm] = await Promise.all(names.map(load));
-  world = JSON.parse(new TextDecoder().decode(card));
+  world = await whole("world.json", () => JSON.parse(new TextDecoder().decode(card)));
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: wasm.buffer });
-  dream = new Dream(world, await open(step));
+  dream = new Dream(world, await open("step.onnx", step));
   const offset = { at: 0 };
   episodes = cut(frames, world.episodes, offset);
   starts = cut(frames, world.starts, offset);

@@ -1,6 +1,7 @@
 // Makes the page of `dfgym play` one that needs no server: the socket it opens is a worker, game.js.
 "use strict";
 {
+  document.getElementById("about").textContent = "Loading…";
   const controls = document.getElementById("controls");
   const hide = (id) => (document.getElementById(id).closest("div").hidden = true);
   hide("twin"); // there is no real game beside
@@ -51,6 +52,7 @@
       this.worker.onmessage = ({ data }) => {
         const message = typeof data === "string" ? JSON.parse(data) : {};
         if (message.type === "hello") input.value = message.seed;
+        if (message.type === "error" && !window.dfgym.hello) return this.refuse(message.message);
         if (message.type === "state" && !message.paused) invitation.remove();
         this.onmessage({ data });
       };

@@ -80,9 +80,11 @@ def test_what_it_refuses(random_world: Path, tmp_path: Path) -> None:
     torch.save({}, tmp_path / "empty.zip")
     refusals = {
         "scripted:0": "only agents of Stable-Baselines3 without wrappers",
-        "agent.zip": "player 'agent.zip' is unknown; allowed are random",
+        "agent.zip": "agent is 'agent.zip'; only agents of Stable-Baselines3",
         save(PPO("MlpPolicy", small), tmp_path / "small.zip"): "from observations .3, 36, 36.",
-        save(PPO("MlpPolicy", greedy), tmp_path / "greedy.zip"): "actions Discrete.4.*use an agent",
+        save(
+            PPO("MlpPolicy", greedy), tmp_path / "greedy.zip"
+        ): "actions Discrete.4., and the world has Discrete.3.",
         f"sb3:dqn:{tmp_path}/small.zip": "holds an agent of ppo, not of dqn",
         f"sb3:ppo:{tmp_path}/empty.zip": "cannot be loaded as an agent of ppo",
         f"sb3:ppo:{tmp_path}/none.zip": "there is no file",

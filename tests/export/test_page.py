@@ -188,15 +188,32 @@ def test_from_the_disk_it_says_how_to_serve_it(folder: Path, browser: Browser) -
     page.close()
 
 
-@pytest.mark.parametrize("query, words", [("?seed=x", "seed is x; allowed"), ("", "step.onnx is")])
+@pytest.mark.parametrize(
+    "query, change, words",
+    [
+        ("?seed=x", None, "seed is x; allowed is a whole number"),
+        ("", ("step.onnx", 0.0), "step.onnx is missing beside the page (404)"),
+        ("", ("step.onnx", 0.5), "step.onnx did not come whole"),
+        ("", ("ort.wasm.gz", 0.5), "ort.wasm.gz did not come whole"),
+        ("", ("world.json", 0.5), "world.json did not come whole"),
+        ("", ("ort.mjs", 0.5), "game.js or ort.mjs is missing"),
+    ],
+)
 def test_what_is_wrong_is_an_error_on_the_page(
-    query: str, words: str, folder: Path, browser: Browser, tmp_path: Path
-) -> None:
+    query: str, change: tuple[str, float] | None, words: str, folder: Path, browser: Browser,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """A file may be gone, or its copy may have stopped half way."""
     for path in folder.iterdir():
-        if path.name != "step.onnx":
-            (tmp_path / path.name).symlink_to(path)
+        (tmp_path / path.name).symlink_to(path)
+    if change:
+        name, share = change
+        (tmp_path / name).unlink()
+        if data := (folder / name).read_bytes()[: int(share * (folder / name).stat().st_size)]:
+            (tmp_path / name).write_bytes(data)
     with serving(tmp_path) as url:
         page = browser.new_page()
         page.goto(url + query)
         wait_for(lambda: words in page.inner_text("#alert"), words)
+        assert page.inner_text("#about") == "Not started"
         page.close()
