@@ -11,7 +11,7 @@ Legend: b games, n nodes (the root is 0), k outcomes of an action, r slots of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import torch
@@ -44,10 +44,13 @@ class DreamModel:
         evaluate: judges frames.
         num_outcomes: k, the likeliest outcomes that are kept of an action; or the samples.
         min_probability: outcomes that are less likely are left out.
+        merge: whether nodes of a game that come at the same time, by the same action, from the same
+            frame to the same frame are one. That is true of a game whose state two frames and an
+            action show; others need more of the past.
 
     Raises:
-        ConfigError: the dream commits no frames (the context mode `kept`), or its actions are not
-            discrete.
+        ConfigError: the dream commits no frames (the context mode `kept`), its actions are not
+            discrete, or it has a memory, which holds more than a frame's own slot.
     """
 
     def __init__(
@@ -56,17 +59,12 @@ class DreamModel:
         evaluate: Evaluate,
         num_outcomes: int = 4,
         min_probability: float = 0.01,
+        merge: bool = True,
     ) -> None:
         if not dynamics.commits:
             raise ConfigError(
                 "context_mode is 'kept', in which no finished frame is committed, so that a search "
                 "cannot branch there; take another context_mode"
-            )
-        if dynamics.world.card.model.memory == "archive":
-            raise ConfigError(
-                f"{dynamics.world.card.name} has the memory 'archive', which keeps a frame in "
-                "another slot after another past, so that a search cannot keep it by node; take a "
-                "world with another memory"
             )
         if not dynamics.world.card.actions.is_discrete:
             raise ConfigError(
@@ -74,8 +72,14 @@ class DreamModel:
                 f"'{dynamics.world.card.actions.kind}'; a search tries one by one those of "
                 "'discrete' alone"
             )
+        if (memory := dynamics.world.card.model.memory) != "none":
+            raise ConfigError(
+                f"{dynamics.world.card.name} has the memory {memory!r}, of which a pass changes "
+                "more than its own frame's part, so that a node cannot keep that alone; a search "
+                "takes worlds of the memory 'none'"
+            )
         self.dynamics, self.evaluate = dynamics, evaluate
-        self.num_outcomes, self.min_probability = num_outcomes, min_probability
+        self.num_outcomes, self.min_probability, self.merge = num_outcomes, min_probability, merge
         self.games = np.arange(dynamics.num_rows)
         card = dynamics.world.card
         frame = dynamics.present.frames.shape[1:]
@@ -135,9 +139,10 @@ class DreamModel:
             time = batch.time.cpu().numpy()
             logits, value = self.evaluate(frames, batch)
             self._roots[new] = nodes.add(
-                len(new), parent=NONE, time=time, frame=frames, logits=logits, value=value
+                [None] * len(new), parent=NONE, time=time, frame=frames, logits=logits, value=value
             )
-        self._time = nodes.time[self._roots]
+        nodes.number[:] = NONE
+        nodes.number[self._roots] = 0
         self._place = self._roots[:, None]
         return Evaluation(nodes.logits[self._roots], nodes.value[self._roots])
 
@@ -150,11 +155,19 @@ class DreamModel:
             self._work_out(new, places[new], actions[new])
         below, weights = nodes.children[places, actions], nodes.weights[places, actions]
         there = below != NONE
-        self._place = np.concatenate([self._place, below], 1)
+        numbers = np.tile(first + np.arange(self.num_outcomes), (len(self.games), 1))
+        older = there & (nodes.number[below] != NONE)
+        numbers[older] = nodes.number[below[older]]
+        nodes.number[below[there]] = numbers[there]
+        place = np.full((len(self.games), first + self.num_outcomes), NONE)
+        place[:, : self._place.shape[1]] = self._place
+        place[:, first:] = np.where(older, NONE, below)
+        self._place = place
         with np.errstate(divide="ignore"):
             log_weights = np.log(np.where(there, weights, 0))
         evaluation = Evaluation(nodes.logits[below], nodes.value[below])
-        return Expansion(log_weights, nodes.reward[below], nodes.survival[below], evaluation)
+        reward, survival = nodes.reward[below], nodes.survival[below]
+        return Expansion(log_weights, reward, survival, evaluation, numbers)
 
     def _work_out(self, games: np.ndarray, places: np.ndarray, actions: np.ndarray) -> None:
         """Add the outcomes of actions to nodes of some games, which have not been tried there."""
@@ -171,25 +184,51 @@ class DreamModel:
                 holder[games, time % slots] = SCRIBBLED
         conditions = dynamics.condition(actions)
         weights, frames, clean = self._imagine(conditions, rows)
+        nodes.weights[places, actions] = weights
         game, outcome = np.nonzero(weights)  # one row for each outcome that is left
-        index = torch.from_numpy(game).to(dynamics.device)
-        pictures = clean[index, torch.from_numpy(outcome).to(dynamics.device)]
+        frames, action = frames[game, outcome], actions[game]
+        keys = self._keys(games[game], places[game], action, frames)
+        below = np.array([nodes.places.get(key, NONE) for key in keys])
+        new = np.flatnonzero(below == NONE)
+        if new.size:
+            pictures = clean[game[new], outcome[new]]
+            below[new] = self._add(
+                [keys[i] for i in new],
+                (conditions, rows, pictures, game[new]),
+                parent=places[game[new]],
+                frame=frames[new],
+            )
+        nodes.children[places[game], action, outcome] = below
+
+    def _keys(
+        self, games: np.ndarray, parents: np.ndarray, actions: np.ndarray, frames: np.ndarray
+    ) -> list[Hashable]:
+        """Say of nodes, by the nodes and actions that lead to them, when they are the same."""
+        if not self.merge:
+            return [object() for _ in games]
+        times, before = self.nodes.time[parents].tolist(), self.nodes.frame[parents]
+        pairs = zip(before, frames, strict=True)
+        shows = [(old.tobytes(), new.tobytes()) for old, new in pairs]
+        return list(zip(games.tolist(), times, actions.tolist(), shows, strict=True))
+
+    def _add(
+        self,
+        keys: list[Hashable],
+        passed: tuple[Conditions, Batch, Tensor, np.ndarray],
+        **numbers: np.ndarray,
+    ) -> np.ndarray:
+        """Commit pictures in rows of a batch, and add them as nodes; returns their places."""
+        (conditions, rows, pictures, row), dynamics, nodes = passed, self.dynamics, self.nodes
+        index = torch.from_numpy(row).to(dynamics.device)
         batch = rows.select(index)
         conditions = conditions._replace(places=conditions.places[index])
         reward, end = dynamics.expect(dynamics.commit(pictures, conditions, batch))
-        below = nodes.add(
-            len(game),
-            parent=places[game],
-            time=time[game] + 1,
-            frame=frames[game, outcome],
-            reward=reward,
-            survival=1 - end,
-        )
-        nodes.children[places[game], actions[game], outcome] = below
-        nodes.weights[places, actions] = weights
-        nodes.write(below, tensors_of(batch), batch.time)
-        evaluation = self.evaluate(frames[game, outcome], batch._replace(time=batch.time + 1))
-        nodes.logits[below], nodes.value[below] = evaluation
+        time = (batch.time + 1).cpu().numpy()
+        places = nodes.add(keys, time=time, reward=reward, survival=1 - end, **numbers)
+        nodes.write(places, tensors_of(batch), batch.time)
+        evaluation = self.evaluate(numbers["frame"], batch._replace(time=batch.time + 1))
+        nodes.logits[places], nodes.value[places] = evaluation
+        return places
 
     def _imagine(
         self, conditions: Conditions, rows: Batch

@@ -1,12 +1,11 @@
 """What a search keeps of the nodes of its trees: a slot of each cache, and numbers beside it.
 
-Legend: p places (nodes of all games, each in one place), a actions, k outcomes of an action. A
-child always stands behind its parent.
+Legend: p places (nodes of all games, each in one place), a actions, k outcomes of an action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ class Nodes:
 
     Attributes:
         size: p, how many there are.
-        parent: int64 `(p,)`, places; `NONE` for a root.
+        parent: int64 `(p,)`, places; `NONE` for a root. Of several that lead there it is one.
+        number: int64 `(p,)`, of the node in the present search; `NONE` outside of it.
         time: int64 `(p,)`, how many frames the game has had there.
         frame: uint8 `(p, h, w, 3)`.
         logits: float64 `(p, a)`, the prior policy's.
@@ -31,28 +31,34 @@ class Nodes:
         children: int64 `(p, a, k)`, places; `NONE` where an action has not been tried, or has fewer
             outcomes.
         weights: float64 `(p, a, k)`, the children's probabilities.
+        keys: of every place, what tells it from others; None for a root.
+        places: the other way round.
     """
 
     def __init__(self, frame: tuple[int, ...], num_actions: int, num_outcomes: int) -> None:
         branches = (num_actions, num_outcomes)
         self.size = 0
+        self.keys, self.places = list[Hashable](), dict[Hashable, int]()
         self.parent, self.time = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.number = np.zeros(0, np.int64)
         self.frame = np.zeros((0, *frame), np.uint8)
         self.logits, self.value = np.zeros((0, num_actions)), np.zeros(0)
         self.reward, self.survival = np.zeros(0), np.zeros(0)
         self.children, self.weights = np.zeros((0, *branches), np.int64), np.zeros((0, *branches))
         self.slots: list[Tensor] = []
 
-    def add(self, count: int, **numbers: Any) -> np.ndarray:
-        """Add nodes that have no children yet; returns their places, int64 `(count,)`."""
-        places = np.arange(self.size, self.size + count)
-        self.size += count
+    def add(self, keys: Sequence[Hashable], **numbers: Any) -> np.ndarray:
+        """Add nodes that have no children yet; returns their places, int64 `(len(keys),)`."""
+        places = np.arange(self.size, self.size + len(keys))
+        self.places.update(zip(keys, places.tolist(), strict=True))
+        self.keys += keys
+        self.size += len(keys)
         if self.size > len(self.parent):
             for name, array in self._arrays().items():
                 larger = np.zeros((2 * self.size, *array.shape[1:]), array.dtype)
                 larger[: len(array)] = array
                 setattr(self, name, larger)
-        self.children[places] = NONE
+        self.children[places], self.number[places] = NONE, NONE
         for name, values in numbers.items():
             getattr(self, name)[places] = values
         return places
@@ -80,10 +86,16 @@ class Nodes:
         """
         there = roots[roots != NONE]
         self.parent[there] = NONE
-        parent, kept = self.parent[: self.size], np.zeros(self.size, bool)
+        kept, count = np.zeros(self.size, bool), -1
         kept[there] = True
-        while (more := kept | ((parent != NONE) & kept[parent])).sum() > kept.sum():
-            kept = more
+        while (total := int(kept.sum())) > count:
+            below = self.children[: self.size][kept]
+            kept[below[below != NONE]], count = True, total
+        above = np.flatnonzero(kept)
+        below = self.children[above]
+        row, child = np.nonzero(below != NONE)[0], below[below != NONE]
+        orphans = ~kept[self.parent[child]]
+        self.parent[child[orphans]] = above[row[orphans]]
         old = np.flatnonzero(kept)
         moved = np.full(self.size + 1, NONE)  # the last stands for NONE
         moved[old] = np.arange(len(old))
@@ -93,6 +105,8 @@ class Nodes:
         index = torch.from_numpy(old)
         # The slots of roots are those of the game itself, which have perhaps never been written.
         self.slots = [slot[index.clamp(max=len(slot) - 1)] for slot in self.slots]
+        self.keys = [self.keys[place] for place in old]
+        self.places = {key: place for place, key in enumerate(self.keys)}
         self.size = len(old)
         return moved[roots]
 

@@ -4,7 +4,7 @@ A decision node is a state of the game; its edges are actions. An action leads t
 whose edges are the joint outcomes that the model tells apart, each with its exact probability
 (Antonoglou et al. 2022, section 4), and each outcome leads to the next decision node. One
 simulation descends to an action that has not been tried, adds the nodes of all of its outcomes
-there, and corrects every value on its way back.
+there, and corrects the values on its way back.
 
 At the root, sequential halving spends the simulations on the actions that Gumbel noise, prior and
 values favour; inside, actions are visited in proportion to the improved policy (Danihelka et al.
@@ -12,6 +12,9 @@ values favour; inside, actions are visited in proportion to the improved policy 
 value of an action is the mean over its outcomes weighted by their probabilities, and a simulation
 goes on below the outcome that is furthest behind its own, `argmax_k pi_k / (n_k + 1)`: nothing here
 is drawn but the root's Gumbel noise.
+
+Two ways to one state meet in one node, where the model says that they are one: the tree is a graph
+without cycles, and what one way has brought helps the other. So the same simulations reach further.
 
 Three things differ from the paper, since a value here is exact but for the evaluation of leaves. A
 node is worth its actions' values under the improved policy, not the mean of what its simulations
@@ -36,6 +39,9 @@ from msgspec import Meta
 from dfgym import checks
 from dfgym.errors import ConfigError
 
+LEAST_SURVIVAL = 0.01
+"""Below an outcome at which the game goes on with less probability nothing is looked for."""
+
 
 class Evaluation(NamedTuple):
     """What is known of decision nodes before any search below them.
@@ -57,12 +63,14 @@ class Expansion(NamedTuple):
         reward: float64 `(b, k)`, expected on arrival.
         survival: float64 `(b, k)`, the probability that the game goes on there.
         evaluation: of the nodes, logits `(b, k, a)` and values `(b, k)`.
+        nodes: int64 `(b, k)`, their numbers: new ones, or those of nodes that are the same state.
     """
 
     log_weights: np.ndarray
     reward: np.ndarray
     survival: np.ndarray
     evaluation: Evaluation
+    nodes: np.ndarray
 
 
 class Model(Protocol):
@@ -83,7 +91,8 @@ class Model(Protocol):
         Args:
             parents: int64 `(b,)`, node numbers.
             actions: int64 `(b,)`.
-            first: outcome number i leads to the node `first + i`, whose state is to be kept.
+            first: outcome number i leads to the node `first + i`, whose state is to be kept, unless
+                it is the state of an older node.
         """
         ...
 
@@ -139,8 +148,7 @@ class Decision(NamedTuple):
 class Tree:
     """The nodes of all games' searches as arrays.
 
-    Action number i of a node, once tried, has its outcomes in the nodes that begin with
-    `first[b, node, i]`.
+    Outcome number j of action number i of a node, once tried, is the node `below[b, node, i, j]`.
     """
 
     def __init__(
@@ -153,23 +161,19 @@ class Tree:
         (b, a), k = root.logits.shape, num_outcomes
         n = 1 + config.simulations * k
         self.num_outcomes, self.config, self.generator = k, config, generator
+        self.games = np.arange(b)
         self.logits = np.zeros((b, n, a))
         self.raw_value, self.value = np.zeros((b, n)), np.zeros((b, n))
-        self.log_weights = np.zeros((b, n))  # of the outcome that led to the node
         self.reward, self.survival = np.zeros((b, n)), np.ones((b, n))
-        self.descents = np.zeros((b, n), np.int64)  # simulations that went on below the node
         self.visits, self.q = np.zeros((b, n, a), np.int64), np.zeros((b, n, a))
-        self.first = np.zeros((b, n, a), np.int64)
-        self.games = np.arange(b)
+        self.below = np.zeros((b, n, a, k), np.int64)
+        self.log_weights = np.zeros((b, n, a, k))
+        self.descents = np.zeros((b, n, a, k), np.int64)  # simulations that went on there
         self._evaluate(slice(0, 1), Evaluation(root.logits[:, None], root.value[:, None]))
 
     def _evaluate(self, nodes: slice, evaluation: Evaluation) -> None:
         self.logits[:, nodes] = evaluation.logits
         self.raw_value[:, nodes] = self.value[:, nodes] = evaluation.value
-
-    def outcomes(self, nodes: np.ndarray, actions: np.ndarray, games: np.ndarray) -> np.ndarray:
-        """The numbers of the nodes that actions lead to, int64 `(b, k)`."""
-        return self.first[games, nodes, actions][:, None] + np.arange(self.num_outcomes)
 
     def add(
         self,
@@ -182,24 +186,23 @@ class Tree:
         """Add the outcomes of one action to every game where it is `new`, bool `(b,)`."""
         nodes = slice(first, first + self.num_outcomes)
         self._evaluate(nodes, expansion.evaluation)
-        self.log_weights[:, nodes] = expansion.log_weights
         self.reward[:, nodes], self.survival[:, nodes] = expansion.reward, expansion.survival
-        self.first[self.games[new], parents[new], actions[new]] = first
+        at = (self.games[new], parents[new], actions[new])
+        self.log_weights[at], self.below[at] = expansion.log_weights[new], expansion.nodes[new]
 
     def follow(self, nodes: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Choose an outcome of an action: its node, int64 `(b,)`.
+        """Choose an outcome of an action, int64 `(b,)`.
 
         It is the one that is furthest behind its probability or, where chance is sampled, a draw.
         """
-        outcomes, rows = self.outcomes(nodes, actions, self.games), self.games[:, None]
+        at = (self.games, nodes, actions)
         if self.config.chance == "sampled":
-            noise = self.generator.gumbel(size=outcomes.shape)
-            choice = (self.log_weights[rows, outcomes] + noise).argmax(1)
-            return np.asarray(outcomes[self.games, choice])
+            noise = self.generator.gumbel(size=(len(nodes), self.num_outcomes))
+            return np.asarray((self.log_weights[at] + noise).argmax(1))
+        survival = self.survival[self.games[:, None], self.below[at]]
         with np.errstate(divide="ignore"):  # below an end there is nothing to find
-            weights = self.log_weights[rows, outcomes] + np.log(self.survival[rows, outcomes])
-        behind = weights - np.log1p(self.descents[rows, outcomes])
-        return np.asarray(outcomes[self.games, behind.argmax(1)])
+            weights = self.log_weights[at] + np.log(survival)
+        return np.asarray((weights - np.log1p(self.descents[at])).argmax(1))
 
     def improved_policy(self, nodes: np.ndarray, games: np.ndarray) -> tuple[np.ndarray, ...]:
         """The improved policy `(b, a)` of nodes `(b,)`, and the completed values behind it."""
@@ -226,10 +229,11 @@ class Tree:
     def back_up(self, nodes: np.ndarray, actions: np.ndarray, active: np.ndarray) -> None:
         """Count a visit of an action in the active games; correct its value and its node's."""
         games, nodes, actions = self.games[active], nodes[active], actions[active]
-        self.visits[games, nodes, actions] += 1
-        at = (games[:, None], self.outcomes(nodes, actions, games))
+        edge = (games, nodes, actions)
+        self.visits[edge] += 1
         sampled = self.config.chance == "sampled"
-        weights = self.descents[at] if sampled else np.exp(self.log_weights[at])
+        weights = self.descents[edge] if sampled else np.exp(self.log_weights[edge])
+        at = (games[:, None], self.below[edge])
         returns = self.reward[at] + self.config.discount * self.survival[at] * self.value[at]
         self.q[games, nodes, actions] = (weights * returns).sum(1) / weights.sum(1)
         policy, q = self.improved_policy(nodes, games)
@@ -302,17 +306,18 @@ def search(model: Model, config: SearchConfig, generator: np.random.Generator) -
     """
     root = model.root()
     tree = Tree(root, model.num_outcomes, config, generator)
-    b, num_actions = root.logits.shape
+    logits = tree.logits[:, 0]
+    b, num_actions = logits.shape
     noise = config.gumbel_scale * generator.gumbel(size=(b, num_actions))
     count = min(num_actions, config.considered_actions)
-    favoured = np.argsort(-(noise + root.logits), axis=1, kind="stable")[:, :count]
+    favoured = np.argsort(-(noise + logits), axis=1, kind="stable")[:, :count]
     considered = np.full((b, num_actions), -np.inf)
     np.put_along_axis(considered, favoured, 0.0, 1)
 
     def root_scores() -> tuple[np.ndarray, np.ndarray]:
         visits = tree.visits[:, 0]
-        q = complete_q(root.logits, tree.q[:, 0], visits, root.value)
-        return noise + root.logits + scale_q(q, visits, config) + considered, q
+        q = complete_q(logits, tree.q[:, 0], visits, root.value)
+        return noise + logits + scale_q(q, visits, config) + considered, q
 
     for number, turn in enumerate(halving_schedule(count, config.simulations)):
         scores, _ = root_scores()
@@ -321,7 +326,7 @@ def search(model: Model, config: SearchConfig, generator: np.random.Generator) -
     scores, q = root_scores()
     visits = tree.visits[:, 0]
     most = (visits == visits.max(1, keepdims=True)) & np.isfinite(considered)
-    policy = softmax(root.logits + scale_q(q, visits, config))
+    policy = softmax(logits + scale_q(q, visits, config))
     action = np.where(most, scores, -np.inf).argmax(1)
     return Decision(action, policy, tree.value[:, 0].copy(), q, visits.copy())
 
@@ -329,22 +334,23 @@ def search(model: Model, config: SearchConfig, generator: np.random.Generator) -
 def _simulate(model: Model, tree: Tree, first: int, actions: np.ndarray) -> None:
     """Descend from the root by given first actions, add nodes, and correct the way back."""
     nodes, sampled = np.zeros(len(actions), np.int64), tree.config.chance == "sampled"
-    active = np.ones(len(actions), bool)  # games that have not reached a new node yet
+    games, active = tree.games, np.ones(len(actions), bool)  # that have not come to a new node yet
     path = []
     while active.any():
         path.append((nodes, actions, active))
-        active = active & (tree.visits[tree.games, nodes, actions] > 0)
-        below = tree.follow(nodes, actions)
-        before = tree.descents[tree.games, below]
-        tree.descents[tree.games[active], below[active]] += 1
+        active = active & (tree.visits[games, nodes, actions] > 0)
+        edge = (games, nodes, actions, tree.follow(nodes, actions))
+        before, below = tree.descents[edge], tree.below[edge]
+        tree.descents[edge] += active
+        active = active & (tree.survival[games, below] > LEAST_SURVIVAL)
         if sampled:  # an outcome that no simulation has drawn before is new, too
             active = active & (before > 0)
         nodes = np.where(active, below, nodes)
         actions = np.where(active, tree.next_actions(nodes), actions)
-    new = tree.visits[tree.games, nodes, actions] == 0
-    tree.add(first, nodes, actions, model.expand(nodes, actions, first), new)
+    new = tree.visits[games, nodes, actions] == 0
+    if new.any():
+        tree.add(first, nodes, actions, model.expand(nodes, actions, first), new)
     if sampled:
-        below = tree.follow(nodes, actions)
-        tree.descents[tree.games[new], below[new]] += 1
+        tree.descents[games, nodes, actions, tree.follow(nodes, actions)] += new
     for nodes, actions, reached in reversed(path):
         tree.back_up(nodes, actions, reached)

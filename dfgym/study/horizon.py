@@ -64,10 +64,15 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
 
 
 def count_by_age(age: np.ndarray, illegal: np.ndarray) -> list[dict[str, Any]]:
-    """Count errors `(b, t)` in spans of ages, each twice as long as the one before."""
-    spans, first = [], 1
-    while first <= age.max():
+    """Count errors `(b, t)` in spans of ages, each twice as long as the one before.
+
+    What is left over goes to the last span, unless it is at least half as long as its own would be.
+    """
+    spans, first, oldest = [], 1, int(age.max())
+    while first <= oldest:
         last = 2 * first - 1
+        if oldest - last < first:
+            last = oldest
         there = (age >= first) & (age <= last)
         sums = np.stack([(there & illegal).sum(1), there.sum(1)], 1)  # of each row
         share = sums[:, 0].sum() / sums[:, 1].sum()
@@ -76,7 +81,7 @@ def count_by_age(age: np.ndarray, illegal: np.ndarray) -> list[dict[str, Any]]:
         )
         spans.append(
             {
-                **{"first": first, "last": min(last, int(age.max()))},
+                **{"first": first, "last": last},
                 **{"transitions": int(there.sum()), "illegal": float(share)},
                 "interval": interval,
             }

@@ -88,9 +88,9 @@ class Games:
         )
         survival = np.where(last[:, None], 1.0, self.survival[rows, below])
         logits = np.zeros((b, k, self.actions))
-        return Expansion(
-            np.log(weights), reward, survival, Evaluation(logits, self.guess[rows, below])
-        )
+        evaluation = Evaluation(logits, self.guess[rows, below])
+        numbers = np.tile(first + np.arange(k), (b, 1))
+        return Expansion(np.log(weights), reward, survival, evaluation, numbers)
 
 
 def decide(games: Games, simulations: int, seed: int = 0, **settings: Any) -> Decision:
@@ -205,6 +205,46 @@ def test_noise_is_not_blown_up() -> None:
 
     assert favoured(0.1, 0.0, 0.0) < 0.6 and favoured(0.1, 0.0, 0.1) > 0.8
     assert favoured(0.1, 4.0, 0.1) < 0.05
+
+
+class Line:
+    """Walks of `LENGTH` steps to the left, nowhere or to the right; one place at the end pays 1."""
+
+    num_outcomes, LENGTH = 1, 6
+
+    def __init__(self, merge: bool) -> None:
+        self.goals, self.merge = np.arange(-self.LENGTH, self.LENGTH + 1), merge
+
+    def root(self) -> Evaluation:
+        self.states = [{0: (0, 0)} for _ in self.goals]  # times and places
+        self.numbers = [dict[tuple[int, int], int]() for _ in self.goals]
+        return Evaluation(np.zeros((len(self.goals), 3)), np.zeros(len(self.goals)))
+
+    def expand(self, parents: np.ndarray, actions: np.ndarray, first: int) -> Expansion:
+        pairs = zip(self.states, parents, actions, strict=True)
+        there = [(*states[parent], int(action) - 1) for states, parent, action in pairs]
+        below = [(time + 1, place + step) for time, place, step in there]
+        nodes = [
+            numbers.setdefault(state, first) if self.merge else first
+            for numbers, state in zip(self.numbers, below, strict=True)
+        ]
+        for states, state in zip(self.states, below, strict=True):
+            states[first] = state
+        time, place = np.array(below).T[..., None]
+        reward = ((time == self.LENGTH) & (place == self.goals[:, None])).astype(float)
+        survival = (time < self.LENGTH).astype(float)
+        nothing = np.zeros_like(reward)
+        evaluation = Evaluation(np.zeros((*reward.shape, 3)), nothing)
+        return Expansion(nothing, reward, survival, evaluation, np.array(nodes)[:, None])
+
+
+def test_ways_that_meet_reach_further_together() -> None:
+    """108 moves lead from place to place, and 729 walks to the end: how many goals are found."""
+    together, apart = (
+        (decide(Line(merge), 150, gumbel_scale=0).q.max(1) > 0.3).mean()  # type: ignore[arg-type]
+        for merge in (True, False)
+    )
+    assert together > 0.6 and apart == 0
 
 
 @pytest.mark.parametrize(

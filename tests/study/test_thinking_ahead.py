@@ -19,6 +19,8 @@ def test_ages_are_counted_in_spans() -> None:
         (4, 5, 2),
     ]
     assert [s["illegal"] for s in spans] == [0, 2 / 5, 1 / 2]
+    spans = horizon.count_by_age(age[:, :4], illegal[:, :4])  # one frame of age 4 is no span
+    assert [(s["first"], s["last"], s["transitions"]) for s in spans] == [(1, 1, 3), (2, 4, 5)]
 
 
 def test_gains_are_over_the_prior() -> None:
