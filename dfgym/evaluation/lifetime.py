@@ -210,8 +210,12 @@ def findings(result: dict[str, Any]) -> list[Finding]:
     rate = dream["illegal_per_1000"]
     median = dream["median"]
     life = f"more than {len(dream['surviving']) - 1}" if median is None else str(median)
-    words = f"half of the dreams obey the real game for {life} frames ({rate:.1f} illegal in 1,000)"
-    level: Level = "fault" if rate > FAULTY else "flaw" if rate > FLAWED else "merit"
+    obey, faulty = "obey the real game", FAULTY
+    if result["tolerance"]:
+        # A thing that is drawn a pixel late breaks no law, but makes every later frame another one.
+        obey, faulty = "are the real game pixel by pixel", result["copy"]["illegal_per_1000"]
+    words = f"half of the dreams {obey} for {life} frames ({rate:.1f} illegal in 1,000)"
+    level: Level = "merit" if rate <= FLAWED else "flaw" if rate < faulty else "fault"
     return [Finding(level, words, rate / 10)]
 
 

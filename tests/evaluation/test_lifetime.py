@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dfgym.evaluation import lifetime
@@ -39,7 +41,16 @@ def test_survival_counts_what_was_cut() -> None:
 def test_a_judge_that_forbids_the_real_game_is_not_believed() -> None:
     good = lifetime.summarise([Lifetime(10, "cut", 0, 0)])
     bad = lifetime.summarise([Lifetime(0, "illegal", 0, 0)])
-    assert lifetime.findings({"dream": good, "real": bad})[0].level == "untested"
-    assert lifetime.findings({"dream": good, "real": good})[0].level == "merit"
     wide = lifetime.summarise([Lifetime(0, "wide", 0, 0)])
-    assert lifetime.findings({"dream": wide, "real": good})[0].level == "untested"
+
+    def level(dream: dict[str, Any], real: dict[str, Any], **rest: Any) -> str:
+        return lifetime.findings({"dream": dream, "real": real, "tolerance": 0, **rest})[0].level
+
+    assert level(good, bad) == level(wide, good) == "untested"
+    assert level(good, good) == "merit"
+    assert level(bad, good) == "fault"
+    # Where frames need not be equal, a thing drawn late breaks no law, and a still one does.
+    late = lifetime.summarise([Lifetime(5, "illegal", 0, 0)])
+    assert level(late, good) == "fault"
+    assert level(late, good, tolerance=48, copy=bad) == "flaw"
+    assert level(bad, good, tolerance=48, copy=bad) == "fault"

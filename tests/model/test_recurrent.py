@@ -34,7 +34,7 @@ from dfgym.train.loss import compute_losses
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
 from dfgym.world import bundle
-from dfgym.world.card import Sampler
+from dfgym.world.card import Episode, Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys import walk as toy_walk
@@ -56,7 +56,7 @@ def network() -> Recurrent:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shelf") / "toy-recurrent-v0"
-    card = dataclasses.replace(CARD, name="toy-recurrent-v0")
+    card = dataclasses.replace(CARD, name="toy-recurrent-v0", episode=Episode(max_steps=20))
     bundle.write(path, card, toy_weights(card), toy_starts(card))
     return path
 
@@ -198,7 +198,7 @@ def test_states_and_copies_continue_bitwise_in_every_context_mode(world: Path, m
     twin, other = copy.deepcopy(env), DreamEnv(world, **keywords)
     other.restore_state(state)
     assert other.clone_state() == twin.clone_state() == state
-    assert play(env, 120) == play(twin, 120) == play(other, 120)  # past the card's 100 steps
+    assert play(env, 30) == play(twin, 30) == play(other, 30)  # past the card's 20 steps
 
 
 @torch.inference_mode()

@@ -31,7 +31,17 @@ def test_a_world_obeys_what_it_was_recorded_with(kind: str, tmp_path: Path) -> N
     """Record, train, pack, `gym.make`, step beside the real game, learn in it."""
     data = tmp_path / "data"
     record(MARKER, data, 4_000, env_kwargs={"kind": kind})
-    run = train(tiny(data, tmp_path / "run", steps=450, image_steps=10, batch=32, length=4))
+    run = train(
+        tiny(
+            data,
+            tmp_path / "run",
+            steps=450,
+            image_steps=10,
+            batch=32,
+            length=4,
+            checkpoint_every=500,
+        )
+    )
     world = pack(run, tmp_path / "toy-marker-v0", "toy-marker-v0", Presentation(max_steps=6))
     envs = gym.make_vec("DFWorld-v0", num_envs=32, world=str(world))
     assert isinstance(envs.unwrapped, DreamVectorEnv)

@@ -42,7 +42,9 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of some seconds that has learned the toy."""
     run = tmp_path_factory.mktemp("run")
-    return train(tiny(walks, run, steps=300, image_steps=20, batch=32, strip_every=320))
+    return train(
+        tiny(walks, run, steps=300, image_steps=20, batch=32, strip_every=320, checkpoint_every=100)
+    )
 
 
 def test_actions_are_dropped_where_a_world_is_to_be_guided(walks: Path, tmp_path: Path) -> None:
