@@ -33,12 +33,14 @@ def test_its_tables_are_made_from_the_cards() -> None:
 def test_it_names_the_returns_and_the_sampling_of_every_shipped_world() -> None:
     for name in shelf.names():
         card = shelf.card(name)
-        transfer = card.measured["transfer"]
         table = README.split(f"**`{name}`**")[1].split("\n\n")[1]
-        for key in ("dream_trained_in_real", "real_trained_in_real"):
-            assert f"| {transfer[key]['mean']:.3g} |" in table
-        assert f"| {transfer['ratio']:.0%} |" in table
-        assert card.sampler.denoising_steps == 1, "the README says that both worlds take one step"
+        if transfer := card.measured.get("transfer"):
+            for key in ("dream_trained_in_real", "real_trained_in_real"):
+                assert f"| {transfer[key]['mean']:.3g} |" in table
+            assert f"| {transfer['ratio']:.0%} |" in table
+        else:
+            assert f"No agent has learned in `{name}` yet" in README
+        assert card.sampler.denoising_steps == 1, "the README says that all worlds take one step"
 
 
 def test_its_first_command_installs_and_dreams() -> None:

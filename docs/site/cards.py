@@ -32,6 +32,8 @@ MEANINGS = {
     "angle_error": "error of the pole's angle after 10 frames, in degrees",
     "position_share": "how far the cart moved in 10 frames, as a share of the real way",
     "angle_share": "how far the pole turned in 10 frames, as a share of the real way",
+    "side_share": "how far the rod's end moved sideways in 10 frames, as a share of the real way",
+    "height_share": "how far the rod's end rose or fell in 10 frames, as a share of the real way",
     "dream": "how far dreamed frames are from the game's drawing of them, in grey levels of 255",
     "dream_last_tenth": "the same for the last tenth of the frames",
     "real": "the same for real frames: what reading them off costs",
@@ -109,7 +111,7 @@ def worlds_index() -> str:
         (
             f"[`{name}`]({name}.md)",
             card["description"],
-            f"{card['actions']['n']}",
+            _count(card["actions"]),
             f"{card['sampler']['denoising_steps']}",
         )
         for name, card in cards.items()
@@ -121,6 +123,14 @@ def worlds_index() -> str:
         + "\n\nWhat a denoising step is: "
         "[diffusion forcing](../explain/diffusion_forcing.md).\n"
     )
+
+
+def _count(actions: dict[str, Any]) -> str:
+    """Return how many actions there are, or how many numbers an action has."""
+    if "n" in actions:
+        return str(actions["n"])
+    parts = len(actions["names"])
+    return "1 number" if parts == 1 else f"{parts} numbers"
 
 
 def _summary(card: Card) -> str:
@@ -182,8 +192,12 @@ def _fidelity_rows(measured: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         )
     if motion := measured.get("motion_after_10"):
         label = "Motion over 10 frames, as a share of the real way"
-        cart, pole = motion["position_share"], motion["angle_share"]
-        yield label, f"cart {cart:.0%}, pole {pole:.0%}", ""
+        shares = (
+            f"{key.removesuffix('_share')} {value:.0%}"
+            for key, value in motion.items()
+            if key.endswith("_share")
+        )
+        yield label, ", ".join(shares), ""
 
 
 def _inside(frames: dict[str, Any]) -> str:
