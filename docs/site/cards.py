@@ -53,7 +53,7 @@ def read_cards() -> dict[str, Card]:
     cards = {
         file.parent.name: tomllib.loads(file.read_text()) for file in SHELF.glob("*/world.toml")
     }
-    return dict(sorted(cards.items(), key=lambda item: item[0] != "minatar-breakout-v0"))
+    return dict(sorted(cards.items(), key=lambda item: (item[0] != "minatar-breakout-v0", item[0])))
 
 
 def readme_tables() -> str:
