@@ -325,13 +325,13 @@ def test_top_level_is_what_the_design_says() -> None:
 
 LIGHT = """
 import sys, time
-began = time.perf_counter()
+began = time.process_time()
 import gymnasium
-gymnasium_took = time.perf_counter() - began
+gymnasium_took = time.process_time() - began
 before = set(sys.modules)
-began = time.perf_counter()
+began = time.process_time()
 import dfgym
-took = time.perf_counter() - began
+took = time.process_time() - began
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(took / gymnasium_took, *sorted(new - sys.stdlib_module_names))
 """
@@ -347,5 +347,6 @@ def test_import_is_light() -> None:
         assert set(packages) <= {"dfgym", "msgspec"}
         ratios.append(float(ratio))
     # The bar is 0.1 s, which is what Gymnasium itself takes on two cores of today; half of that
-    # leaves room for slower ones. The best of three, as machines are busy.
+    # leaves room for slower ones. By the processor's time, and the best of three, as machines are
+    # busy.
     assert min(ratios) < 1 / 2
