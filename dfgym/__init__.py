@@ -16,6 +16,7 @@ import gymnasium
 from dfgym.errors import WorldError
 from dfgym.games import minatar, minigrid
 from dfgym.world import shelf
+from dfgym.world.card import read_bytes, read_episode
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -63,7 +64,7 @@ def _register() -> None:
     limits: dict[str, int | None] = {}
     for name in shelf.names():
         try:
-            max_steps = shelf.card(name).episode.max_steps
+            max_steps = read_episode(read_bytes(shelf.find(name))).max_steps
         except WorldError:  # raised again, where it can be dealt with, when the world is made
             max_steps = None
         limits[name] = max_steps

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfgym.errors import WorldError
-from dfgym.world.card import MAX_CARD_BYTES, MAX_LINE, Card
+from dfgym.world.card import MAX_CARD_BYTES, MAX_LINE, Card, read_episode
 from toys.world import toy_card
 
 
@@ -153,6 +153,14 @@ def test_slowest_card_is_read_in_seconds() -> None:
     with pytest.raises(WorldError):
         Card.from_toml((header + "".join(lines)).encode(), "card")
     assert time.process_time() - began < 20  # 1.5 s alone; minutes without the cap
+
+
+def test_an_episodes_length_is_read_without_the_rest() -> None:
+    card = toy_card()
+    assert read_episode(card.to_toml().encode()) == card.episode
+    for text in (b"format = 3", b"format = 2", b"format = 2\n[episode]\nmax_steps = 0", b"["):
+        with pytest.raises(WorldError):
+            read_episode(text)
 
 
 @given(st.binary(max_size=200))
