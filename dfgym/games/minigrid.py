@@ -108,8 +108,14 @@ class MiniGridEnv(gym.Env[np.ndarray, Any]):
         """
         if not self.action_space.contains(action):
             raise ActionError(f"`action` is {action!r}; expected an integer in [0, 2]")
-        _, reward, terminated, truncated, _ = self.game.step(int(action))
-        return self.draw(), float(reward > 0), bool(terminated), bool(truncated), self._info()
+        view, reward, terminated, truncated, _ = self.game.step(int(action))
+        return (
+            self._draw(view["image"]),
+            float(reward > 0),
+            bool(terminated),
+            bool(truncated),
+            self._info(),
+        )
 
     def render(self) -> np.ndarray | None:
         """Return the current frame, uint8 `(8, 8, 3)`, in render mode `rgb_array`."""
@@ -126,7 +132,11 @@ class MiniGridEnv(gym.Env[np.ndarray, Any]):
 
     def draw(self) -> np.ndarray:
         """Return the current frame, uint8 `(8, 8, 3)`."""
-        kinds, colours, _ = self.game.gen_obs()["image"].T  # rows, columns
+        return self._draw(self.game.gen_obs()["image"])
+
+    def _draw(self, image: np.ndarray) -> np.ndarray:
+        """Draw what MiniGrid says is in view: kinds, colours and states, `(columns, rows, 3)`."""
+        kinds, colours, _ = image.T  # rows, columns
         cells = np.full((SIZE, SIZE), DARK)
         cells[SIZE - VIEW :, :VIEW] = self.game.kind_cells[kinds, colours]
         under = self.game.grid.get(*self.game.agent_pos)  # which MiniGrid does not draw
