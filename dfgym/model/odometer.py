@@ -110,8 +110,10 @@ class Odometer(nn.Module):
         self.patch, self.view = patch, (grid[0] * patch, grid[1] * patch)
         self.sites, self.reach = self.view[0] * self.view[1], 2 * max(self.view) - 1
         self.motion = Motion(dim, grid)
+        last = self.motion.choice[-1]
+        assert isinstance(last, Convolution)
         with torch.no_grad():  # else the blocks learn to shift what stays, and it stays for good
-            self.motion.choice[-1].bias[0] = -3.0
+            last.bias[0] = -3.0
         self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
         self.read_view = Convolution(patch**2 * CHANNELS, dim)
         self.fade = nn.Parameter(torch.full((), 2.0))
