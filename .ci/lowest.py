@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("cartpole", "hub", "minatar", "play", "tensorboard", "video")
+EXTRAS = ("cartpole", "export", "hub", "minatar", "play", "tensorboard", "video")
 TESTS = ("hypothesis", "pytest", "pytest-xdist")
 SMOKE = ["tests/env", "tests/world", "tests/data/test_record.py", "tests/data/test_store.py"]
 SMOKE += ["tests/test_actions.py", "tests/test_cli.py", "tests/test_frames.py"]
