@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["dfgym[minari]"]
+# dependencies = ["dfgym[minari,minatar]"]
 # ///
 """Minari: a recording becomes a Minari data set whose real game can be made again, and comes back.
 
