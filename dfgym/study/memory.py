@@ -10,7 +10,7 @@ import numpy as np
 
 from dfgym.evaluation import memory
 from dfgym.evaluation.memory import Pair, Trip
-from dfgym.statistics import bootstrap_interval
+from dfgym.statistics import bootstrap_interval, mean_interval
 from dfgym.study.backbones import memory_bytes, step_times
 from dfgym.study.blocks import RolloutSpec
 from dfgym.study.figures import lines
@@ -26,8 +26,10 @@ GAMES = ("rooms",)
 GAPS, TRIPS, PAIR_GAP = (2, 8, 32, 128), 64, 32
 QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 16), 3, 16
 SEED = 0
-"""Of the training and of the trips; their layouts were not trained on."""
+"""Of the trips, and of the training that all memories have; the layouts were not trained on."""
 BASE = "window-6"
+SEEDS = {BASE: (0, 1, 2), "archive": (0, 1, 2), "spatial-map": (0, 1, 2)}
+"""Those of the window and of the two memories that recall most."""
 BATCHES = (1, 64)
 LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
 
@@ -75,17 +77,24 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     ]
     numbers: dict[str, Any] = {}
     for game in games:
-        worlds = {name: runner.model(game, remembering(name, SEED)).world for name in MEMORIES}
-        times = step_times({n: (world, RolloutSpec()) for n, world in worlds.items()}, BATCHES)
+        worlds = {
+            name: [
+                runner.model(game, remembering(name, seed)).world
+                for seed in (SEEDS.get(name, (SEED,)) if whole else (SEED,))
+            ]
+            for name in MEMORIES
+        }
+        firsts = {name: of_seeds[0] for name, of_seeds in worlds.items()}
+        times = step_times({n: (world, RolloutSpec()) for n, world in firsts.items()}, BATCHES)
         numbers[game] = {
-            name: _examine(world, trips, pairs, runner.device)
+            name: _combine([_examine(world, trips, pairs, runner.device) for world in of_seeds])
             | {
                 "milliseconds": times[name],
                 "time_over_window": {b: ms / times[BASE][b] for b, ms in times[name].items()},
-                "bytes_a_row": memory_bytes(world),
-                "parameters": sum(value.numel() for value in world.weights.values()),
+                "bytes_a_row": memory_bytes(firsts[name]),
+                "parameters": sum(value.numel() for value in firsts[name].weights.values()),
             }
-            for name, world in worlds.items()
+            for name, of_seeds in worlds.items()
         }
     bounds = {
         name: {str(gap): _summarize(memory.accuracy(draw(t), t)) for gap, t in trips.items()}
@@ -135,6 +144,28 @@ def _examine(
             "irrelevant": float(np.mean(irrelevant["changed"])),
         },
     }
+
+
+def _combine(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over training seeds, with intervals over them; a single one as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    gaps = {}
+    for gap, entry in answers[0]["gaps"].items():
+        of_seeds = [answer["gaps"][gap] for answer in answers]
+        dreamed = _over_seeds([n["dreamed"]["remembered"] for n in of_seeds])
+        gaps[gap] = entry | _over_seeds([n["remembered"] for n in of_seeds]) | {"dreamed": dreamed}
+    pairs: dict[str, Any] = {}
+    for name in ("apart", "irrelevant"):
+        values = [answer["pairs"][name] for answer in answers]
+        pairs |= {name: float(np.mean(values)), f"{name}_per_seed": values}
+    emptied = float(np.mean([answer["emptied"] for answer in answers]))
+    return {"gaps": gaps, "emptied": emptied, "pairs": pairs}
+
+
+def _over_seeds(shares: list[float]) -> dict[str, Any]:
+    interval = list(mean_interval(shares) or ())
+    return {"remembered": float(np.mean(shares)), "interval": interval, "per_seed": shares}
 
 
 def _summarize(counts: np.ndarray) -> dict[str, Any]:
@@ -192,13 +223,14 @@ def _text(numbers: dict[str, Any], bounds: dict[str, Any], pair_gap: int, count:
         "all frames but the last and draws that one. Counted are tiles of the floor, one of three "
         "colours by chance, that it saw there and that no frame of the last "
         f"{memory.RECENT} before the return shows: {count} trips and {min(tiles)} to {max(tiles)} "
-        "tiles a gap, with intervals over trips. `prior`: in each place the commonest colour of "
+        "tiles a gap, with 95 % intervals. `prior`: in each place the commonest colour of "
         "the other trips; "
         "`whole past`: each tile as it was last in sight. `emptied`: the memory is "
         "zeroed before that frame, at the longest gap. `apart`: of two pasts that differ in one "
         f"such tile, {pair_gap} steps ago, how often a dream is nearer to its own game (chance "
         "50%). `irrelevant`: tiles that change if the two pasts differ in a tile that is not in "
-        f"sight. {count} pairs each, one training a memory, all as long. {_absent(numbers)}\n\n"
+        f"sight. {count} pairs each; all trainings are as long. {_absent(numbers)} "
+        f"{_seeds(numbers)}\n\n"
         f"{table(['memory', *gaps, 'emptied', 'apart', 'irrelevant'], rows)}\n\n"
         "The same where the world dreams the trip too, the time of a "
         "step over that of the window alone at each batch "
@@ -211,3 +243,19 @@ def _absent(numbers: dict[str, Any]) -> str:
     """Name the memories that were not measured."""
     absent = [name for name in MEMORIES if any(name not in named for named in numbers.values())]
     return f"Neither trained nor measured: {', '.join(absent)}." if absent else "All were trained."
+
+
+def _seeds(numbers: dict[str, Any]) -> str:
+    """Say over what the intervals are: several trainings of a memory, or the trips of one."""
+    counts = {
+        name: len(next(iter(v["gaps"].values())).get("per_seed", [SEED]))
+        for named in numbers.values()
+        for name, v in named.items()
+    }
+    several = [f"{name} ({count})" for name, count in counts.items() if count > 1]
+    if not several:
+        return "Each was trained once; the intervals are over trips."
+    return (
+        f"Intervals are over training seeds for {', '.join(several)}, and over the trips of a "
+        "single training for the others."
+    )
