@@ -16,6 +16,7 @@ from dfgym.errors import ConfigError
 from dfgym.study import (
     backbones,
     chunks,
+    composition,
     contexts,
     endurance,
     few_steps,
@@ -113,6 +114,7 @@ CLAIMS = (
     Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
     Claim("search", "D15", search.GAMES, search.measure, search.CONDITIONS),
     Claim("guidance", "D15", guidance.GAMES, guidance.measure, guidance.CONDITIONS),
+    Claim("composition", "D15", composition.GAMES, composition.measure, composition.CONDITIONS),
     Claim("uncertainty", "D15", uncertainty.GAMES, uncertainty.measure, uncertainty.CONDITIONS),
     Claim("horizon", "D15", horizon.GAMES, horizon.measure, horizon.CONDITIONS),
 )
@@ -127,8 +129,8 @@ class Config:
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
     """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory,
-    endurance, search, guidance, uncertainty or horizon; or one row of the deck, D3 to D15, D17,
-    steps or long."""
+    endurance, search, guidance, composition, uncertainty or horizon; or one row of the deck, D3
+    to D15, D17, steps or long."""
     all: bool = False
     """Every subject, in this order."""
     page: bool = False

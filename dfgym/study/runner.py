@@ -34,6 +34,7 @@ from dfgym.train.loop import train
 from dfgym.train.pack import draft_card, held_out_starts
 from dfgym.train.survey import survey
 from dfgym.world.bundle import World
+from dfgym.world.card import Sampler
 
 OURS, TEACHER = "diffusion forcing", "teacher forcing"
 METHOD_FILE = "method.json"
@@ -49,11 +50,37 @@ class ModelRecipe:
         method: how frames are noised and scored.
         model: changes of the network's sizes.
         settings: changes of the training configuration.
+        recording: changes of the recordings, which the model then has for itself.
+        longer: by how much more steps it is trained.
     """
 
     method: Method = field(default_factory=Method)
     model: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    recording: dict[str, Any] = field(default_factory=dict)
+    longer: int = 1
+
+
+def fenced(*players: str) -> ModelRecipe:
+    """Return how a model is trained on what players of `dfgym.study.composition` play, each alone.
+
+    No action sticks, so that a player's fence holds.
+    """
+    share = 1 / len(players)
+    return ModelRecipe(
+        settings={
+            "batch": 8,
+            "length": 10,
+            "noise_share": 0.5,
+            "clean_share": 0.5,
+            "sampler": Sampler(1, 1.0, context_mode="clean", context_noise=0.0),
+        },
+        recording={
+            "policies": {f"module:dfgym.study.composition:{name}": share for name in players},
+            "env_kwargs": {"sticky_action_prob": 0.0},
+        },
+        longer=2,
+    )
 
 
 MODELS: dict[str, ModelRecipe] = {
@@ -65,6 +92,8 @@ MODELS: dict[str, ModelRecipe] = {
     "v": ModelRecipe(Method(target="v")),
     "shortcut": ModelRecipe(Method(finest=16)),
     "outcomes": ModelRecipe(model={"mixture": 8}),
+    "halves": fenced("Left", "Right"),
+    "whole field": fenced("Everywhere"),
 }
 """All models but those of `chunked` and `remembering`."""
 MEMORIES: dict[str, dict[str, Any]] = {
@@ -110,7 +139,9 @@ class StudyRunner:
     folder: Path
     scale: Scale
     device: str = "auto"
-    _stores: dict[str, EpisodeStore] = field(default_factory=dict, init=False, repr=False)
+    _stores: dict[tuple[str, str], EpisodeStore] = field(
+        default_factory=dict, init=False, repr=False
+    )
     _models: dict[tuple[str, str], StudyModel] = field(default_factory=dict, init=False, repr=False)
 
     def config(self, game: str, model: str = OURS) -> TrainConfig:
@@ -124,22 +155,26 @@ class StudyRunner:
         settings = dict(recipe.settings)
         if "image_steps" in settings:  # as many steps in all
             settings["steps"] = base.steps + base.image_steps - settings["image_steps"]
+        settings["steps"] = recipe.longer * settings.get("steps", base.steps)
         folder = self.folder / game
         return dataclasses.replace(
             base,
             **settings,
             model=dataclasses.replace(base.model, **recipe.model),
-            data=(folder / "data",),
+            data=(folder / _data_name(model),),
             out=folder / f"models-{FORMAT}" / model.replace(" ", "-"),
             device=self.device,
         )
 
-    def data(self, game: str) -> EpisodeStore:
-        """Return the recordings of a game, made if they are missing."""
-        if game not in self._stores:
+    def data(self, game: str, model: str = OURS) -> EpisodeStore:
+        """Return the recordings of a game that a model learns from, made if they are missing."""
+        name = _data_name(model)
+        if (game, name) not in self._stores:
             recording = games.recipe(game, self.scale).record
-            self._stores[game] = record(recording, self.folder / game / "data", make_factory)
-        return self._stores[game]
+            recording = dataclasses.replace(recording, **model_recipe(model).recording)
+            path = self.folder / game / name
+            self._stores[game, name] = record(recording, path, make_factory)
+        return self._stores[game, name]
 
     def model(self, game: str, model: str) -> StudyModel:
         """Return a trained model, trained if it is missing.
@@ -149,12 +184,12 @@ class StudyRunner:
         """
         if (game, model) not in self._models:
             config, method = self.config(game, model), model_recipe(model).method
-            self.data(game)
+            self.data(game, model)
             if not _is_trained(config, method):
                 print(f"== {game}: {model}")
                 write_json(config.out / METHOD_FILE, to_plain(method))
                 train(config, method.objective(), method.build)
-            self._models[game, model] = _load(config, method)
+            self._models[game, model] = load_trained(config, method)
         return self._models[game, model]
 
     def curve(self, game: str, model: str, spec: RolloutSpec | None = None) -> Curve:
@@ -206,6 +241,11 @@ class StudyRunner:
         }
 
 
+def _data_name(model: str) -> str:
+    """Return the folder of the recordings that a model learns from."""
+    return f"data-{model.replace(' ', '-')}" if model_recipe(model).recording else "data"
+
+
 def _is_trained(config: TrainConfig, method: Method) -> bool:
     """Whether a model is on disk, whole.
 
@@ -231,7 +271,7 @@ def _is_trained(config: TrainConfig, method: Method) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(config: TrainConfig, method: Method) -> StudyModel:
+def load_trained(config: TrainConfig, method: Method) -> StudyModel:
     """Make in memory what `pack` writes: not every model of the study can be an environment."""
     tensors, *_ = read_checkpoint(config.out)
     stores = [EpisodeStore.open(path) for path in config.data]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,9 +20,14 @@ from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 
 GAMES = ("breakout",)
-BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32), 2, 16, 500_000
+BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32, 64), 2, 32, 500_000
+SAMPLED = (8, 16)
+"""The budgets at which chance is sampled, too, to compare."""
+ALONE, ALONE_EPISODES = 64, 16
+"""Simulations without any agent, whose leaves are valued by random play."""
 QUICK = ((0, 2), 1, 2, 64)
-GAIN, MONOTONE = 0.15, 0.8
+GAIN, MONOTONE, PUBLISHED = 0.15, 0.8, 4.3
+"""The last is a MuZero's return with search on MinAtar's Breakout, trained on a CPU alone."""
 
 
 def _gains(game: Numbers) -> bool | None:
@@ -39,6 +44,13 @@ def _never_worse(game: Numbers, budget: str) -> bool | None:
     return None if gain is None else bool(gain["interval"][1] >= 0)
 
 
+def _exact_is_better(game: Numbers) -> bool | None:
+    intervals = [n["interval"] for n in game["exact_over_sampled"].values()]
+    if not intervals:
+        return None
+    return all(high >= 0 for _, high in intervals) and any(low > 0 for low, _ in intervals)
+
+
 CONDITIONS = (
     Condition(
         f"a search of 32 simulations returns {GAIN:.0%} more than its prior, whose interval is "
@@ -53,6 +65,15 @@ CONDITIONS = (
         )
         for budget in BUDGETS[1:]
     ),
+    Condition(
+        "the mean over all outcomes is nowhere worse than over sampled ones, and better in one "
+        "budget",
+        _exact_is_better,
+    ),
+    Condition(
+        f"without any agent, {ALONE} simulations return {PUBLISHED} or more",
+        lambda game: bool(game["alone"]["mean"] >= PUBLISHED),
+    ),
 )
 
 
@@ -60,39 +81,34 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Play the real game with agents from the dream, and with searches that have them as priors."""
     quick = runner.scale.horizon < 100
     budgets, trainings, episodes, steps = QUICK if quick else (BUDGETS, TRAININGS, EPISODES, STEPS)
+    alone_budget, alone_episodes = (2, 2) if quick else (ALONE, ALONE_EPISODES)
     numbers: dict[str, Any] = {}
     groups, rows, sentences = {}, [], []
     for game in games:
         priors = [_prior(runner, game, seed, steps) for seed in range(trainings)]
-        returns = {
-            budget: np.array([_play(runner, game, prior, budget, episodes) for prior in priors])
-            for budget in budgets
-        }
-        numbers[game] = summarize(returns)
-        gains, intervals = numbers[game]["gain"], numbers[game]["intervals"]
+        play = partial(_play, runner, game)
+        returns, sampled = (
+            {
+                budget: np.array([play(prior, budget, episodes, chance) for prior in priors])
+                for budget in some
+            }
+            for chance, some in (("exact", budgets), ("sampled", set(SAMPLED) & set(budgets)))
+        )
+        alone = play(None, alone_budget, alone_episodes, "exact")
+        numbers[game] = summarize(returns, sampled) | {"alone": _mean(np.array(alone))}
         means = {budget: values.mean(1) for budget, values in returns.items()}
         groups[game] = (
             [float(budget) for budget in budgets],
             {f"prior {i}": [float(m[i]) for m in means.values()] for i in range(trainings)},
         )
-        for budget in budgets:
-            low, high = intervals[str(budget)]
-            gain = gains.get(str(budget))
-            rows.append(
-                [
-                    *(game, str(budget), ", ".join(f"{m:.1f}" for m in means[budget])),
-                    f"{returns[budget].mean():.1f} ({low:.1f} to {high:.1f})",
-                    "-"
-                    if gain is None
-                    else f"{gain['mean']:+.0%} "
-                    f"({gain['interval'][0]:+.0%} to {gain['interval'][1]:+.0%})",
-                ]
-            )
+        rows += _rows(game, numbers[game], means)
+        mean, (low, high) = numbers[game]["alone"].values()
         sentences.append(
             f"{game}: {returns[0].mean():.1f} without a search, "
             + ", ".join(f"{returns[b].mean():.1f} with {b}" for b in budgets[1:])
+            + f"; {mean:.1f} ({low:.1f} to {high:.1f}) with {alone_budget} and no agent"
         )
-    header = ("game", "simulations", "return of each prior", "all", "over the prior alone")
+    header = ("game", "simulations", "return of each prior", "all", "over the prior", "sampled")
     return Finding(
         "Search",
         "a world that branches can be searched: tree search in the dream improves an agent.",
@@ -101,35 +117,84 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"{trainings} PPO agents, each {steps:,} steps in the dream, played greedily as they are "
         f"and as priors of a search in the dream that follows the real game, {episodes} episodes "
         "each from the same seeds. Intervals are over episodes of both, which two trainings are "
-        "too few to say more than.\n\n" + table(header, rows),
+        "too few to say more than. `sampled`: an action is worth the mean over outcomes that "
+        "simulations have drawn, one each, instead of over all by their probabilities. No agent: "
+        f"all actions alike, and states valued by random play, {alone_episodes} episodes.\n\n"
+        + table(header, rows),
         lines(groups, "search", "simulations", "return in the real game"),
     )
 
 
-def summarize(returns: dict[int, np.ndarray]) -> dict[str, Any]:
-    """Return what is written of returns `(prior, episode)` for each number of simulations."""
+def _rows(game: str, numbers: Numbers, means: dict[int, np.ndarray]) -> list[list[str]]:
+    rows = []
+    for budget, of_priors in means.items():
+        name = str(budget)
+        low, high = numbers["intervals"][name]
+        mean, gain = numbers["means"][name], numbers["gain"].get(name)
+        sampled = numbers["sampled"].get(name)
+        rows.append(
+            [
+                *(game, name, ", ".join(f"{m:.1f}" for m in of_priors)),
+                f"{mean:.1f} ({low:.1f} to {high:.1f})",
+                "-"
+                if gain is None
+                else f"{gain['mean']:+.0%} "
+                f"({gain['interval'][0]:+.0%} to {gain['interval'][1]:+.0%})",
+                "-"
+                if sampled is None
+                else f"{sampled['mean']:.1f} ({sampled['interval'][0]:.1f} to "
+                f"{sampled['interval'][1]:.1f})",
+            ]
+        )
+    return rows
+
+
+def summarize(
+    returns: dict[int, np.ndarray], sampled: dict[int, np.ndarray] | None = None
+) -> dict[str, Any]:
+    """Return what is written of returns `(prior, episode)` for each number of simulations.
+
+    Args:
+        returns: with exact chance.
+        sampled: with sampled chance, of some of them.
+    """
     flat = {budget: values.ravel() for budget, values in returns.items()}
-    base, gains = flat[0], {}
-    for budget, values in flat.items():
-        if budget:
-            pairs = np.stack([np.random.default_rng(0).permutation(values), base], 1)
-            gains[str(budget)] = {
-                "mean": float(values.mean() / max(base.mean(), 1e-9) - 1),
-                "interval": bootstrap_interval(
-                    pairs, lambda s: s[..., 0].mean(-1) / np.maximum(s[..., 1].mean(-1), 1e-9) - 1
-                ),
-            }
+    flat_sampled = {budget: values.ravel() for budget, values in (sampled or {}).items()}
+    base = flat[0]
     means = np.array([values.mean() for values in flat.values()])
     ranks = means.argsort().argsort()
     return {
         "returns": {str(budget): values.tolist() for budget, values in returns.items()},
-        "intervals": {
-            str(budget): bootstrap_interval(values, lambda s: s.mean(-1))
-            for budget, values in flat.items()
+        "means": {str(budget): float(values.mean()) for budget, values in flat.items()},
+        "intervals": {str(budget): _mean(values)["interval"] for budget, values in flat.items()},
+        "gain": {str(b): _compare(values, base, _gain) for b, values in flat.items() if b},
+        "sampled": {str(budget): _mean(values) for budget, values in flat_sampled.items()},
+        "exact_over_sampled": {
+            str(budget): _compare(flat[budget], values, np.subtract)
+            for budget, values in flat_sampled.items()
         },
-        "gain": gains,
         "spearman": float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]),
     }
+
+
+def _gain(mean: np.ndarray, base: np.ndarray) -> np.ndarray:
+    return np.asarray(mean / np.maximum(base, 1e-9) - 1)
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    interval = bootstrap_interval(values, lambda s: s.mean(-1))
+    return {"mean": float(values.mean()), "interval": interval}
+
+
+def _compare(
+    values: np.ndarray, base: np.ndarray, difference: Callable[..., np.ndarray]
+) -> dict[str, Any]:
+    """Compare the means of two sets of as many episodes, which are not paired."""
+    pairs = np.stack([np.random.default_rng(0).permutation(values), base], 1)
+    interval = bootstrap_interval(
+        pairs, lambda s: difference(s[..., 0].mean(-1), s[..., 1].mean(-1))
+    )
+    return {"mean": float(difference(values.mean(), base.mean())), "interval": interval}
 
 
 def _prior(runner: StudyRunner, game: str, seed: int, steps: int) -> Path:
@@ -141,9 +206,18 @@ def _prior(runner: StudyRunner, game: str, seed: int, steps: int) -> Path:
     return out / "agent.zip"
 
 
-def _play(runner: StudyRunner, game: str, prior: Path, budget: int, episodes: int) -> list[float]:
+def _play(
+    runner: StudyRunner,
+    game: str,
+    prior: Path | None,
+    budget: int,
+    episodes: int,
+    chance: Literal["exact", "sampled"],
+) -> list[float]:
     """Play the real game, once; returns of its episodes."""
-    out = runner.folder / game / "measured" / "search" / f"{prior.parent.name}-{budget}.json"
+    name = f"{prior.parent.name if prior else 'none'}-{budget}"
+    name += "-sampled" if chance == "sampled" else ""
+    out = runner.folder / game / "measured" / "search" / f"{name}.json"
     if not out.is_file():
         agent.main(
             agent.Config(
@@ -152,6 +226,7 @@ def _play(runner: StudyRunner, game: str, prior: Path, budget: int, episodes: in
                 prior=prior,
                 episodes=episodes,
                 num_envs=episodes,
+                chance=chance,
                 out=out,
             )
         )

@@ -32,6 +32,7 @@ SUBJECTS = {
     "endurance": "Endurance",
     "search": "Search",
     "guidance": "Guidance",
+    "composition": "Composition",
     "uncertainty": "Uncertainty",
     "horizon": "Flexible horizon",
 }

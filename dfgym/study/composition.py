@@ -1,0 +1,304 @@
+"""Composition: players who never meet are recorded; does the dream join what they do (row D15)?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from dfgym.agents.players import make_factory
+from dfgym.data.record import Recording, record
+from dfgym.data.store import EpisodeStore
+from dfgym.evaluation.legality import judge
+from dfgym.evaluation.rollout import Dream, Episode, find_game, policies, roll
+from dfgym.games.breakout import MOTION, NOOP, PADDLE, BreakoutPolicy
+from dfgym.games.minatar import palette, red_table
+from dfgym.model.config import ModelConfig
+from dfgym.statistics import bootstrap_interval
+from dfgym.study import blocks
+from dfgym.study.figures import bars
+from dfgym.study.methods.objectives import Method
+from dfgym.study.runner import StudyRunner, load_trained
+from dfgym.study.verdict import Condition
+from dfgym.study.write import Finding, table
+from dfgym.train.config import TrainConfig
+from dfgym.train.loop import train
+from dfgym.world.bundle import World
+from dfgym.world.card import Sampler
+from dfgym.world.dynamics import Dynamics
+from dfgym.world.settings import Settings
+
+GAMES = ("breakout",)
+MODELS = ("halves", "whole field")
+KINDS = ("all", "new", "across")
+ROWS, CONTEXT = 32, 4
+MEETING = 4
+"""The column in which all episodes begin, the only one that both fences hold."""
+SIDE, WINDOWS, PATHS = 7, (1, 3), 256
+LEGAL, STITCHED, KEPT = 0.98, (0.4, 0.6), 0.02
+
+_CODE = red_table(palette(4))
+
+
+class Left:
+    """A scripted player who keeps the paddle in some columns; a player for recordings.
+
+    Args:
+        seed: of the policy.
+    """
+
+    columns: ClassVar[range] = range(MEETING + 1)
+
+    def __init__(self, seed: int) -> None:
+        self.policy = BreakoutPolicy(0.15, seed, 0.5)
+
+    def __call__(self, frame: np.ndarray) -> int:
+        """Choose an action."""
+        action, paddle = self.policy(frame), int(paddles(frame[None])[0])
+        return action if paddle + MOTION[action] in self.columns else NOOP
+
+
+class Right(Left):
+    """The one who never goes where `Left` plays."""
+
+    columns = range(MEETING, 10)
+
+
+class Everywhere(Left):
+    """One without a fence, to compare."""
+
+    columns = range(-1, 11)
+
+
+class Cross(gym.Env[np.ndarray, Any]):
+    """A dot that goes from the left to the right along one of two diagonals, which cross."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 10}
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin in one of the two corners at the left."""
+        super().reset(seed=seed)
+        self.rises, self.time = bool(self.np_random.integers(2)), 0
+        return draw(self.rises, 0), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Go on, whatever the action."""
+        self.time += 1
+        return draw(self.rises, self.time), 0.0, False, self.time == SIDE - 1, {}
+
+
+CONDITIONS = (
+    Condition(
+        f"of the transitions that neither recording holds, {LEGAL:.0%} are legal",
+        lambda game: game["halves"]["new"]["legal"] >= LEGAL,
+    ),
+    Condition(
+        "of those at the end of a window in which the paddle is in both players' halves, too",
+        lambda game: game["halves"]["across"]["legal"] >= LEGAL,
+    ),
+    Condition(
+        "of those, no fewer are legal than in a world of a player who goes everywhere",
+        lambda game: (
+            game["halves"]["across"]["interval"][1] >= game["whole field"]["across"]["interval"][0]
+        ),
+    ),
+    Condition(
+        "where two paths cross, a model of one frame's memory goes on along the other one in half "
+        "of its dreams",
+        lambda game: STITCHED[0] <= game["cross"]["1"]["stitched"] <= STITCHED[1],
+    ),
+    Condition(
+        "and a model of three frames' memory never does",
+        lambda game: game["cross"]["3"]["stitched"] <= KEPT,
+    ),
+)
+
+
+def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
+    """Dream with worlds of fenced players, and judge what neither has shown."""
+    numbers: dict[str, Any] = {}
+    rows, shares, sentences = [], {}, []
+    for game in games:
+        numbers[game] = {name: _examine(runner, game, name) for name in MODELS}
+        numbers[game]["cross"] = {
+            str(window): stitched(learn_cross(runner, window), PATHS) for window in WINDOWS
+        }
+        for name in MODELS:
+            of_model = numbers[game][name]
+            for kind in KINDS:
+                low, high = (f"{end:.2%}" for end in of_model[kind]["interval"])
+                row = [game, name, kind, str(of_model[kind]["transitions"])]
+                rows.append([*row, f"{of_model[kind]['legal']:.2%}", f"{low} to {high}"])
+            shares[f"{game}, {name}"] = {kind: of_model[kind]["legal"] for kind in KINDS}
+        halves, cross = numbers[game]["halves"], numbers[game]["cross"]
+        sentences.append(
+            f"{game}: of what neither player has shown {halves['new']['legal']:.1%} is legal, "
+            f"across their halves {halves['across']['legal']:.1%}; of paths that cross, "
+            + " and ".join(f"{cross[str(w)]['stitched']:.0%} (memory {w})" for w in WINDOWS)
+            + " are stitched"
+        )
+    return Finding(
+        "Composition",
+        "a model with a short memory composes: it joins parts of what it was trained on to wholes "
+        "that nobody has shown.",
+        "; ".join(sentences) + ".",
+        numbers,
+        f"Halves: recordings of two scripted players, of whom one keeps the paddle in columns 0 to "
+        f"{MEETING} and the other in {MEETING} to 9, so that they meet nowhere but where all "
+        "episodes begin. Whole field: as many frames of a player without a fence. No action sticks "
+        "there, and one that does in a dream counts as illegal. Each world was trained once, "
+        f"equally long; the player without a fence plays {ROWS} dreams in it, a fifth of its "
+        "actions at random. `new`: the two frames and the action are in no recording of that "
+        "world; `across`: the transition ends a window of frames in which the paddle is left and "
+        f"right of column {MEETING}, of which the recordings of the halves hold "
+        f"{sum(n['halves']['recorded_across'] for n in numbers.values())}. Intervals are over "
+        "dreams.\n\nPaths that cross: a dot goes along one of two diagonals, and "
+        "worlds of one layer see the last frame or the last three. Where the paths "
+        "cross, one frame does not show where the dot comes from: half of the dreams should "
+        "change over, none with more memory. "
+        f"{PATHS} dreams each.\n\n"
+        + table(("game", "world", "transitions", "number", "legal", "95 % interval"), rows),
+        bars(shares, "composition", "legal transitions, share"),
+    )
+
+
+def _examine(runner: StudyRunner, game: str, name: str) -> dict[str, Any]:
+    """Play dreams of one world; the share of legal transitions by what recordings hold."""
+    world, store = runner.model(game, name).world, runner.data(game, name)
+    window = world.card.model.window
+    dynamics = Dynamics(world, ROWS, Settings(device="cpu"))
+    dream = Dream(dynamics, begin=partial(blocks.context, num_context=CONTEXT))
+    steps = runner.scale.horizon
+    players = policies(world.card, ROWS, epsilon=0.2)
+    episodes = roll(dream, players, ROWS * steps, steps)
+    source_game = find_game(world.card)
+    assert source_game is not None
+    known, recorded_across = set[bytes](), 0
+    for frames, actions in _recorded(store):
+        known.update(transitions(frames, actions))
+        recorded_across += int(across(paddles(frames), window).sum())
+    sums = np.zeros((len(KINDS), ROWS, 2))
+    for episode in episodes:
+        verdicts = judge(source_game, episode)
+        legal = verdicts.legal & ~verdicts.sticky
+        for kind, some in enumerate(_kinds(episode, known, window)):
+            sums[kind, episode.row] += (legal & some).sum(), some.sum()
+    by_kind = {kind: _summarize(of_kind) for kind, of_kind in zip(KINDS, sums, strict=True)}
+    return by_kind | {"recorded_across": recorded_across}
+
+
+def _kinds(episode: Episode, known: set[bytes], window: int) -> Iterator[np.ndarray]:
+    yield np.ones(len(episode), bool)
+    keys = transitions(episode.frames, episode.actions)
+    yield np.array([key not in known for key in keys])
+    yield across(paddles(episode.frames), window)
+
+
+def _recorded(store: EpisodeStore) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for first, end in pairwise(store.offsets):
+        yield store.frames[first:end], store.actions[first : end - 1]
+
+
+def transitions(frames: np.ndarray, actions: np.ndarray) -> list[bytes]:
+    """Return what tells each transition of an episode from others: two frames and an action."""
+    cells = [frame.tobytes() for frame in _CODE[frames[..., 0]]]
+    acts = actions.astype(np.uint8)
+    return [cells[i] + acts[i].tobytes() + cells[i + 1] for i in range(len(acts))]
+
+
+def paddles(frames: np.ndarray) -> np.ndarray:
+    """Return the paddle's column in frames of Breakout `(t, 10, 10, 3)`; int64 `(t,)`."""
+    return np.asarray((_CODE[frames[:, -1, :, 0]] == PADDLE).argmax(1))
+
+
+def across(columns: np.ndarray, window: int) -> np.ndarray:
+    """Say of transitions whether the window at whose end they are holds both halves.
+
+    Args:
+        columns: int `(t,)`, the paddle's in each frame of an episode.
+        window: of how many frames before the new one.
+
+    Returns:
+        bool `(t - 1,)`.
+    """
+    recent = [columns[max(0, end - window) : end + 1] for end in range(1, len(columns))]
+    return np.array([(c < MEETING).any() and (c > MEETING).any() for c in recent], bool)
+
+
+def _summarize(sums: np.ndarray) -> dict[str, Any]:
+    """Return the share of legal transitions of counts `(rows, 2)`, and its interval."""
+
+    def share(counts: np.ndarray) -> np.ndarray:
+        return np.asarray(counts[..., 0].sum(-1) / np.maximum(counts[..., 1].sum(-1), 1))
+
+    return {
+        "legal": float(share(sums)),
+        "interval": bootstrap_interval(sums, share),
+        "transitions": int(sums[:, 1].sum()),
+    }
+
+
+def draw(rises: bool, time: int) -> np.ndarray:
+    """Draw the dot of a cross, uint8 `(SIDE, SIDE, 3)`."""
+    frame = np.zeros((SIDE, SIDE, 3), np.uint8)
+    frame[SIDE - 1 - time if rises else time, time] = 255
+    return frame
+
+
+def learn_cross(runner: StudyRunner, window: int) -> World:
+    """Learn the two paths with one layer, which sees so many frames and no more."""
+    folder, quick = runner.folder / "cross", runner.scale.horizon < 100
+    recording = Recording("dfgym.study.composition:Cross", 300 if quick else 2000)
+    record(recording, folder / "data", make_factory, env=Cross)
+    config = _cross_config(folder, window, 8 if quick else 600)
+    train(config)
+    return load_trained(config, Method()).world
+
+
+def _cross_config(folder: Path, window: int, steps: int) -> TrainConfig:
+    return TrainConfig(
+        data=(folder / "data",),
+        out=folder / f"window-{window}",
+        steps=steps,
+        image_steps=0,
+        batch=16,
+        length=SIDE,
+        noise_share=0.5,
+        clean_share=1.0,
+        device="cpu",
+        precision="float32",
+        strip_every=0,
+        model=ModelConfig(
+            kind="transformer", dim=32, depth=1, heads=2, patch=SIDE, window=window, mixture=2
+        ),
+        sampler=Sampler(1, 1.0, context_mode="clean", context_noise=0.0),
+    )
+
+
+def stitched(world: World, paths: int) -> dict[str, Any]:
+    """Dream paths from their first frame; the shares that change over, and that are lost."""
+    dynamics = Dynamics(world, paths, Settings(device="cpu"))
+    rises = np.arange(paths) % 2 == 1
+    starts = [(draw(bool(up), 0)[None], np.zeros(0, np.int64)) for up in rises]
+    dynamics.reset(np.arange(paths), np.arange(paths), starts)
+    for _ in range(SIDE - 1):
+        frames = dynamics.step(np.zeros(paths, np.int64)).frames
+    ends = np.stack([draw(up, SIDE - 1) for up in (False, True)])
+    straight, changed = (
+        (frames == ends[side.astype(int)]).all((1, 2, 3)) for side in (rises, ~rises)
+    )
+    shares = {"stitched": changed, "lost": ~straight & ~changed}
+    return {name: float(values.mean()) for name, values in shares.items()} | {
+        "interval": bootstrap_interval(changed.astype(float), lambda s: s.mean(-1))
+    }
