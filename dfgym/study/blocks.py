@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,18 @@ from dfgym.world.settings import Settings
 
 MIN_REST = 24
 """Frames that an episode goes on after the context, if one is as long."""
+
+
+class Player(Protocol):
+    """Chooses the actions of a block while it is made."""
+
+    def choose(self, view: Pass) -> Tensor:
+        """Return the actions that lead to the frames of a pass, int64 `(b, n)`."""
+        ...
+
+    def watch(self, estimate: Tensor, view: Pass) -> None:
+        """See what the pass makes of its frames, `(b, n, h, w, c)`."""
+        ...
 
 
 class StudyModel(NamedTuple):
@@ -127,7 +139,7 @@ def block(
     model: StudyModel,
     spec: RolloutSpec,
     clean: Tensor,
-    actions: Tensor,
+    actions: Tensor | Player,
     keys: Tensor,
     counts: Tensor,
 ) -> Tensor:
@@ -138,7 +150,7 @@ def block(
         spec: how the block is made; the actions of its `new` frames are known.
         clean: the `k` encoded frames before it, `(b, k, h, w, c)`.
         actions: `(rows of the matrix, b, k + new)` or `(1, b, k + new)`: the action that led to
-            each frame, as known when that row of the matrix is denoised.
+            each frame, as known when that row of the matrix is denoised. Or who chooses them.
         keys: int64 `(b,)` seeds of the noise.
         counts: int64 `(b,)`, blocks before this one.
 
@@ -157,11 +169,17 @@ def block(
     def denoise(x: Tensor, view: Pass) -> Tensor:
         n = len(view.frames)
         tau = view.tau.to(x).expand(b, n)
-        actions_to = actions[min(view.row, len(actions) - 1)][:, view.frames]
+        if isinstance(actions, Tensor):
+            actions_to = actions[min(view.row, len(actions) - 1)][:, view.frames]
+        else:
+            actions_to = actions.choose(view)
         times, mask = view.frames.expand(b, n), view.visible.expand(b, n, n)
         jumps = (jump * view.wanted.expand(b, n),) if model.method.finest else ()
         output = network(x, tau, actions_to, times, mask, *jumps).prediction.mean
-        return predict_clean(output, x, tau.clamp(max=1 - 1e-3), target)
+        estimate = predict_clean(output, x, tau.clamp(max=1 - 1e-3), target)
+        if not isinstance(actions, Tensor):
+            actions.watch(estimate, view)
+        return estimate
 
     steps = spec.steps or card.sampler.denoising_steps
     frames = sample_jointly(

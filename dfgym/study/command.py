@@ -25,6 +25,7 @@ from dfgym.study import (
     memory,
     objectives,
     pretraining,
+    pyramid,
     schedules,
     search,
     uncertainty,
@@ -116,6 +117,7 @@ CLAIMS = (
     Claim("guidance", "D15", guidance.GAMES, guidance.measure, guidance.CONDITIONS),
     Claim("composition", "D15", composition.GAMES, composition.measure, composition.CONDITIONS),
     Claim("uncertainty", "D15", uncertainty.GAMES, uncertainty.measure, uncertainty.CONDITIONS),
+    Claim("uncertainty-pyramid", "D15", pyramid.GAMES, pyramid.measure, pyramid.CONDITIONS),
     Claim("horizon", "D15", horizon.GAMES, horizon.measure, horizon.CONDITIONS),
 )
 

@@ -36,10 +36,10 @@ from dfgym.world.settings import Settings
 GAMES = ("breakout",)
 MODELS = ("halves", "whole field")
 KINDS = ("all", "new", "across")
-ROWS, CONTEXT = 32, 4
+ROWS, QUICK_ROWS, CONTEXT = 32, 4, 4
 MEETING = 4
 """The column in which all episodes begin, the only one that both fences hold."""
-SIDE, WINDOWS, PATHS = 7, (1, 3), 256
+SIDE, WINDOWS, PATHS, QUICK_PATHS = 7, (1, 3), 256, 8
 LEGAL, STITCHED, KEPT = 0.98, (0.4, 0.6), 0.02
 
 _CODE = red_table(palette(4))
@@ -78,7 +78,7 @@ class Everywhere(Left):
 class Cross(gym.Env[np.ndarray, Any]):
     """A dot that goes from the left to the right along one of two diagonals, which cross."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 10}
+    metadata = {"render_modes": [], "render_fps": 10}  # noqa: RUF012  Gymnasium's form
 
     def __init__(self) -> None:
         self.observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
@@ -129,10 +129,12 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Dream with worlds of fenced players, and judge what neither has shown."""
     numbers: dict[str, Any] = {}
     rows, shares, sentences = [], {}, []
+    quick = runner.scale.horizon < 100
+    count, paths = (QUICK_ROWS, QUICK_PATHS) if quick else (ROWS, PATHS)
     for game in games:
-        numbers[game] = {name: _examine(runner, game, name) for name in MODELS}
+        numbers[game] = {name: _examine(runner, game, name, count) for name in MODELS}
         numbers[game]["cross"] = {
-            str(window): stitched(learn_cross(runner, window), PATHS) for window in WINDOWS
+            str(window): stitched(learn_cross(runner, window), paths) for window in WINDOWS
         }
         for name in MODELS:
             of_model = numbers[game][name]
@@ -158,7 +160,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"{MEETING} and the other in {MEETING} to 9, so that they meet nowhere but where all "
         "episodes begin. Whole field: as many frames of a player without a fence. No action sticks "
         "there, and one that does in a dream counts as illegal. Each world was trained once, "
-        f"equally long; the player without a fence plays {ROWS} dreams in it, a fifth of its "
+        f"equally long; the player without a fence plays {count} dreams in it, a fifth of its "
         "actions at random. `new`: the two frames and the action are in no recording of that "
         "world; `across`: the transition ends a window of frames in which the paddle is left and "
         f"right of column {MEETING}, of which the recordings of the halves hold "
@@ -167,28 +169,28 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "worlds of one layer see the last frame or the last three. Where the paths "
         "cross, one frame does not show where the dot comes from: half of the dreams should "
         "change over, none with more memory. "
-        f"{PATHS} dreams each.\n\n"
+        f"{paths} dreams each.\n\n"
         + table(("game", "world", "transitions", "number", "legal", "95 % interval"), rows),
         bars(shares, "composition", "legal transitions, share"),
     )
 
 
-def _examine(runner: StudyRunner, game: str, name: str) -> dict[str, Any]:
+def _examine(runner: StudyRunner, game: str, name: str, rows: int) -> dict[str, Any]:
     """Play dreams of one world; the share of legal transitions by what recordings hold."""
     world, store = runner.model(game, name).world, runner.data(game, name)
     window = world.card.model.window
-    dynamics = Dynamics(world, ROWS, Settings(device="cpu"))
+    dynamics = Dynamics(world, rows, Settings(device="cpu"))
     dream = Dream(dynamics, begin=partial(blocks.context, num_context=CONTEXT))
     steps = runner.scale.horizon
-    players = policies(world.card, ROWS, epsilon=0.2)
-    episodes = roll(dream, players, ROWS * steps, steps)
+    players = policies(world.card, rows, epsilon=0.2)
+    episodes = roll(dream, players, rows * steps, steps)
     source_game = find_game(world.card)
     assert source_game is not None
     known, recorded_across = set[bytes](), 0
     for frames, actions in _recorded(store):
         known.update(transitions(frames, actions))
         recorded_across += int(across(paddles(frames), window).sum())
-    sums = np.zeros((len(KINDS), ROWS, 2))
+    sums = np.zeros((len(KINDS), rows, 2))
     for episode in episodes:
         verdicts = judge(source_game, episode)
         legal = verdicts.legal & ~verdicts.sticky

@@ -87,14 +87,13 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     for game in games:
         priors = [_prior(runner, game, seed, steps) for seed in range(trainings)]
         play = partial(_play, runner, game)
-        returns, sampled = (
-            {
-                budget: np.array([play(prior, budget, episodes, chance) for prior in priors])
-                for budget in some
-            }
-            for chance, some in (("exact", budgets), ("sampled", set(SAMPLED) & set(budgets)))
-        )
-        alone = play(None, alone_budget, alone_episodes, "exact")
+        returns = {b: np.array([play(p, b, episodes) for p in priors]) for b in budgets}
+        sampled = {
+            b: np.array([play(p, b, episodes, "sampled") for p in priors])
+            for b in SAMPLED
+            if b in budgets
+        }
+        alone = play(None, alone_budget, alone_episodes)
         numbers[game] = summarize(returns, sampled) | {"alone": _mean(np.array(alone))}
         means = {budget: values.mean(1) for budget, values in returns.items()}
         groups[game] = (
@@ -212,7 +211,7 @@ def _play(
     prior: Path | None,
     budget: int,
     episodes: int,
-    chance: Literal["exact", "sampled"],
+    chance: Literal["exact", "sampled"] = "exact",
 ) -> list[float]:
     """Play the real game, once; returns of its episodes."""
     name = f"{prior.parent.name if prior else 'none'}-{budget}"

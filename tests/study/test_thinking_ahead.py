@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from dfgym.study import horizon, search, uncertainty
+from dfgym.diffusion.joint_sampler import Pass
+from dfgym.frames import Codec
+from dfgym.games.minatar import MinAtarEnv, palette
+from dfgym.study import composition, horizon, pyramid, search, uncertainty
 from dfgym.world import shelf
 
 
@@ -39,3 +43,83 @@ def test_noise_in_the_weights_changes_the_matrices_alone() -> None:
         change = (spoiled.weights[name] - weight).std()
         expected = uncertainty.NOISE * weight.std() if weight.dim() > 1 else 0.0
         assert change == pytest.approx(float(expected), rel=0.1), name
+
+
+def test_gains_tell_exact_from_sampled_chance() -> None:
+    none, exact = np.full((2, 3), 10.0), np.array([[15.0, 16, 17], [15, 16, 17]])
+    numbers = search.summarize({0: none, 8: exact, 16: none}, {8: exact - 4, 16: none})
+    assert numbers["exact_over_sampled"]["8"]["mean"] == pytest.approx(4)
+    assert numbers["sampled"]["8"]["mean"] == pytest.approx(12)
+    assert search._exact_is_better(numbers), "better in one, nowhere worse"
+    numbers = search.summarize({0: none, 8: exact}, {8: exact + 4})
+    assert not search._exact_is_better(numbers)
+
+
+@pytest.mark.parametrize(
+    ("player", "low", "high"), [(composition.Left, 0, 4), (composition.Right, 4, 9)]
+)
+def test_fenced_players_meet_in_one_column(
+    player: type[composition.Left], low: int, high: int
+) -> None:
+    env, columns = MinAtarEnv(sticky_action_prob=0.0), set[int]()
+    for seed in range(8):
+        play = player(seed)
+        frame, _ = env.reset(seed=seed)
+        for _ in range(30):
+            columns.add(int(composition.paddles(frame[None])[0]))
+            frame, _, ends, *_ = env.step(play(frame))
+            if ends:
+                break
+    assert {4, *columns} == columns and low <= min(columns) < max(columns) <= high
+
+
+def test_windows_across_the_middle_hold_both_sides() -> None:
+    columns = np.array([3, 4, 5, 5, 5, 4])
+    assert composition.across(columns, 1).tolist() == [False] * 5
+    assert composition.across(columns, 2).tolist() == [False, True, False, False, False]
+    assert composition.across(columns, 3).tolist() == [False, True, True, False, False]
+
+
+def test_a_transition_is_new_if_a_frame_or_the_action_is() -> None:
+    frames = np.stack([MinAtarEnv().reset(seed=seed)[0] for seed in (0, 1)] * 2)
+    frames[2, 9] = frames[2, 9, ::-1]  # the paddle elsewhere
+    keys = composition.transitions(frames, np.array([1, 1, 2]))
+    assert len(set(keys)) == 3
+    assert keys[0] == composition.transitions(frames[:2], np.array([1]))[0]
+
+
+def test_the_paths_of_the_cross_meet_in_the_middle() -> None:
+    paths = [[composition.draw(rises, t) for t in range(7)] for rises in (False, True)]
+    assert [bool((a == b).all()) for a, b in zip(*paths, strict=True)] == [t == 3 for t in range(7)]
+    env = composition.Cross()
+    first, _ = env.reset(seed=0)
+    own = next(path for path in paths if (path[0] == first).all())
+    steps = [env.step(0) for _ in range(6)]
+    assert all((step[0] == frame).all() for step, frame in zip(steps, own[1:], strict=True))
+    assert [step[3] for step in steps] == [False] * 5 + [True]
+
+
+def test_a_chasing_player_goes_where_the_ball_is() -> None:
+    frames = np.stack([MinAtarEnv().reset(seed=0)[0]] * 3)
+    frames[:, 1:9] = 0
+    colours = palette(4)
+    for frame, column in zip(frames, (1, 4, 8), strict=True):  # the paddle is in column 4
+        frame[5, column] = colours[2]
+    assert pyramid.chase(frames).argmax(1).tolist() == [1, 0, 2]
+    np.testing.assert_allclose(pyramid.chase(frames).sum(1), 1)
+
+
+def test_coupled_actions_change_with_what_is_seen_alone() -> None:
+    """Chosen twice from the same frames they are the same, and drawn anew mostly not all."""
+    frames = np.stack([MinAtarEnv().reset(seed=seed)[0] for seed in range(64)])[:, None]
+    uniforms = np.random.default_rng(0).random((64, 2, 3))
+    view = Pass(0, torch.tensor([0, 1]), torch.ones(2), torch.tensor([False, True]), torch.ones(2))
+    colours = tuple((int(r), int(g), int(b)) for r, g, b in palette(4))
+    changed = []
+    for generator in (None, np.random.default_rng(1)):
+        known = np.zeros((64, 1), np.int64)
+        player = pyramid.OnPolicy(known, frames, Codec(colours), uniforms, generator)
+        first = player.choose(view)
+        assert (player.choose(view)[:, 0] == first[:, 0]).all(), "known"
+        changed.append(int(player.changed().sum()))
+    assert changed[0] == 0 and changed[1] > 0
