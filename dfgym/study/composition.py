@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -45,34 +45,25 @@ LEGAL, STITCHED, KEPT = 0.98, (0.4, 0.6), 0.02
 _CODE = red_table(palette(4))
 
 
-class Left:
-    """A scripted player who keeps the paddle in some columns; a player for recordings.
+def fence(columns: range) -> Callable[[int], Callable[[np.ndarray], int]]:
+    """Make the class of a scripted player who keeps the paddle in some columns."""
 
-    Args:
-        seed: of the policy.
-    """
+    class Fenced:
+        """A player for recordings, made with the seed of its policy."""
 
-    columns: ClassVar[range] = range(MEETING + 1)
+        def __init__(self, seed: int) -> None:
+            self.policy = BreakoutPolicy(0.15, seed, 0.5)
 
-    def __init__(self, seed: int) -> None:
-        self.policy = BreakoutPolicy(0.15, seed, 0.5)
+        def __call__(self, frame: np.ndarray) -> int:
+            action, paddle = self.policy(frame), int(paddles(frame[None])[0])
+            return action if paddle + MOTION[action] in columns else NOOP
 
-    def __call__(self, frame: np.ndarray) -> int:
-        """Choose an action."""
-        action, paddle = self.policy(frame), int(paddles(frame[None])[0])
-        return action if paddle + MOTION[action] in self.columns else NOOP
+    return Fenced
 
 
-class Right(Left):
-    """The one who never goes where `Left` plays."""
-
-    columns = range(MEETING, 10)
-
-
-class Everywhere(Left):
-    """One without a fence, to compare."""
-
-    columns = range(-1, 11)
+Left = fence(range(MEETING + 1))
+Right = fence(range(MEETING, 10))
+Everywhere = fence(range(-1, 11))
 
 
 class Cross(gym.Env[np.ndarray, Any]):
@@ -186,24 +177,24 @@ def _examine(runner: StudyRunner, game: str, name: str, rows: int) -> dict[str, 
     episodes = roll(dream, players, rows * steps, steps)
     source_game = find_game(world.card)
     assert source_game is not None
-    known, recorded_across = set[bytes](), 0
+    recorded, recorded_across = set[bytes](), 0
     for frames, actions in _recorded(store):
-        known.update(transitions(frames, actions))
+        recorded.update(transitions(frames, actions))
         recorded_across += int(across(paddles(frames), window).sum())
     sums = np.zeros((len(KINDS), rows, 2))
     for episode in episodes:
         verdicts = judge(source_game, episode)
         legal = verdicts.legal & ~verdicts.sticky
-        for kind, some in enumerate(_kinds(episode, known, window)):
+        for kind, some in enumerate(_kinds(episode, recorded, window)):
             sums[kind, episode.row] += (legal & some).sum(), some.sum()
     by_kind = {kind: _summarize(of_kind) for kind, of_kind in zip(KINDS, sums, strict=True)}
     return by_kind | {"recorded_across": recorded_across}
 
 
-def _kinds(episode: Episode, known: set[bytes], window: int) -> Iterator[np.ndarray]:
+def _kinds(episode: Episode, recorded: set[bytes], window: int) -> Iterator[np.ndarray]:
     yield np.ones(len(episode), bool)
     keys = transitions(episode.frames, episode.actions)
-    yield np.array([key not in known for key in keys])
+    yield np.array([key not in recorded for key in keys])
     yield across(paddles(episode.frames), window)
 
 

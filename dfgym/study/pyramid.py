@@ -151,7 +151,7 @@ class OnPolicy:
     """Chooses the actions of a block from its frames as they are, see `blocks.block`.
 
     Args:
-        known: int64 `(b, k)`, the actions that led to the known frames.
+        past: int64 `(b, k)`, the actions that led to the known frames.
         clean: uint8 `(b, k, h, w, 3)`, those frames.
         codec: of frames.
         uniforms: `(b, k + new, 3)`, the chance that draws of an action share.
@@ -160,20 +160,20 @@ class OnPolicy:
 
     def __init__(
         self,
-        known: np.ndarray,
+        past: np.ndarray,
         clean: np.ndarray,
         codec: Codec,
         uniforms: np.ndarray,
         generator: np.random.Generator | None = None,
     ) -> None:
         self.codec, self.uniforms, self.generator = codec, uniforms, generator
-        (b, total, _), k = uniforms.shape, known.shape[1]
+        (b, total, _), k = uniforms.shape, past.shape[1]
         self.actions = np.zeros((b, total), np.int64)
-        self.actions[:, :k] = known
+        self.actions[:, :k] = past
         self.first, self.begun = self.actions.copy(), np.zeros(total, bool)
         self.frames = np.zeros((b, total, *clean.shape[2:]), np.uint8)
         self.frames[:, :k] = clean
-        self.known = k
+        self.num_past = k
 
     def choose(self, view: Pass) -> Tensor:
         """Return the actions that lead to the frames of a pass, `(b, n)`."""
@@ -193,7 +193,7 @@ class OnPolicy:
 
     def changed(self) -> np.ndarray:
         """Say which actions are not those of their frame's first pass, bool `(b, new)`."""
-        return np.asarray(self.actions != self.first)[:, self.known :]
+        return np.asarray(self.actions != self.first)[:, self.num_past :]
 
 
 @torch.inference_mode()
@@ -203,14 +203,14 @@ def dream(model: StudyModel, spec: RolloutSpec, count: int, coupled: bool) -> di
     starts = [blocks.context(model.world, random, CONTEXT) for _ in range(count)]
     clean = np.stack([frames for frames, _ in starts])
     none = np.full((count, 1), card.actions.count)
-    known = np.concatenate([none, np.stack([actions for _, actions in starts])], 1)
+    past = np.concatenate([none, np.stack([actions for _, actions in starts])], 1)
     codec = Codec(card.frames.palette)
     uniforms = random.random((count, CONTEXT + spec.new, 3))
-    player = OnPolicy(known, clean, codec, uniforms, None if coupled else random)
+    player = OnPolicy(past, clean, codec, uniforms, None if coupled else random)
     keys = torch.arange(count)
     encoded = codec.encode(torch.from_numpy(clean))
-    made = blocks.block(model, spec, encoded, player, keys, keys * 0)
-    frames = np.concatenate([clean, codec.decode(made).numpy()], 1)
+    new = blocks.block(model, spec, encoded, player, keys, keys * 0)
+    frames = np.concatenate([clean, codec.decode(new).numpy()], 1)
     game = find_game(card)
     assert game is not None
     illegal = []

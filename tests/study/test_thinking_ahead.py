@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_gains_tell_exact_from_sampled_chance() -> None:
     ("player", "low", "high"), [(composition.Left, 0, 4), (composition.Right, 4, 9)]
 )
 def test_fenced_players_meet_in_one_column(
-    player: type[composition.Left], low: int, high: int
+    player: Callable[[int], Callable[[np.ndarray], int]], low: int, high: int
 ) -> None:
     env, columns = MinAtarEnv(sticky_action_prob=0.0), set[int]()
     for seed in range(8):
@@ -117,8 +119,8 @@ def test_coupled_actions_change_with_what_is_seen_alone() -> None:
     colours = tuple((int(r), int(g), int(b)) for r, g, b in palette(4))
     changed = []
     for generator in (None, np.random.default_rng(1)):
-        known = np.zeros((64, 1), np.int64)
-        player = pyramid.OnPolicy(known, frames, Codec(colours), uniforms, generator)
+        past = np.zeros((64, 1), np.int64)
+        player = pyramid.OnPolicy(past, frames, Codec(colours), uniforms, generator)
         first = player.choose(view)
         assert (player.choose(view)[:, 0] == first[:, 0]).all(), "known"
         changed.append(int(player.changed().sum()))
