@@ -26,6 +26,7 @@ from dfgym.world import shelf
 from toys.chromium import new_context, running_browser, until
 from toys.static import dream, find_runtime, serving
 
+WORLDS = ["minatar-breakout-v0", "cartpole-pixels-v0", "pendulum-pixels-v0"]
 SEED = 7
 SECONDS = 10
 
@@ -33,7 +34,7 @@ SECONDS = 10
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("worlds", nargs="*", default=["minatar-breakout-v0", "cartpole-pixels-v0"])
+    parser.add_argument("worlds", nargs="*", default=WORLDS)
     parser.add_argument("--steps", type=int, default=1000)
     arguments = parser.parse_args()
     package = find_runtime()
@@ -78,15 +79,16 @@ def compare(browser: Browser, url: str, world: str, steps: int) -> dict[str, Any
     card = shelf.card(world)
     env = gym.make("dfgym:DFWorld-v0", world=world, device="cpu")
     random = np.random.default_rng(SEED)
-    actions: list[int | None] = []
+    actions: list[int | list[float] | None] = []
     outcomes = [(env.reset(seed=SEED)[0], 0.0, False)]
     for _ in range(steps):
         if outcomes[-1][2]:
             actions.append(None)
             outcomes.append((env.reset()[0], 0.0, False))
             continue
-        actions.append(int(random.integers(card.actions.count)))
-        frame, reward, terminated, truncated, _ = env.step(actions[-1])
+        row = card.actions.sample(random)
+        actions.append(int(row) if card.actions.is_discrete else row.tolist())
+        frame, reward, terminated, truncated, _ = env.step(card.actions.native(row))
         outcomes.append((frame, float(reward), terminated or truncated))
     shape = (card.frames.height, card.frames.width, 3)
     context = new_context(browser)

@@ -73,7 +73,7 @@ def export(config: Export) -> list[Path]:
         files["agent.onnx"] = agent.model
         description["agent"] = {"name": agent.label, "frame_stack": agent.frame_stack}
         description["hello"]["agents"].append(agent.label)
-    files["world.json"] = json.dumps(description, indent=1).encode()
+    files["world.json"] = json.dumps(description, indent=1, allow_nan=False).encode()
     if config.page:
         files |= page.page_files(world, config.settings, config.onnxruntime_web)
     config.out.parent.mkdir(parents=True, exist_ok=True)

@@ -291,15 +291,25 @@ function cut(data, list, offset) {
   }));
 }
 
+/** Refuse what `dfgym export` did not write. */
+function describe(value) {
+  const missing = ["hello", "frame", "caches", "episodes", "starts"].find((name) => !value?.[name]);
+  if (missing) throw new Error(`it has no ${missing}`);
+  return value;
+}
+
 async function prepare() {
   const names = ["world.json", "step.onnx", "starts.bin.gz", "ort.wasm.gz"];
   const [card, step, frames, wasm] = await Promise.all(names.map(load));
-  world = await whole("world.json", () => JSON.parse(new TextDecoder().decode(card)));
+  world = await whole("world.json", () => describe(JSON.parse(new TextDecoder().decode(card))));
   Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: wasm.buffer });
   dream = new Dream(world, await open("step.onnx", step));
-  const offset = { at: 0 };
-  episodes = cut(frames, world.episodes, offset);
-  starts = cut(frames, world.starts, offset);
+  await whole("starts.bin.gz", () => {
+    const offset = { at: 0 };
+    episodes = cut(frames, world.episodes, offset);
+    starts = cut(frames, world.starts, offset);
+    if (frames.length !== offset.at) throw new Error(`it has ${frames.length} bytes, not ${offset.at}`);
+  });
   held = played = { action: world.hello.idle_action, input: 0 };
   speed = world.hello.fps;
   const query = new URLSearchParams(location.hash.slice(1));

@@ -83,7 +83,7 @@ def describe(world: World, settings: Settings, caches: list[list[int]]) -> dict[
         settings: how it is run.
         caches: the shape of each cache.
     """
-    card = world.card
+    card, parts = world.card, world.card.actions.parts
     starts = [
         {"frame": frame, **_context(world, episode, frame)}
         for episode, frame in pick_starts(world.starts)
@@ -93,7 +93,8 @@ def describe(world: World, settings: Settings, caches: list[list[int]]) -> dict[
         "hash": world.hash,
         "frame": {"height": card.frames.height, "width": card.frames.width},
         "history": card.model.history,
-        "no_action": card.actions.fill(1)[0].tolist(),
+        # JSON has no number that is none: null stands for it.
+        "no_action": card.actions.none if card.actions.is_discrete else [None] * len(parts),
         "caches": caches,
         "episodes": [
             {"frame": 0, **_context(world, episode, 0)} for episode in range(len(world.starts))

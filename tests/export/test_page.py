@@ -15,6 +15,8 @@ from dfgym.agents import saved
 from dfgym.env.env import DreamEnv
 from dfgym.export.command import Export, export
 from dfgym.frames import upscale
+from dfgym.games.spaces import describe, shift
+from toys.actions import marker_world
 from toys.agents import tiny_agent
 from toys.chromium import (
     Opener,
@@ -85,6 +87,32 @@ def test_it_dreams_what_gymnasium_dreams(address: str, open_page: Opener) -> Non
     for (frame, reward, terminated), (numbers, picture) in zip(expected, results, strict=True):
         assert (numbers["reward"], numbers["terminated"]) == (reward, terminated)
         assert np.abs(frame[::4, ::4].astype(int) - picture).max() <= 1
+
+
+def test_actions_of_parts(browser: Browser, open_page: Opener, tmp_path: Path) -> None:
+    """Their numbers reach the world, as do those before an episode's start."""
+    if (package := find_runtime()) is None:
+        pytest.skip(f"no onnxruntime-web: npm install onnxruntime-web, or set {VARIABLE}")
+    world = marker_world("dict", tmp_path / "toy-random-v0")
+    export(Export(str(world), tmp_path / "page", page=True, onnxruntime_web=package))
+    env, actions = DreamEnv(world, device="cpu"), list[list[float]]()
+    space, random = describe(env.action_space, "it"), np.random.default_rng(0)
+    expected = [env.reset(seed=4)[0]]
+    while len(expected) < 6:
+        row = space.sample(random)
+        actions.append(np.atleast_1d(row).tolist())
+        expected.append(env.step(shift(env.action_space, space.native(row)))[0])
+    with serving(tmp_path / "page") as url:
+        page = open_page(url)
+        replies = dream(page, 4, actions, (8, 8, 3))
+        pause(page)
+        page.locator("#strip button").last.click()  # begins from several frames
+        until_still(page, "dfgym.header.t === 0")
+        page.select_option("#agent", "random")
+        pause(page, on=False)
+        until(page, "dfgym.header.t > 2 && dfgym.header.action.length === 6")
+    for frame, (_, picture) in zip(expected, replies, strict=True):
+        assert np.abs(frame[::5, ::5].astype(int) - picture).max() <= 1
 
 
 def test_it_plays_alone(address: str, open_page: Opener, folder: Path) -> None:
@@ -196,20 +224,33 @@ def test_from_the_disk_it_says_how_to_serve_it(folder: Path, browser: Browser) -
         ("", ("step.onnx", 0.5), "step.onnx did not come whole"),
         ("", ("ort.wasm.gz", 0.5), "ort.wasm.gz did not come whole"),
         ("", ("world.json", 0.5), "world.json did not come whole"),
+        ("", ("world.json", b""), "world.json did not come whole"),
+        ("", ("world.json", b"{}"), "world.json did not come whole (it has no hello)"),
+        ("", ("world.json", b"null"), "world.json did not come whole (it has no hello)"),
+        ("", ("step.onnx", b"null"), "step.onnx did not come whole"),
+        ("", ("starts.bin.gz", b"null"), "starts.bin.gz did not come whole"),
         ("", ("ort.mjs", 0.5), "game.js or ort.mjs is missing"),
     ],
 )
 def test_what_is_wrong_is_an_error_on_the_page(
-    query: str, change: tuple[str, float] | None, words: str, folder: Path, browser: Browser,
+    query: str,
+    change: tuple[str, float | bytes] | None,
+    words: str,
+    folder: Path,
+    browser: Browser,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     """A file may be gone, or its copy may have stopped half way."""
     for path in folder.iterdir():
         (tmp_path / path.name).symlink_to(path)
     if change:
-        name, share = change
+        name, data = change
         (tmp_path / name).unlink()
-        if data := (folder / name).read_bytes()[: int(share * (folder / name).stat().st_size)]:
+        if isinstance(data, float):
+            data = (folder / name).read_bytes()[
+                : int(data * (folder / name).stat().st_size)
+            ] or None
+        if data is not None:
             (tmp_path / name).write_bytes(data)
     with serving(tmp_path) as url:
         page = browser.new_page()

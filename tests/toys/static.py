@@ -88,7 +88,7 @@ def serving(folder: Path) -> Iterator[str]:
 def dream(
     page: Page,
     seed: int,
-    actions: Sequence[int | None],
+    actions: Sequence[int | list[float] | None],
     shape: tuple[int, ...],
     agent: str | None = None,
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
