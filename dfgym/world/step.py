@@ -59,7 +59,12 @@ class Step:
         self._rewards = torch.tensor(card.rewards.values, dtype=torch.float64)
 
     def empty_caches(self, rows: int) -> list[Cache]:
-        """Return the cache of each context level, of rows without a past."""
+        """Return the cache of each context level, of rows without a past.
+
+        Raises:
+            ConfigError: so many rows do not fit into memory.
+        """
+        runtime.check_memory(self._card, rows, len(self._plan.levels), CPU)
         return [self._network.empty_cache(rows, CPU) for _ in self._plan.levels]
 
     def inputs(self, rows: int) -> dict[str, Tensor]:
@@ -171,7 +176,7 @@ def export_step(world: World, rows: int = 1, settings: Settings = Settings()) ->
     """Write a step of so many rows as an ONNX file, see `Step.__call__` for what goes in and out.
 
     Raises:
-        ConfigError: ONNX cannot express the world, or its settings.
+        ConfigError: ONNX cannot express the world, or its settings, or the rows do not fit.
         MissingPackageError: onnx is missing.
     """
     step = Step(world, settings)

@@ -86,6 +86,7 @@ def test_a_page_has_all_it_loads(random_world: Path, tmp_path: Path) -> None:
         ({"page": True}, ConfigError, "run `npm install onnxruntime-web` here"),
         ({"page": True, "rows": 2}, ConfigError, "rows is 2, and a page plays one game"),
         ({"rows": 0}, ConfigError, "rows is 0"),
+        ({"rows": 10**9}, ConfigError, "a batch of 1000000000 needs about"),
         ({"settings": {"luck": 1.0}}, ConfigError, "luck is 1.0, which an ONNX file cannot"),
         ({"settings": {"context_mode": "kept"}}, ConfigError, "context_mode is 'kept'"),
     ],
