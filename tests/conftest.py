@@ -15,6 +15,7 @@ hypothesis.settings.register_profile("dfgym", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("dfgym")
 
 pytest_plugins = [
+    "toys.cluster",
     "toys.world",
     "toys.counter",
     "toys.play",
@@ -23,6 +24,7 @@ pytest_plugins = [
     "toys.breakout",
     "toys.things",
     "toys.actions",
+    "toys.cluster",
 ]
 
 

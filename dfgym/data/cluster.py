@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -91,6 +91,32 @@ class RayPool:
     def shutdown(self, cancel_futures: bool = True) -> None:
         """Leave the cluster, which forgets what it was to do for this pool."""
         self._ray.shutdown()
+
+
+def share_out(
+    function: Callable[[Any], Any], arguments: Sequence[Any], cluster: Cluster | None
+) -> Iterator[Any]:
+    """Call a function with each argument, and yield what comes back in their order.
+
+    Args:
+        function: its result follows from the argument alone; like that, it can be pickled.
+        arguments: one for each call.
+        cluster: where to call it; None: here, one after the other.
+
+    Raises:
+        ConfigError: there is no such cluster.
+        DfgymError: what a call raised, or all machines that did it are gone.
+        MissingPackageError: ray is missing.
+    """
+    if cluster is None:
+        yield from map(function, arguments)
+        return
+    pool = RayPool(cluster, lambda: None, ())
+    try:
+        for future in [pool.submit(function, argument) for argument in arguments]:
+            yield future.result()
+    finally:
+        pool.shutdown()
 
 
 _BEGUN: list[str] = []  # the pool that this process last worked for, if Ray started it

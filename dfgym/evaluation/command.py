@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from msgspec import Meta
 
+from dfgym import checks
+from dfgym.data.cluster import Cluster
 from dfgym.env.real import trust_source
 from dfgym.errors import ConfigError
 from dfgym.evaluation.few_steps import few_steps
@@ -37,7 +40,20 @@ class Config:
     """Instead of all else, judge and time the dream at these numbers of denoising steps."""
     trust: bool = False
     """Import the modules that the world's card names to open its real game, which runs them."""
+    ray: str = ""
+    """Ask the questions on a Ray cluster, by its address: `auto`, `host:6379`, `ray://host:10001`;
+    or `local`, this machine alone. All its machines must see the world and the folder."""
+    processes: Annotated[int, Meta(ge=1)] = 2
+    """How many questions are asked at a time where the cluster is `local`."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()
+
+    def __post_init__(self) -> None:
+        checks.check(self, ConfigError)
+        if self.trust and self.ray:
+            raise ConfigError(
+                f"trust is True and ray is {self.ray!r}, whose processes trust no module; leave "
+                "one out"
+            )
 
 
 def run(config: Config) -> None:
@@ -67,4 +83,5 @@ def run(config: Config) -> None:
             quick=config.quick,
             settings=config.settings,
             rungs=config.rungs,
+            cluster=Cluster(config.ray, config.processes) if config.ray else None,
         )

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from dfgym import checks
 from dfgym.command import run_command
+from dfgym.data.cluster import Cluster, share_out
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import scatter_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table
@@ -62,6 +63,11 @@ class Config:
     """Of each player in each game."""
     steps: Positive = STEPS
     """An episode is cut after so many."""
+    ray: str = ""
+    """Score on a Ray cluster, by its address: `auto`, `host:6379`, `ray://host:10001`; or `local`,
+    this machine alone. All its machines must see the agents' files."""
+    processes: Positive = 2
+    """How many scores are worked out at a time where the cluster is `local`."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -276,12 +282,13 @@ def score_players(config: Config, score: Callable[[str, str], Sequence[float]]) 
     """
     path = config.out / FILE
     returns: Returns = json.loads(path.read_text()) if path.is_file() else {}
+    ids = {"dream": f"DFWorld/{config.world}", "real": f"DFReal/{config.world}"}
+    works = [(player, env) for player in config.players for env in ids.values()]
+    cluster = Cluster(config.ray, config.processes) if config.ray else None
+    values = share_out(lambda work: list(score(*work)), works, cluster)
+    config.out.mkdir(parents=True, exist_ok=True)
     for player in config.players:
-        returns[player] = {
-            game: list(score(player, form.format(config.world)))
-            for game, form in (("dream", "DFWorld/{}"), ("real", "DFReal/{}"))
-        }
-        config.out.mkdir(parents=True, exist_ok=True)
+        returns[player] = {game: next(values) for game in ids}
         write_json(path, returns)
     return path
 
@@ -308,4 +315,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from dfgym.evaluation import ranking as itself  # by the name that other processes import
+
+    sys.exit(itself.main())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dfgym.data.cluster import Cluster, share_out
 from dfgym.device import available_cores
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation import (
@@ -81,6 +83,7 @@ def evaluate(
     quick: bool = False,
     settings: Settings = Settings(),
     rungs: Sequence[str] = (),
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """Measure a world.
 
@@ -93,6 +96,7 @@ def evaluate(
         quick: whether to take a twentieth of the frames: a look, not a measurement.
         settings: how the world is run.
         rungs: the names of the questions to ask; none for all.
+        cluster: where to ask them; None: here, one after the other.
 
     Returns:
         The content of the JSON file: `world`, `settings`, `machine`, the answer of each question
@@ -102,8 +106,8 @@ def evaluate(
 
     Raises:
         WorldError: there is no such world, or it is damaged.
-        MissingPackageError: its real game is not installed.
-        ConfigError: `out` cannot be a folder, or there is no such rung.
+        MissingPackageError: its real game, or ray, is not installed.
+        ConfigError: `out` cannot be a folder, or there is no such rung or cluster.
     """
     selection = choose(rungs)
     subject = Subject(shelf.load(world), Path(out), settings, quick)
@@ -126,19 +130,55 @@ def evaluate(
     }
     absent = results["absent"] = dict.fromkeys((q.NAME for q in selection), UNREACHED)
     _conclude(subject.folder, results)
+    answers = _answers(subject, selection, cluster)
     with tqdm(selection, bar_format="{desc:14}{bar}| {n}/{total} {elapsed}") as questions:
         for question in questions:
             questions.set_description(question.NAME)
-            try:
-                results[question.NAME] = question.measure(subject)
+            answer = next(answers)
+            if isinstance(answer, str):
+                absent[question.NAME] = answer
+            else:
+                results[question.NAME] = answer
                 del absent[question.NAME]
-            except NotMeasuredError as reason:
-                absent[question.NAME] = str(reason)
             _conclude(subject.folder, results)
     film = encode_gif(_film(subject), subject.card.frames.fps)
     write_atomic(subject.folder / "dream.gif", film)
     _publish(subject.folder, results, film)
     return results
+
+
+Answer = dict[str, Any] | str
+"""What a question measured, or why it measured nothing."""
+
+
+def _answers(
+    subject: Subject, selection: Sequence[Question], cluster: Cluster | None
+) -> Iterator[Answer]:
+    if cluster is not None:
+        path, folder = subject.world.path.resolve(), subject.folder.resolve()
+        place = (path, folder, subject.settings, subject.quick)
+        works = [(q.NAME, place) for q in selection if q is not speed]
+        yield from share_out(_answer_elsewhere, works, cluster)
+        selection = [q for q in selection if q is speed]  # the last, and of this machine
+    yield from (_answer(question, subject) for question in selection)
+
+
+def _answer(question: Question, subject: Subject) -> Answer:
+    try:
+        return question.measure(subject)
+    except NotMeasuredError as reason:
+        return str(reason)
+
+
+def _answer_elsewhere(work: tuple[str, tuple[Path, Path, Settings, bool]]) -> Answer:
+    name, place = work
+    (question,) = choose([name])
+    return _answer(question, _open_subject(*place))
+
+
+@functools.lru_cache(1)  # several questions look at the same play
+def _open_subject(path: Path, folder: Path, settings: Settings, quick: bool) -> Subject:
+    return Subject(shelf.load(path), folder, settings, quick)
 
 
 def evaluate_peer(

@@ -4,7 +4,8 @@
 
 trains the same PPO with the same number of steps in the dream and in the real game, once for each
 seed, and scores every agent in both. Each agent's result is one JSON file, so the work can be
-stopped, continued, and shared between processes (`--sides dream --seeds 1`).
+stopped, continued, and shared between processes (`--sides dream --seeds 1`) or, with `--ray`,
+between machines.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from msgspec import Meta
 
 from dfgym import checks
 from dfgym.command import run_command
+from dfgym.data.cluster import Cluster, share_out
 from dfgym.env.real import trust_source
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
@@ -64,6 +66,11 @@ class Config:
     """See `agents.ppo.Config`."""
     trust: bool = False
     """Import the modules that the world's card names to open its real game, which runs them."""
+    ray: str = ""
+    """Train and score on a Ray cluster, by its address: `auto`, `host:6379`, `ray://host:10001`; or
+    `local`, this machine alone. All its machines must see the folder."""
+    processes: Positive = 2
+    """How many agents are trained at a time where the cluster is `local`."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -77,17 +84,17 @@ def transfer(config: Config) -> dict[str, Any] | None:
         The `summary` of all results in the folder.
 
     Raises:
-        ConfigError: `out` holds results of other settings.
+        ConfigError: `out` holds results of other settings, or there is no such cluster.
         WorldError: the world is not on the shelf.
-        MissingPackageError: its real game is not installed.
+        MissingPackageError: its real game, or ray, is not installed.
     """
     shelf.card(config.world)
-    if config.trust:
-        trust_source(config.world)
-    _score_random(config)
-    for seed in config.seeds:
-        for side in config.sides:
-            _train_agent(config, side, seed)
+    config = replace(config, out=config.out.resolve())  # which another process finds too
+    works: list[Work] = [(config, None, 0)]
+    works += [(config, side, seed) for seed in config.seeds for side in config.sides]
+    cluster = Cluster(config.ray, config.processes) if config.ray else None
+    for _ in share_out(_do, works, cluster):
+        pass
     return summary(config.out)
 
 
@@ -335,6 +342,20 @@ def _mean_cells(scores: dict[str, Any]) -> Iterable[str]:
     return f"{scores['mean']:.2f}", bounds
 
 
+Work = tuple[Config, Side | None, int]
+"""An agent to train and to score, by its side and its seed; None: the random player."""
+
+
+def _do(work: Work) -> None:
+    config, side, seed = work
+    if config.trust:
+        trust_source(config.world)
+    if side is None:
+        _score_random(config)
+    else:
+        _train_agent(config, side, seed)
+
+
 def _train_agent(config: Config, side: Side, seed: int) -> None:
     settings = {"side": side, "seed": seed, **_settings(config)}
     path = config.out / f"{side}-{seed}.json"
@@ -411,4 +432,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from dfgym.evaluation import transfer as itself  # by the name that other processes import
+
+    sys.exit(itself.main())

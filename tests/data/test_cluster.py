@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import psutil
@@ -14,68 +12,15 @@ import pytest
 from dfgym.agents.players import make_factory
 from dfgym.cli import main
 from dfgym.data import cluster
-from dfgym.data.cluster import LOCAL, Cluster, RayPool
+from dfgym.data.cluster import LOCAL, Cluster, RayPool, share_out
 from dfgym.data.record import Recording, record
 from dfgym.errors import ConfigError, DfgymError, MissingPackageError
+from dfgym.evaluation import ranking
+from dfgym.evaluation.run import evaluate
+from dfgym.world.settings import Settings
+from toys.cluster import ToyRay
 
 GAME = Recording("toys.catch:toys/Catch-v0", 300, {"random": 0.5, "sticky-random": 0.5}, seed=3)
-
-
-class RayError(Exception):
-    """What Ray raises of its own."""
-
-
-class RayTaskError(RayError):
-    """What Ray raises where work raised."""
-
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__("many lines")
-        self.cause = cause
-
-
-class ToyRay(ModuleType):
-    """Ray in this process: work is done when its result is wanted."""
-
-    def __init__(self) -> None:
-        super().__init__("ray")
-        self.exceptions = ModuleType("ray.exceptions")
-        vars(self.exceptions).update(RayError=RayError, RayTaskError=RayTaskError)
-        self.began: list[dict[str, Any]] = []
-        self.dead = False
-
-    def init(self, **keywords: Any) -> None:
-        if keywords["address"] == "nowhere:1":
-            raise ConnectionError("no answer\nand more")
-        self.began.append(keywords)
-
-    def remote(self, **keywords: Any) -> Callable[[Any], Any]:
-        assert keywords == {"max_retries": -1, "num_cpus": 1}
-        return lambda function: SimpleNamespace(remote=lambda *items: (function, items))
-
-    def put(self, value: Any) -> Any:
-        return value
-
-    def get(self, reference: Any) -> Any:
-        if self.dead:
-            raise RayError("all nodes are dead\nand more")
-        try:
-            return reference[0](*reference[1])
-        except DfgymError as reason:
-            raise RayTaskError(reason) from reason
-
-    def cancel(self, reference: Any) -> None:
-        pass
-
-    def shutdown(self) -> None:
-        self.began.pop()
-
-
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> ToyRay:
-    toy = ToyRay()
-    monkeypatch.setitem(sys.modules, "ray", toy)
-    monkeypatch.setitem(sys.modules, "ray.exceptions", toy.exceptions)
-    return toy
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -114,6 +59,39 @@ def test_what_work_raises_comes_back_as_it_was(ray: ToyRay) -> None:
     ray.dead = True
     with pytest.raises(DfgymError, match="Ray: all nodes are dead; the same command continues"):
         pool.submit(fail, 0).result()
+
+
+@pytest.mark.parametrize("where", [None, Cluster(LOCAL, 3)], ids=["here", "there"])
+def test_results_come_in_the_order_of_the_work(ray: ToyRay, where: Cluster | None) -> None:
+    assert list(share_out(abs, [-3, 1, -2], where)) == [3, 1, 2]
+    results = share_out(lambda n: 1 // n, [1, 0, 1], where)
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not ray.began
+
+
+def test_an_evaluation_on_a_cluster_measures_the_same(
+    ray: ToyRay, random_world: Path, tmp_path: Path
+) -> None:
+    names = ["lifetime", "transfer", "speed"]
+    here, there = (
+        evaluate(random_world, tmp_path / "out", True, Settings("cpu", 1), names, where)
+        for where in (None, Cluster(LOCAL))
+    )
+    assert here["lifetime"] == there["lifetime"] and "speed" in there
+    assert here["absent"] == there["absent"] and there["absent"].keys() == {"transfer"}
+
+
+def test_players_are_ranked_on_a_cluster(ray: ToyRay, tmp_path: Path) -> None:
+    files = [
+        ranking.score_players(
+            ranking.Config(("a", "bb"), out=tmp_path / name, ray=name and LOCAL),
+            lambda player, env: [len(player), len(env)],
+        ).read_text()
+        for name in ("", "there")
+    ]
+    assert files[0] == files[1] and not ray.began
 
 
 def test_a_cluster_that_is_not_there(

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from dfgym.data.cluster import LOCAL
 from dfgym.errors import ConfigError, WorldError
 from dfgym.evaluation import transfer
+from toys.cluster import ToyRay
 
 
 @pytest.fixture
@@ -53,6 +55,16 @@ def test_transfer_goes_on_where_it_stopped(tmp_path: Path, agents: list[str]) ->
     assert result["ratio_interval"] == pytest.approx([10 / 9, 10 / 9])  # type: ignore[index]
     assert result["dream_over_real_return"] == pytest.approx(1.1)  # type: ignore[index]
     assert result["random"]["real"]["mean"] == 1.0  # type: ignore[index]
+
+
+def test_transfer_on_a_cluster(tmp_path: Path, agents: list[str], ray: ToyRay) -> None:
+    for name in ("", LOCAL):
+        config = transfer.Config("toy-random-v0", tmp_path / name, seeds=(0, 1), steps=9, ray=name)
+        assert transfer.transfer(config) is not None
+    assert agents[:4] == agents[4:] and not ray.began
+    with pytest.raises(ConfigError, match="there is no Ray cluster at 'nowhere:1'"):
+        transfer.transfer(transfer.Config("toy-random-v0", tmp_path / "other", ray="nowhere:1"))
+    assert len(agents) == 8
 
 
 def test_transfer_refuses_to_mix_settings(tmp_path: Path, agents: list[str]) -> None:

@@ -244,14 +244,13 @@ def test_what_is_wrong_is_an_error_on_the_page(
     for path in folder.iterdir():
         (tmp_path / path.name).symlink_to(path)
     if change:
-        name, data = change
+        name, content = change
+        whole = (folder / name).read_bytes()
+        if isinstance(content, float):  # so much of it
+            content = whole[: int(content * len(whole))]
         (tmp_path / name).unlink()
-        if isinstance(data, float):
-            data = (folder / name).read_bytes()[
-                : int(data * (folder / name).stat().st_size)
-            ] or None
-        if data is not None:
-            (tmp_path / name).write_bytes(data)
+        if change[1] != 0.0:
+            (tmp_path / name).write_bytes(content)
     with serving(tmp_path) as url:
         page = browser.new_page()
         page.goto(url + query)
