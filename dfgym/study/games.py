@@ -95,6 +95,7 @@ QUICK = Scale(
     rows={"breakout": 2, "cartpole": 2},
     horizon=12,
     long=40,
+    seeds=(0, 1),
 )
 
 ROOMS: dict[str, Any] = {

@@ -47,7 +47,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Dream with several weights of history guidance, and judge every transition."""
     numbers: dict[str, Any] = {}
     groups, rows, sentences = {}, [], []
-    steps = max(8, runner.scale.horizon // 8)
+    steps = max(4, runner.scale.horizon // 8)
     for game in games:
         world = spoil(shelf.load(RECIPES[game]))
         plain = count_illegal(world, None, steps)

@@ -68,17 +68,17 @@ def test_module_prefix_is_enough(worlds: Path) -> None:
     assert run(code, worlds) == ["100"]
 
 
-@pytest.mark.parametrize("kind", ["DFWorld", "DFReal"])
-def test_broken_world_raises_when_made(worlds: Path, kind: str) -> None:
-    code = f"""if True:
+def test_broken_world_raises_when_made(worlds: Path) -> None:
+    code = """if True:
         import gymnasium, dfgym, dfgym.errors
-        try:
-            gymnasium.make("{kind}/broken-v0")
-        except dfgym.errors.WorldError as error:
-            print(error)
+        for kind in "DFWorld", "DFReal":
+            try:
+                gymnasium.make(f"{kind}/broken-v0")
+            except dfgym.errors.WorldError as error:
+                print(kind, error)
     """
-    (line,) = run(code, worlds)
-    assert re.fullmatch(r".*broken-v0/world\.toml: missing key 'name'", line)
+    for kind, line in zip(("DFWorld", "DFReal"), run(code, worlds), strict=True):
+        assert re.fullmatch(rf"{kind} .*broken-v0/world\.toml: missing key 'name'", line)
 
 
 def test_a_folder_that_cannot_be_read_is_no_obstacle() -> None:

@@ -15,6 +15,7 @@ from dfgym.env.real import RealEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import WorldError
 from dfgym.games.spaces import describe
+from dfgym.model.config import ModelConfig
 from dfgym.train import recipe
 from dfgym.train.loop import train
 from dfgym.train.pack import Presentation, draft_actions, pack
@@ -40,6 +41,7 @@ def test_a_world_obeys_what_it_was_recorded_with(kind: str, tmp_path: Path) -> N
             batch=32,
             length=4,
             checkpoint_every=500,
+            model=ModelConfig(kind="transformer", dim=16, depth=1, heads=2, patch=4, window=3),
         )
     )
     world = pack(run, tmp_path / "toy-marker-v0", "toy-marker-v0", Presentation(max_steps=6))
