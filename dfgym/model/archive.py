@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dfgym.model.config import ARCHIVE_TOP, MAP_AHEAD, MAP_CHANNELS
 from dfgym.model.odometer import Odometer, move
-from dfgym.model.slots import MemoryPosition, hide_slots
+from dfgym.model.slots import MemoryPosition, Recalled, hide_slots, memory_position
 
 AGES = 4096
 """Frames that are older than this count as equally old where two are compared."""
@@ -178,6 +178,15 @@ class Archive(nn.Module):
         position.write(all_poses, here)
         position.write(all_ahead, self.odometer.motion.look_ahead(x))
         return read
+
+    def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
+        """See `Memory`: selects again what the last frame has read."""
+        cells, poses, all_stamps, _, _, all_poses, _ = cache
+        position, now = memory_position(time), time[:, None]
+        stamps = position.read(all_stamps)
+        age = torch.where((stamps > 0) & (stamps != now), now - stamps, 0.0)
+        frames = self.select(cells[..., 0] > 0, poses, age, position.read(all_poses))
+        return Recalled(ages=age.gather(1, frames).long())
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`: the free slot and those that were never written."""

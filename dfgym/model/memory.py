@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dfgym.model.archive import Archive
 from dfgym.model.config import GameSpec, ModelConfig
-from dfgym.model.slots import MemoryPosition
+from dfgym.model.slots import MemoryPosition, Recalled
 from dfgym.model.spatial_map import SpatialMap
 from dfgym.model.state_space import StateSpace
 
@@ -50,6 +50,9 @@ class Memory(Protocol):
             position: each row's.
             cache: the memory.
         """
+
+    def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
+        """Return what the last frame read, or what is stored; `time` as in `hide`."""
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """Zero in place what the pass over frame number `time`, `(b,)`, does not read."""

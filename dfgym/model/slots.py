@@ -34,6 +34,19 @@ class MemoryPosition(NamedTuple):
         slots[self.rows, self.time % 2] = value
 
 
+class Recalled(NamedTuple):
+    """What rows' memories hold, for someone who looks in; None where a memory holds no such thing.
+
+    Attributes:
+        ages: int64 `(b, k)`, how many frames ago those were that the last frame read; 0 for none.
+        picture: `(b, g, g, 3)` in [-1, 1], a map with the agent in the middle, looking up: its
+            first three numbers as colours.
+    """
+
+    ages: Tensor | None = None
+    picture: Tensor | None = None
+
+
 def memory_position(time: Tensor) -> MemoryPosition:
     """Compute the rows' positions; `time` counts their frames so far, `(b,)`."""
     return MemoryPosition(torch.arange(len(time), device=time.device), time)

@@ -18,7 +18,7 @@ from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
 from dfgym.model.odometer import Motion, choose_one, headings, move, view_cells
-from dfgym.model.slots import MemoryPosition, hide_slots
+from dfgym.model.slots import MemoryPosition, Recalled, hide_slots, memory_position
 
 
 class SpatialMap(nn.Module):
@@ -137,6 +137,16 @@ class SpatialMap(nn.Module):
         position.write(all_poses, pose)
         position.write(all_ahead, self.motion.look_ahead(x))
         return self.read_view(fold(view, self.patch))
+
+    def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
+        """See `Memory`."""
+        all_cells, all_poses, _ = cache
+        position, half = memory_position(time), self.size // 2
+        line = torch.arange(-half, half + 1, device=time.device)
+        ahead, aside = torch.meshgrid(-line, line, indexing="ij")
+        places = self.places(position.read(all_poses), ahead.flatten(), aside.flatten())
+        cells = position.read(all_cells)[position.rows[:, None], places]
+        return Recalled(picture=cells[..., :3].unflatten(1, (self.size, self.size)))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""

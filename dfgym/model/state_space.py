@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dfgym.model.config import MAP_AHEAD, MAP_CHANNELS
 from dfgym.model.layers import Convolution
 from dfgym.model.odometer import Odometer, move
-from dfgym.model.slots import MemoryPosition, hide_slots
+from dfgym.model.slots import MemoryPosition, Recalled, hide_slots
 
 WAVES = 32
 """Waves over the plane by which keys say where the agent is."""
@@ -146,6 +146,10 @@ class StateSpace(nn.Module):
         position.write(all_poses, pose)
         position.write(all_ahead, odometer.motion.look_ahead(x))
         return self.merge(read, x.shape) + view
+
+    def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
+        """See `Memory`: a state says nothing to the eye."""
+        return Recalled()
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""

@@ -26,7 +26,7 @@ from dfgym.model.layers import (
     rotary,
 )
 from dfgym.model.memory import Memory, begun_frames, build_memories
-from dfgym.model.slots import hide_slots
+from dfgym.model.slots import Recalled, hide_slots
 
 
 class FramePrediction(NamedTuple):
@@ -320,6 +320,14 @@ class Transformer(nn.Module):
             hide_slots(tensor, time)
         for memory, layer in zip(self.memory_blocks.values(), cache[depth:], strict=True):
             memory.hide(layer, time)  # type: ignore[operator]
+
+    def recall(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> Recalled:
+        """Return what its memory holds; `time` counts the rows' frames so far, `(b,)`."""
+        for memory, layer in zip(
+            self.memory_blocks.values(), cache[self.config.depth :], strict=True
+        ):
+            return memory.recall(layer, time)  # type: ignore[operator]
+        return Recalled()
 
     def cache_position(self, time: Tensor) -> CachePosition:
         """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""

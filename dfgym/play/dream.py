@@ -14,6 +14,7 @@ from dfgym.errors import StateError
 from dfgym.frames import downscale
 from dfgym.play.timeline import KEYFRAME, Moment, Timeline
 from dfgym.world.bundle import World
+from dfgym.world.recall import recall
 from dfgym.world.settings import Settings
 
 NUMBERS = (
@@ -105,8 +106,19 @@ class Dream:
             # The environment's own count began at the last change of settings.
             truncated=not terminated and t >= self._world.card.episode.max_steps,
             ms=ms,
+            **self._recall(t),
             **numbers,
         )
+
+    def _recall(self, t: int) -> dict[str, Any]:
+        """Return what the memory says of frame t, as a moment has it."""
+        ages, picture = recall(self.env.dynamics)
+        if ages is not None:
+            steps = dict.fromkeys(t - age for age in ages[0].tolist() if age)
+            return {"recalled": tuple(step for step in steps if step >= 0)}
+        if picture is not None:
+            return {"map": ((picture[0].clamp(-1, 1) + 1) * 127.5).byte().cpu().numpy()}
+        return {}
 
     def add_keyframe(self, timeline: Timeline) -> None:
         """Store the state at the newest frame, if a keyframe is due there."""

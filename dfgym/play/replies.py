@@ -13,6 +13,7 @@ import numpy as np
 from dfgym.actions import Row
 from dfgym.diffusion.context import CONTEXT_MODES
 from dfgym.play.session import Session
+from dfgym.play.timeline import Moment
 from dfgym.world.card import Actions, Card
 from dfgym.world.settings import MAX_DENOISING_STEPS
 
@@ -111,6 +112,7 @@ def frame(session: Session, seq: int, preview: bool = False) -> bytes:
         "input": session.input,
         "branch": timeline.branches,
         "preview": preview,
+        "memory": _memory(moment),
         "real": None,
     }
     pixels = moment.frame.tobytes()
@@ -120,6 +122,16 @@ def frame(session: Session, seq: int, preview: bool = False) -> bytes:
         pixels += real.frame.tobytes()
     text = json.dumps(header, separators=(",", ":")).encode()
     return len(text).to_bytes(4, "little") + text + pixels
+
+
+def _memory(moment: Moment) -> dict[str, Any] | None:
+    """Return what the memory held at a moment: steps, or the pixels of a map; None for neither."""
+    if moment.recalled is not None:
+        return {"frames": list(moment.recalled)}
+    if moment.map is not None:
+        pixels = base64.b64encode(moment.map.tobytes()).decode()
+        return {"side": len(moment.map), "pixels": pixels}
+    return None
 
 
 def _controls(actions: Actions) -> dict[str, Any]:

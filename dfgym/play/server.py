@@ -55,6 +55,8 @@ RECORDINGS = {
 }
 """The forms in which an episode can be saved, with their content type and the file's ending."""
 PAGE = Path(__file__).with_name("page.html")
+MEMORY = Path(__file__).with_name("memory.js")
+"""The part of the page that shows what a world's memory holds."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class Server:
     ) -> None:
         self._access, self._make_session = access, make_session
         self._max_connections = max_connections
-        self._page = PAGE.read_text(encoding="utf-8")
+        script = f'<script nonce="{{{{NONCE}}}}">\n{MEMORY.read_text(encoding="utf-8")}</script>'
+        page = PAGE.read_text(encoding="utf-8")
+        self._page = page.replace("</body>", f"{script}\n</body>")
         self.connections: dict[str, Connection] = {}
         self._saving = asyncio.Semaphore(1)  # encoding takes memory and a core
 

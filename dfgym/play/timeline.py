@@ -59,6 +59,10 @@ class Moment:
     outcome_entropy: float | None = None
     epistemic: float | None = None
     luck_divergence: float | None = None
+    recalled: tuple[int, ...] | None = None
+    """The steps of the frames that an archive showed for this one, the latest first."""
+    map: np.ndarray | None = None
+    """uint8 `(g, g, 3)`, a map with the agent in the middle."""
     ms: float = 0.0
     """The time that the step took, in milliseconds."""
     real: RealMoment | None = None

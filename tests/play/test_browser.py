@@ -30,8 +30,10 @@ from toys.chromium import (
     wait_for,
     watched_pages,
 )
+from toys.play import memory_world
 
 MAX_PAGE_BYTES = 31_000
+MAX_MEMORY_BYTES = 1_600
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def open_page(browser: Browser) -> Iterator[Opener]:
 
 def test_the_page_is_light() -> None:
     assert play_server.PAGE.stat().st_size <= MAX_PAGE_BYTES
+    assert play_server.MEMORY.stat().st_size <= MAX_MEMORY_BYTES
 
 
 def test_it_requests_nothing_but_itself(address: str, open_page: Opener) -> None:
@@ -245,6 +248,29 @@ def test_a_reload_and_a_second_tab(address: str, open_page: Opener) -> None:
     page.get_by_role("button", name="Reconnect").click()
     until(page, "dfgym.header?.seq > 2")
     assert page.inner_text("#alert") == ""
+
+
+def test_a_memory_is_shown(tmp_path: Path, open_page: Opener) -> None:
+    for name in ("archive", "spatial_map"):
+        world = memory_world(tmp_path, name)
+        with running_server(str(world)) as (address, _):
+            page = open_page(address)
+            pause(page)
+            first = header(page)["t"]
+            for count in range(3):
+                page.click("#step")
+                until(page, f"dfgym.header.t === {first + count + 1}")
+            now = header(page)
+            if name == "archive":
+                lights = page.eval_on_selector_all(
+                    "#recalled i", "all => all.map(i => +i.dataset.t)"
+                )
+                assert lights == now["memory"]["frames"] and now["t"] - 1 in lights
+                assert page.is_hidden("#map")
+            else:
+                size = page.eval_on_selector("#map", "map => [map.width, map.height]")
+                assert size == [now["memory"]["side"]] * 2 and page.is_visible("#map")
+                assert page.query_selector("#recalled i") is None
 
 
 def test_a_hidden_page_waits(address: str, open_page: Opener) -> None:

@@ -25,9 +25,9 @@ Opener = Callable[..., Page]
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def running_server(world: str = WORLD) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run `dfgym play` on a free port; yield the address that it prints, and its process."""
-    command = [sys.executable, "-m", "dfgym.cli", "play", WORLD, "--port", "0", "--no-open"]
+    command = [sys.executable, "-m", "dfgym.cli", "play", world, "--port", "0", "--no-open"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         lines: queue.Queue[str] = queue.Queue()

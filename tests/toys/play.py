@@ -52,6 +52,18 @@ def breakout_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def memory_world(folder: Path, name: str) -> Path:
+    """Write a world with a memory, or "none", whose episodes end by the time limit alone."""
+    size = {"none": 0, "archive": 5, "state_space": 4, "spatial_map": 15}[name]
+    model = ModelConfig(16, 2, 2, 4, 2, memory=name, memory_size=size)  # type: ignore[arg-type]
+    card = toy_card(model=model, episode=Episode(max_steps=MAX_STEPS))
+    weights = toy_weights(card)
+    weights["head_out.bias"][-1] = -1000.0
+    path = folder / name / card.name
+    bundle.write(path, card, weights, toy_starts(card))
+    return path
+
+
 @pytest.fixture
 def game(calm_world: Path) -> Session:
     """Return a game of the calm world."""
