@@ -23,6 +23,13 @@ class ConfigError(DfgymError, ValueError):
     """A keyword or configuration value is not allowed."""
 
 
+class KeywordError(ConfigError, TypeError):
+    """A keyword is unknown.
+
+    It is a TypeError, as Python's own, since libraries try keywords out (TorchRL's `GymEnv`).
+    """
+
+
 class StateError(DfgymError, RuntimeError):
     """A call came at the wrong time, or a state belongs to another world."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,6 +13,9 @@ from dfgym.errors import ConfigError, DfgymError, MissingPackageError
 
 LOCAL = "local"
 """Instead of a cluster's address: a cluster of this machine alone, which ends with its pool."""
+
+PATIENCE = 10.0
+"""Seconds within which a cluster's machine must answer."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ class RayPool:
             if address == LOCAL:
                 ray.init(address=LOCAL, num_cpus=cluster.processes, **quiet)
             else:
+                _knock(address)
                 ray.init(address=address, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as reason:
+        except (OSError, RuntimeError, ValueError) as reason:
             text = str(reason).partition("\n")[0]
             raise ConfigError(
                 f"there is no Ray cluster at {address!r} ({text}); start one with `ray start "
@@ -91,6 +96,13 @@ class RayPool:
     def shutdown(self, cancel_futures: bool = True) -> None:
         """Leave the cluster, which forgets what it was to do for this pool."""
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at `host:port`: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def share_out(

@@ -11,7 +11,13 @@ import numpy as np
 from dfgym.env.keys import action_meanings, key_codes
 from dfgym.env.render import RENDER_MODES, check_render_mode, draw
 from dfgym.env.starts import check_seed
-from dfgym.errors import ConfigError, MissingPackageError, StateError, WorldError
+from dfgym.errors import (
+    ConfigError,
+    KeywordError,
+    MissingPackageError,
+    StateError,
+    WorldError,
+)
 from dfgym.frames import upscale
 from dfgym.games import packages
 from dfgym.games.source import Opening, open_source
@@ -38,6 +44,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
     Raises:
         WorldError: there is no such world, the game's actions are not the card's, or the card's
             source leads back to itself.
+        KeywordError: a keyword is unknown.
         ConfigError: the render mode is another, or a module is neither known nor trusted.
         MissingPackageError: the game's package is missing; the message names the extra.
     """
@@ -52,9 +59,9 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         **others: Any,
     ) -> None:
         if others:
-            raise ConfigError(
-                f"keyword {min(others)!r} is for a dream; the real game takes world, render_mode, "
-                "trust and max_episode_steps alone, so leave it out"
+            raise KeywordError(
+                f"unexpected keyword argument {min(others)!r}; the real game takes world, "
+                "render_mode, trust and max_episode_steps alone, the others are a dream's"
             )
         self.render_mode = check_render_mode(render_mode)
         card = shelf.card(world)

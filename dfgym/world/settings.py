@@ -13,7 +13,7 @@ from msgspec import Meta
 from dfgym import checks
 from dfgym.checks import shorten
 from dfgym.diffusion.context import ContextMode
-from dfgym.errors import ConfigError
+from dfgym.errors import ConfigError, KeywordError
 
 MAX_DENOISING_STEPS = 128
 
@@ -80,12 +80,15 @@ class Settings:
         """Return the settings among an environment's keywords.
 
         Raises:
-            ConfigError: a keyword is unknown, or has a value that is not allowed.
+            KeywordError: a keyword is unknown.
+            ConfigError: one has a value that is not allowed.
         """
         names = [field.name for field in fields(cls)]
         if unknown := keywords.keys() - set(names):
             allowed = ", ".join(("world", "render_mode", "max_episode_steps", *names))
-            raise ConfigError(f"unknown keyword {shorten(min(unknown))}; allowed are {allowed}")
+            raise KeywordError(
+                f"unexpected keyword argument {shorten(min(unknown))}; allowed are {allowed}"
+            )
         return checks.convert(cls, keywords, ConfigError)
 
     def keywords(self) -> dict[str, Any]:

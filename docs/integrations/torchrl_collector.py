@@ -9,7 +9,7 @@
 import gymnasium as gym
 import torch
 from torchrl.collectors import Collector
-from torchrl.envs import GymWrapper
+from torchrl.envs import GymEnv, GymWrapper
 from torchrl.envs.utils import check_env_specs
 
 import dfgym  # noqa: F401  registers the ids
@@ -21,6 +21,7 @@ if __name__ == "__main__":
     # TorchRL takes batches that reset at once, or none that reset by themselves ("Disabled").
     env = GymWrapper(gym.make_vec("DFWorld-v0", num_envs=ROWS, autoreset_mode="SameStep"))
     check_env_specs(env)
+    check_env_specs(GymEnv("DFWorld-v0"))  # a single dream, made by TorchRL
     env.set_seed(0)
     collector = Collector(env, None, frames_per_batch=FRAMES, total_frames=TOTAL)  # plays at random
     ends = 0

@@ -97,10 +97,17 @@ def test_players_are_ranked_on_a_cluster(ray: ToyRay, tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there(
     ray: ToyRay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["record", GAME.env, str(tmp_path / "data"), "--ray", "nowhere:1"]) == 2
-    error = capsys.readouterr().err
-    assert "there is no Ray cluster at 'nowhere:1' (no answer); start one with" in error
-    assert error.count("\n") == 1
+    ray.exists = False
+    for address, answer in {
+        "auto": "no answer",
+        "127.0.0.1:1": "refused",
+        "ray://127.0.0.1:1": "refused",
+        "no host:6379": "not known",
+    }.items():
+        assert main(["record", GAME.env, str(tmp_path / "data"), "--ray", address]) == 2
+        error = capsys.readouterr().err
+        assert f"there is no Ray cluster at {address!r} (" in error and answer in error
+        assert "start one with" in error and error.count("\n") == 1
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,7 +124,7 @@ def test_kept_context_is_the_states_that_the_last_passes_saw(toy: World) -> None
         ({"context_mode": "kept", "denoising_steps": 3}, r"signal of 0.67, .* take at least 4 "),
         (
             {"schedule": "autoregressive"},
-            "keyword .schedule.; allowed are world, .*, compile",
+            "keyword argument .schedule.; allowed are world, .*, compile",
         ),
     ],
 )
