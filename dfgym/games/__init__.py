@@ -141,6 +141,8 @@ class Game:
             a list over the actions of uint8 `(b, h, w, 3)`, whether the game obeyed, bool `(b,)`.
             Where it is None, any difference between two actions' frames counts.
         obedience: what `obeys` looks for, in words that follow "another action ...".
+        timers: of the game's hidden timers by name, which of the `t - 1` transitions between frames
+            uint8 `(t, h, w, 3)` ran it out, bool `(t - 1,)`.
         harmless: keywords of `gym.make` that leave its rules and drawing as they are known here.
     """
 
@@ -153,6 +155,7 @@ class Game:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     obeys: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     obedience: str = "led to another frame"
+    timers: Callable[[np.ndarray], Mapping[str, np.ndarray]] | None = None
     harmless: frozenset[str] = frozenset()
 
     def is_drawn_at(self, height: int, width: int) -> bool:

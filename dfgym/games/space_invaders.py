@@ -18,7 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dfgym.games import Game, Seed, begin_play, check_plan, rules
-from dfgym.games.minatar import SIZE, STICKINESS, MinAtarEnv, env_id, palette, red_table
+from dfgym.games.minatar import (
+    SIZE,
+    STICKINESS,
+    MinAtarEnv,
+    env_id,
+    palette,
+    read_cells,
+    red_table,
+)
 from dfgym.games.rules import Outcome
 
 # What a cell shows, in the order in which the game draws: the highest one hides the others. (The
@@ -414,10 +422,29 @@ def _grid(flags: bytes) -> np.ndarray:
     return np.frombuffer(flags, bool).reshape(SIZE, SIZE).astype(float)
 
 
+def read_timers(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Read which transitions between frames, uint8 `(t, 10, 10, 3)`, ran the aliens' timers out.
+
+    A bomb that has not fallen from the cell above was just dropped; aliens where none were, and
+    nothing hid one, have moved, unless a new wave makes them more.
+    """
+    cells = read_cells(frames, palette(CHANNELS))
+    bombs, aliens = cells == BOMB, np.isin(cells, (LEFT_ALIEN, RIGHT_ALIEN))
+    fallen = np.zeros_like(bombs[1:])
+    fallen[:, 1:] = bombs[:-1, :-1]
+    before = (aliens | bombs | (cells == SHOT))[:-1]
+    more = aliens[1:].sum((1, 2)) > before.sum((1, 2))
+    return {
+        "aliens move": (aliens[1:] & ~before).any((1, 2)) & ~more,
+        "an alien shoots": (bombs[1:] & ~fallen).any((1, 2)),
+    }
+
+
 GAME = Game(
     env_id("space_invaders"),
     SpaceInvadersPolicy,
     frame=(SIZE, SIZE),
     judge=rules.judge_by(RuleBook),
+    timers=read_timers,
     harmless=STICKINESS,
 )
