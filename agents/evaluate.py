@@ -18,7 +18,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from tqdm import tqdm
@@ -27,6 +26,7 @@ from dfgym import checks
 from dfgym.actions import ActionSpace
 from dfgym.agents import flat, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed, make_venv
+from dfgym.device import use_threads
 from dfgym.errors import ConfigError
 from dfgym.games import Policy, RandomPolicy
 from dfgym.games.spaces import describe
@@ -56,8 +56,8 @@ class Config:
     """Episodes that are played side by side."""
     out: Path | None = None
     """JSON file for the scores and every episode."""
-    threads: Count = 1
-    """Torch's CPU threads."""
+    threads: Count | None = None
+    """Torch's CPU threads; by default those of OMP_NUM_THREADS, or 1."""
     trust: bool = False
     """Let `DFReal/...` import the modules that its world's card names, which runs them."""
 
@@ -279,7 +279,7 @@ def table(scores: Sequence[Score]) -> str:
 
 def main(config: Config) -> list[Score]:
     """Score an agent in each environment, print the table, write the file."""
-    torch.set_num_threads(config.threads)
+    use_threads("an agent's evaluation", config.threads)
     scores = [
         evaluate(
             config.agent,

@@ -28,7 +28,7 @@ from tqdm import tqdm
 import dfgym
 from dfgym.agents.flat import FlatActions, flatten
 from dfgym.command import run_command
-from dfgym.device import pick_device
+from dfgym.device import pick_device, use_threads
 from dfgym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def train(
         ConfigError: the environment is unknown or shows no images.
         DeviceError: the device is missing.
     """
-    torch.set_num_threads(config.threads)
+    use_threads("an agent's training", config.threads)
     keywords = make_keywords(config.env, config.trust)
     venv = open_training(config.env, config.num_envs, config.device, config.frame_stack, **keywords)
     logger = configure(str(config.out), ["csv"])

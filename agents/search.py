@@ -29,6 +29,7 @@ import dfgym
 from dfgym import checks
 from dfgym.agents import evaluate, players, saved, sb3
 from dfgym.agents.sb3 import Count, Seed
+from dfgym.device import use_threads
 from dfgym.errors import ConfigError
 from dfgym.planning.model import DreamModel, copy_rows, evaluation_noise, rollouts
 from dfgym.planning.nodes import NONE
@@ -67,8 +68,8 @@ class Config:
     """Of the games, row by row, and of the search's chance."""
     out: Path | None = None
     """JSON file for the score and every episode."""
-    threads: Count = 1
-    """Torch's CPU threads."""
+    threads: Count | None = None
+    """Torch's CPU threads; by default those of OMP_NUM_THREADS, or 1."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
@@ -320,7 +321,7 @@ def load_prior(path: str | Path | None, dream: Any) -> Prior | None:
 
 def main(config: Config) -> evaluate.Score:
     """Play the game, print the table, write the file."""
-    torch.set_num_threads(config.threads)
+    use_threads("search", config.threads)
     rows = min(config.num_envs, config.episodes)
     dream: Any = gym.make_vec("DFWorld-v0", num_envs=rows, world=config.world)
     prior = load_prior(config.prior, dream)

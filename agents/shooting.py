@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
-import torch
 from msgspec import Meta
 from tqdm import tqdm
 
@@ -28,6 +27,7 @@ from dfgym import checks
 from dfgym.agents import evaluate, flat, sb3
 from dfgym.agents.sb3 import Count, Seed
 from dfgym.agents.search import follow
+from dfgym.device import use_threads
 from dfgym.errors import ConfigError
 from dfgym.planning import shooting
 from dfgym.planning.model import copy_rows
@@ -58,8 +58,8 @@ class Config:
     """Of the games, row by row, and of the plans."""
     out: Path | None = None
     """JSON file for the score and every episode."""
-    threads: Count = 1
-    """Torch's CPU threads."""
+    threads: Count | None = None
+    """Torch's CPU threads; by default those of OMP_NUM_THREADS, or 1."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be played."""
@@ -128,7 +128,7 @@ class Shooter:
 
 def main(config: Config) -> evaluate.Score:
     """Play the game, print the table, write the file."""
-    torch.set_num_threads(config.threads)
+    use_threads("planning", config.threads)
     rows = min(config.num_envs, config.episodes)
     dream: Any = gym.make_vec("DFWorld-v0", num_envs=rows, world=config.world)
     shooter = Shooter(dream, config.shooting, config.method, config.discount, config.seed)

@@ -91,6 +91,20 @@ class Threads:
             torch.set_num_threads(self._own)
 
 
+def use_threads(subject: str, count: int | None) -> None:
+    """Set torch's number of CPU threads for small networks, in which more than one is slower.
+
+    Args:
+        subject: the work, for the log.
+        count: how many; None: what the user has set, or else 1.
+    """
+    own = torch.get_num_threads()
+    if count is None:
+        count = 1 if _is_torchs_choice(own) else own
+    torch.set_num_threads(count)
+    _announce(subject, count)
+
+
 def _is_torchs_choice(count: int) -> bool:
     """Whether torch came to this number by itself: nobody has set it."""
     if any(os.environ.get(name) for name in THREAD_VARIABLES):

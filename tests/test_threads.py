@@ -85,6 +85,21 @@ def test_what_the_user_has_set_stays(random_world: Path, monkeypatch: pytest.Mon
             assert threads_of_a_step(DreamEnv(random_world, device="cpu")) == OWN
 
 
+@pytest.mark.parametrize(
+    ("own", "count", "expected"), [(OWN, None, 1), (3, None, 3), (OWN, 2, 2), (3, 1, 1)]
+)
+def test_agents_take_one_thread_unless_the_user_has_set_another(
+    own: int, count: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(own)
+    device.use_threads("an agent", count)
+    assert torch.get_num_threads() == expected
+    torch.set_num_threads(OWN)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(OWN))
+    device.use_threads("an agent", None)
+    assert torch.get_num_threads() == OWN
+
+
 def test_free_cores_are_those_that_we_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(psutil, "cpu_percent", lambda *_, **__: [100.0, 0.0, 96.0, 3.0])
