@@ -17,7 +17,7 @@ from dfgym.games.breakout import BALL, PADDLE
 from dfgym.games.minatar import palette, red_table
 from dfgym.planning.futures import couple, future_entropy
 from dfgym.statistics import bootstrap_interval
-from dfgym.study import blocks
+from dfgym.study import blocks, composition
 from dfgym.study.blocks import RolloutSpec, StudyModel
 from dfgym.study.figures import lines
 from dfgym.study.games import RECIPES
@@ -30,7 +30,6 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
-MODEL = "whole field"
 STEPS, NEW, CONTEXT, ROWS, QUICK_ROWS = 4, 8, 6, 64, 4
 SCHEDULES = ("autoregressive", "pyramid:2", "pyramid:1", "full_sequence")
 DRAWS = ("coupled", "naive")
@@ -85,7 +84,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     rows, sentences, groups = [], [], {}
     count = QUICK_ROWS if runner.scale.horizon < 100 else ROWS
     for game in games:
-        model = runner.model(game, MODEL)
+        model = runner.model(game, composition.MODEL)
         schedules: dict[str, Any] = {}
         for name in SCHEDULES:
             spec = RolloutSpec(name, NEW, CONTEXT, steps=STEPS)
@@ -120,9 +119,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "not be the first, by which the frame was begun. Coupled: all draws of an action share "
         "their chance; naive: each has its own. An illegal transition is one that the rules do "
         f"not allow for the last action. {count} blocks of {NEW} frames with {CONTEXT} known ones "
-        f"before, {STEPS} denoising steps each, in the world of the player without a fence (see "
-        "Composition), which was trained once; intervals are over blocks.\n\n"
-        + table(header, rows),
+        f"before, {STEPS} denoising steps each, in the world of "
+        "Composition, which was trained once; intervals are over blocks.\n\n" + table(header, rows),
         lines(groups, "entropy of the future", "frames", "nats"),
     )
 

@@ -93,7 +93,6 @@ MODELS: dict[str, ModelRecipe] = {
     "shortcut": ModelRecipe(Method(finest=16)),
     "outcomes": ModelRecipe(model={"mixture": 8}),
     "halves": fenced("Left", "Right"),
-    "whole field": fenced("Everywhere"),
 }
 """All models but those of `chunked` and `remembering`."""
 MEMORIES: dict[str, dict[str, Any]] = {
