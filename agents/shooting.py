@@ -90,9 +90,15 @@ class Shooter:
             seed: of the plans.
 
         Raises:
-            ConfigError: so many plans would not fit into memory.
+            ConfigError: so many plans would not fit into memory, or are longer than an episode.
         """
         self.dynamics: Any = dream.dynamics
+        self.limit = self.dynamics.world.card.episode.max_steps
+        if config.horizon > self.limit:
+            raise ConfigError(
+                f"shooting.horizon is {config.horizon}, and an episode of "
+                f"{self.dynamics.world.card.name} has {self.limit} steps; plan for as many at most"
+            )
         self.config, self.method = config, method
         self.discount, self.generator = discount, np.random.default_rng(seed)
         games = dream.num_envs
@@ -100,7 +106,7 @@ class Shooter:
         self.imagination = copy_rows(self.dynamics, np.arange(games).repeat(plans))
         self.space = self.dynamics.world.card.actions
         self.plan = shooting.begin(self.space, games, config)
-        self.actions = self.space.fill(games)
+        self.actions, self.age = self.space.fill(games), np.zeros(games, np.int64)
         self.decisions, self.seconds = 0, 0.0
 
     def __call__(self, observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
@@ -110,7 +116,9 @@ class Shooter:
         for array in (self.plan.mean, self.plan.elites):
             array[begins] = 0
         state = self.dynamics.get_state(np.arange(len(begins)))
-        score = shooting.dream_returns(self.imagination, state, self.discount)
+        self.age = np.where(begins, 0, self.age + 1)
+        left = np.maximum(1, self.limit - self.age)
+        score = shooting.dream_returns(self.imagination, state, self.discount, left)
         match self.method:
             case "icem":
                 improve = shooting.icem

@@ -204,16 +204,22 @@ def mppi(
     return Plan(best, value, mean, plan.elites)
 
 
-def dream_returns(dynamics: Dynamics, state: dict[str, np.ndarray], discount: float = 1.0) -> Score:
+def dream_returns(
+    dynamics: Dynamics,
+    state: dict[str, np.ndarray],
+    discount: float = 1.0,
+    steps_left: np.ndarray | None = None,
+) -> Score:
     """Return the score that dreams plans from a state of each game.
 
     All plans of a game meet the same chance, so that they differ by their actions alone. After an
-    episode's end nothing is earned.
+    episode's end nothing is earned, so that plans shrink toward it.
 
     Args:
         dynamics: of as many rows as there are plans in all, b * n or more; their state is lost.
         state: what `Dynamics.get_state` returns of b rows.
         discount: of rewards, for each step.
+        steps_left: int `(b,)`, until each game's episode is cut; None where that is far.
     """
 
     def score(plans: np.ndarray) -> np.ndarray:
@@ -229,7 +235,9 @@ def dream_returns(dynamics: Dynamics, state: dict[str, np.ndarray], discount: fl
         places = np.minimum(rows, games * count - 1)
         flat = plans.reshape(games * count, *plans.shape[2:])[places]
         returns, alive, weight = np.zeros(len(rows)), np.ones(len(rows), bool), 1.0
-        for step in range(plans.shape[2]):
+        left = np.full(games, plans.shape[2]) if steps_left is None else steps_left
+        for step in range(min(plans.shape[2], int(left.max()))):
+            alive &= step < left[owners]
             transition = dynamics.step(np.ascontiguousarray(flat[:, step]))
             returns += weight * alive * transition.rewards
             alive &= ~transition.terminated

@@ -39,6 +39,10 @@ def test_shooters_follow_the_game(method: shooting.Method) -> None:
             if begins[row]:
                 frames[row], _ = game.reset()
     assert shooter.decisions == 16
+    limit = dream.dynamics.world.card.episode.max_steps
+    assert limit < 1024
+    with pytest.raises(ConfigError, match=f"has {limit} steps; plan for as many at most"):
+        Shooter(dream, Shooting(horizon=limit + 1), method, 0.9, 0)
 
 
 def test_the_command_prints_the_table_and_writes_the_score(

@@ -152,6 +152,10 @@ def test_plans_are_dreamed_as_they_would_be_played(kind: str, tmp_path: Path) ->
         actions = plans.reshape(games * count, horizon, *space.row_shape)[:, step]
         total += 0.9**step * dynamics.step(np.ascontiguousarray(actions)).rewards
     assert np.allclose(returns.reshape(-1), total)
+    short = shooting.dream_returns(dynamics, state, 0.9, np.array([1, 2]))(plans)
+    first = shooting.dream_returns(dynamics, state, 0.9)(plans[:, :, :1])
+    second = shooting.dream_returns(dynamics, state, 0.9)(plans[:, :, :2])
+    assert np.allclose(short, [first[0], second[1]]), "plans shrink to the episode's end"
     with pytest.raises(ConfigError, match="2 x 6 plans and 10 rows"):
         shooting.dream_returns(dynamics, state)(np.repeat(plans, 2, 1)[:, :6])
 
