@@ -24,7 +24,7 @@ from dfgym.study import blocks
 from dfgym.study.figures import bars
 from dfgym.study.methods.objectives import Method
 from dfgym.study.runner import StudyRunner, load_trained
-from dfgym.study.verdict import Condition
+from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
@@ -37,6 +37,8 @@ GAMES = ("breakout",)
 MODEL = "halves"
 KINDS = ("all", "new", "across")
 ROWS, QUICK_ROWS, CONTEXT = 32, 4, 4
+STEPS, SPANS = 256, ((1, 16), (17, 32), (33, 128))
+"""Frames that each row dreams, and spans of frames since the last real one."""
 MEETING = 4
 """The column in which all episodes begin, the only one that both fences hold."""
 SIDE, WINDOWS, PATHS, QUICK_PATHS = 7, (1, 3), 256, 8
@@ -88,14 +90,22 @@ class Cross(gym.Env[np.ndarray, Any]):
         return draw(self.rises, self.time), 0.0, False, self.time == SIDE - 1, {}
 
 
+def _is_legal(game: Numbers, span: int, kind: str) -> bool | None:
+    numbers = game["spans"][span][kind]
+    return bool(numbers["legal"] >= LEGAL) if numbers["transitions"] else None
+
+
 CONDITIONS = (
-    Condition(
-        f"of the transitions that neither recording holds, {LEGAL:.0%} are legal",
-        lambda game: game["new"]["legal"] >= LEGAL,
-    ),
-    Condition(
-        "of those at the end of a window in which the paddle is in both players' halves, too",
-        lambda game: game["across"]["legal"] >= LEGAL,
+    *(
+        Condition(
+            f"{LEGAL:.0%} of the transitions {words} are legal in frames {first} to {last}",
+            partial(_is_legal, span=span, kind=kind),
+        )
+        for span, (first, last) in enumerate(SPANS)
+        for kind, words in (
+            ("new", "that neither recording holds"),
+            ("across", "in windows that hold both players' halves"),
+        )
     ),
     Condition(
         "where two paths cross, a model of one frame's memory goes on along the other one in half "
@@ -120,16 +130,22 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         numbers[game]["cross"] = cross = {
             str(window): stitched(learn_cross(runner, window), paths) for window in WINDOWS
         }
-        for kind in KINDS:
-            of_kind = numbers[game][kind]
-            low, high = (f"{end:.2%}" for end in of_kind["interval"])
-            legal = f"{of_kind['legal']:.2%}"
-            rows.append([game, kind, str(of_kind["transitions"]), legal, f"{low} to {high}"])
-        shares[game] = {kind: 1000 * (1 - numbers[game][kind]["legal"]) for kind in KINDS}
+        for (first, last), of_span in zip(SPANS, numbers[game]["spans"], strict=True):
+            for kind in KINDS:
+                of_kind = of_span[kind]
+                low, high = (f"{end:.2%}" for end in of_kind["interval"])
+                counted = [f"{first} to {last}", kind, str(of_kind["transitions"])]
+                rows.append([game, *counted, f"{of_kind['legal']:.2%}", f"{low} to {high}"])
+        shares[game] = {
+            f"{first} to {last}": 1000 * (1 - of_span["across"]["legal"])
+            for (first, last), of_span in zip(SPANS, numbers[game]["spans"], strict=True)
+        }
+        across_halves = [f"{of_span['across']['legal']:.1%}" for of_span in numbers[game]["spans"]]
         sentences.append(
-            f"{game}: of what neither player has shown {numbers[game]['new']['legal']:.1%} is "
-            f"legal, across their halves {numbers[game]['across']['legal']:.1%}; of paths that "
-            "cross, "
+            f"{game}: across the players' halves {', '.join(across_halves)} are legal in frames "
+            + ", ".join(f"{first} to {last}" for first, last in SPANS)
+            + "; of paths that "
+            "cross "
             + " and ".join(f"{cross[str(w)]['stitched']:.0%} (memory {w})" for w in WINDOWS)
             + " are stitched"
         )
@@ -146,14 +162,15 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "of its actions at random. `new`: no recording holds the two frames and the action; "
         "`across`: the transition ends a window of frames in which the paddle is left and right of "
         f"column {MEETING}, of which the recordings hold "
-        f"{sum(n['recorded_across'] for n in numbers.values())}. Intervals are over "
+        f"{sum(n['recorded_across'] for n in numbers.values())}; their longest episode has "
+        f"{max(n['longest'] for n in numbers.values())} frames. Intervals are over "
         "dreams.\n\nPaths that cross: a dot goes along one of two diagonals, and "
         "worlds of one layer see the last frame or the last three. Where the paths "
         "cross, one frame does not show where the dot comes from: half of the dreams should "
         "change over, none with more memory. "
         f"{paths} dreams each.\n\n"
-        + table(("game", "transitions", "number", "legal", "95 % interval"), rows),
-        bars(shares, "composition", "illegal transitions in 1,000"),
+        + table(("game", "frames", "transitions", "number", "legal", "95 % interval"), rows),
+        bars(shares, "across both halves, by frames since a real one", "illegal in 1,000"),
     )
 
 
@@ -163,23 +180,29 @@ def _examine(runner: StudyRunner, game: str, rows: int) -> dict[str, Any]:
     window = world.card.model.window
     dynamics = Dynamics(world, rows, Settings(device="cpu"))
     dream = Dream(dynamics, begin=partial(blocks.context, num_context=CONTEXT))
-    steps = runner.scale.horizon
+    steps, longest = min(STEPS, runner.scale.horizon), SPANS[-1][1]
     players = policies(world.card, rows, epsilon=0.2)
-    episodes = roll(dream, players, rows * steps, steps)
+    episodes = roll(dream, players, rows * steps, longest)
     source_game = find_game(world.card)
     assert source_game is not None
     recorded, recorded_across = set[bytes](), 0
+    longest_episode = np.diff(store.offsets).max()
     for frames, actions in _recorded(store):
         recorded.update(transitions(frames, actions))
         recorded_across += int(across(paddles(frames), window).sum())
-    sums = np.zeros((len(KINDS), rows, 2))
+    sums = np.zeros((len(SPANS), len(KINDS), rows, 2))
     for episode in episodes:
         verdicts = judge(source_game, episode)
-        legal = verdicts.legal & ~verdicts.sticky
+        legal, age = verdicts.legal & ~verdicts.sticky, 1 + np.arange(len(episode))
         for kind, some in enumerate(_kinds(episode, recorded, window)):
-            sums[kind, episode.row] += (legal & some).sum(), some.sum()
-    by_kind = {kind: _summarize(of_kind) for kind, of_kind in zip(KINDS, sums, strict=True)}
-    return by_kind | {"recorded_across": recorded_across}
+            for span, (first, last) in enumerate(SPANS):
+                here = some & (age >= first) & (age <= last)
+                sums[span, kind, episode.row] += (legal & here).sum(), here.sum()
+    spans = [
+        {kind: _summarize(of_kind) for kind, of_kind in zip(KINDS, of_span, strict=True)}
+        for of_span in sums
+    ]
+    return {"spans": spans, "recorded_across": recorded_across, "longest": int(longest_episode)}
 
 
 def _kinds(episode: Episode, recorded: set[bytes], window: int) -> Iterator[np.ndarray]:
