@@ -240,12 +240,11 @@ def find_policy(
                 read = flat.find_reader(saved_agent.model.action_space, own, env)
             except ConfigError as reason:
                 raise ConfigError(f"{player.file}: {reason}; they must be equal") from reason
-            if saved_agent.remembers:
-                raise ConfigError(f"{player.file} is recurrent, and can only record and be watched")
             set_random_seed(seed)
+            choose = saved_agent.begin_rows(greedy)
 
             def play(observations: np.ndarray, begins: np.ndarray) -> Any:
-                return flat.to_batch(own, space, read(saved_agent.choose(observations, greedy)))
+                return flat.to_batch(own, space, read(choose(observations, begins)))
 
             return play, saved_agent.frame_stack
         case "search":

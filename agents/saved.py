@@ -67,6 +67,22 @@ class SavedAgent:
             observations = observations.repeat(self.scale, axis=-3).repeat(self.scale, axis=-2)
         return self.model.predict(observations, deterministic=greedy)[0]
 
+    def begin_rows(self, greedy: bool) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Begin to play rows: return the function from observations, and begins, to actions.
+
+        What a recurrent agent remembers of a row is forgotten where an episode begins.
+        """
+        state: Any = None
+
+        def play(observations: np.ndarray, begins: np.ndarray) -> np.ndarray:
+            nonlocal state
+            if not self.remembers:
+                return self.choose(observations, greedy)
+            actions, state = self.model.predict(observations, state, begins, deterministic=greedy)
+            return actions
+
+        return play
+
     def begin(self, read: Reader) -> Callable[[np.ndarray], Row]:
         """Begin an episode and return the function that plays it greedily, in rows, step by step.
 
@@ -96,7 +112,7 @@ class SavedAgent:
 
     @property
     def remembers(self) -> bool:
-        """Whether it is recurrent: then it plays by `begin` alone."""
+        """Whether it is recurrent: then `choose` would have it forget."""
         return hasattr(getattr(self.model, "policy", None), "lstm_actor")
 
     def _begin_recurrent(self, read: Reader) -> Callable[[np.ndarray], Row]:

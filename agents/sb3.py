@@ -32,7 +32,7 @@ from dfgym.device import pick_device, use_threads
 from dfgym.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dfgym.agents import dqn, ppo
+    from dfgym.agents import dqn, ppo, recurrent_ppo
 
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
 
@@ -56,7 +56,7 @@ def main(config: type[C], run: Callable[[C], object], about: str | None) -> int:
 
 
 def train(
-    config: ppo.Config | dqn.Config,
+    config: ppo.Config | dqn.Config | recurrent_ppo.Config,
     build: Callable[[VecEnv], BaseAlgorithm],
     callbacks: Sequence[BaseCallback],
 ) -> Path:

@@ -79,6 +79,7 @@ PACKAGES = {
     "agents": {"gymnasium", "msgspec", "stable_baselines3", "numpy", "torch", "tqdm", "tyro"},
 }
 PACKAGES["world"] |= {"huggingface_hub", "onnxruntime"}  # extras
+PACKAGES["agents"] |= {"sb3_contrib"}
 # Distribution names whose import name differs.
 IMPORT_NAMES = {"opencv-python": "cv2", "pillow": "PIL", "pygame-ce": "pygame"}
 BASES = {"Module", "Env", "VectorEnv", "VecEnv", "NamedTuple", "Protocol", "TorchFunctionMode"}

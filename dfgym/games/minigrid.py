@@ -24,6 +24,7 @@ ENV = "DFSource/MiniGrid-FourRooms-v1"
 GAMES = {
     "four_rooms": ("FourRooms-v1", "fourrooms:FourRoomsEnv", {}),
     "memory": ("Memory-v0", "memory:MemoryEnv", {"size": 13}),
+    "memory_s7": ("MemoryS7-v0", "memory:MemoryEnv", {"size": 7}),
 }
 """Of each game the end of its id, its class in `minigrid.envs`, and that class's keywords."""
 VIEW, SIZE = 7, 8  # tiles along each side of the view, and cells of a frame

@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named(rooms: minigrid.MiniGridEnv) -> None:
     with pytest.raises(ActionError, match="`action` is 3; expected an integer in"):
         rooms.step(3)
     for changes, words in (
-        ({"game": "maze"}, "`game` is 'maze'; allowed are four_rooms, memory"),
+        ({"game": "maze"}, "`game` is 'maze'; allowed are four_rooms, memory, memory_s7"),
         ({"max_steps": 0}, "`max_steps` is 0; expected"),
         ({"render_mode": "human"}, "`render_mode` is 'human'; allowed"),
     ):

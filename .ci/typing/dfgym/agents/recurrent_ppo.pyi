@@ -1,0 +1,1 @@
+from agents.recurrent_ppo import *

@@ -1,0 +1,71 @@
+"""MiniGrid's Memory: a player that must look back, and what it does on purpose."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+pytest.importorskip("minigrid")
+
+import dfgym
+from dfgym import games
+from dfgym.games import minigrid_memory, minigrid_memory_s7
+from dfgym.games.minigrid import BALL, KEY, MiniGridEnv, read_view
+from dfgym.games.minigrid_memory import MemoryPolicy
+
+assert dfgym.__version__  # which registers the games
+IDS = [minigrid_memory.ENV, minigrid_memory_s7.GAME.env_id]
+
+
+def play(env: MiniGridEnv, policy: MemoryPolicy, seed: int) -> tuple[float, list[np.ndarray]]:
+    """Play an episode to its end; the return, and the views."""
+    frame, _ = env.reset(seed=seed)
+    policy.reset()
+    views, reward, over = [read_view(frame)], 0.0, False
+    while not over:
+        frame, reward, over, truncated, _ = env.step(policy(frame))
+        views.append(read_view(frame))
+        assert not truncated
+    return reward, views
+
+
+def open_game(env_id: str) -> MiniGridEnv:
+    env = gym.make(env_id).unwrapped
+    assert isinstance(env, MiniGridEnv)
+    return env
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_it_looks_and_goes_to_the_like(env_id: str) -> None:
+    game, env = games.find(env_id), open_game(env_id)
+    assert game is not None and game.policy is MemoryPolicy
+    for seed in range(24):
+        reward, views = play(env, MemoryPolicy(), seed)
+        assert reward == 1
+        alone = [np.isin(view, (KEY, BALL)).sum() == 1 for view in views[:-2]]
+        assert any(alone)  # it saw the first room's object before it went
+
+
+def test_random_actions_do_not_confuse_it() -> None:
+    env = open_game(IDS[0])
+    returns = [play(env, MemoryPolicy(0.2, seed), seed)[0] for seed in range(30)]
+    assert np.mean(returns) > 0.8
+
+
+def test_who_dawdles_likes_keys_but_not_always() -> None:
+    env = open_game(IDS[1])
+    ends = []
+    for seed in range(40):
+        _, views = play(env, MemoryPolicy(0.0, seed, dawdle=1.0), seed)
+        ends.append(views[-1][-2, 3] == KEY)
+    assert 0.5 < np.mean(ends) < 1
+    assert 0.5 < np.mean([play(env, MemoryPolicy(0.0, s, 1.0), s)[0] == 0 for s in range(40)]) * 2
+
+
+def test_it_plans_and_refuses_shares() -> None:
+    env = open_game(IDS[0])
+    frame, _ = env.reset(seed=0)
+    assert len(MemoryPolicy().plan(frame[None], 3)) == 3
+    with pytest.raises(ValueError, match="`dawdle` is 2"):
+        MemoryPolicy(0.0, 0, 2)
