@@ -132,7 +132,7 @@ def line_plot(
 
 
 def bar_plot(title: str, bars: Sequence[Bar], least: float = 0.0) -> Plot:
-    """Draw horizontal bars from 0, from the top down.
+    """Draw horizontal bars from 0, from the top down; those below 0 to the left.
 
     Args:
         title: what the bars show, with its unit.
@@ -142,10 +142,12 @@ def bar_plot(title: str, bars: Sequence[Bar], least: float = 0.0) -> Plot:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.2 + 0.34 * len(bars)), layout="constrained")
         axes = figure.subplots()
-        ends = [max([bar.value, *bar.points, *(bar.interval or ())]) for bar in bars]
-        reach = max([*ends, least]) or 1.0
-        for place, (bar, end) in enumerate(zip(bars, ends, strict=True)):
-            axes.barh(place, max(bar.value, 0.004 * reach), 0.62, color=COLOURS[bar.colour])
+        values = [[0.0, bar.value, *bar.points, *(bar.interval or ())] for bar in bars]
+        left, right = min(map(min, values)), max([*map(max, values), least])
+        reach = right - left or 1.0
+        for place, (bar, end) in enumerate(zip(bars, map(max, values), strict=True)):
+            length = bar.value if bar.value < 0 else max(bar.value, 0.004 * reach)
+            axes.barh(place, length, 0.62, color=COLOURS[bar.colour])
             if bar.interval is not None:
                 axes.plot(bar.interval, [place] * 2, color=COLOURS["ink"], linewidth=1.2)
             axes.plot(
@@ -158,7 +160,7 @@ def bar_plot(title: str, bars: Sequence[Bar], least: float = 0.0) -> Plot:
                 markeredgecolor=COLOURS["ink"],
             )
             axes.text(end + (0.05 if bar.points else 0.02) * reach, place, bar.text, va="center")
-        axes.set_xlim(min([0.0, *(bar.interval[0] for bar in bars if bar.interval)]), 1.25 * reach)
+        axes.set_xlim(left, right + 0.25 * reach)
         axes.set_ylim(len(bars) - 0.5, -0.5)
         axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
         axes.set_xticks([])

@@ -40,6 +40,7 @@ Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
 WORDS = {"dream": "trained in the dream", "real": "trained in the real game"}
 Positive = Annotated[int, Meta(ge=1)]
+OF_AGENTS = ("frame_stack", "standardize", "normalize_rewards", "gamma", "entropy")
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class Config:
     frame_stack: Positive = 1
     """Frames in one observation; more than 1 where one frame shows no motion."""
     standardize: bool = False
-    """See `agents.ppo.Config`."""
+    """See `agents.ppo.Config`, as for the next three."""
     normalize_rewards: bool = False
-    """See `agents.ppo.Config`."""
+    gamma: Annotated[float, Meta(ge=0, le=1)] = 0.98
+    entropy: Annotated[float, Meta(ge=0)] = 0.01
     trust: bool = False
     """Import the modules that the world's card names to open its real game, which runs them."""
     ray: str = ""
@@ -104,7 +106,8 @@ def summary(folder: Path) -> dict[str, Any] | None:
     Returns:
         None if there are no results yet. Otherwise `steps`, `episodes`, `random` (its scores in
         either game); for `dream` and `real`, where agents were trained there, `seeds` and their
-        returns `in_real` and `in_dream` (see `summarise_seeds`); and the ratios of `ratios`.
+        returns `in_real` and `in_dream` (see `summarise_seeds`); the ratios of `ratios`; and, where
+        a return is below 0, `counted_from`, random play's return in each game.
     """
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
     random = folder / "random.json"
@@ -128,7 +131,10 @@ def summary(folder: Path) -> dict[str, Any] | None:
         if side in report
         for game in IDS
     }
-    return report | ratios(returns)
+    scores = [mean for means in returns.values() for mean in means]
+    if min(scores) < 0:
+        report["counted_from"] = {game: report["random"][game]["mean"] for game in IDS}
+    return report | ratios(returns, report.get("counted_from"))
 
 
 def summarise_seeds(means: Sequence[float]) -> dict[str, Any]:
@@ -147,12 +153,16 @@ def summarise_seeds(means: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def ratios(returns: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
+def ratios(
+    returns: dict[tuple[str, str], list[float]], zero: dict[str, float] | None = None
+) -> dict[str, Any]:
     """Return the ratios of mean returns, each with its 95 % interval over seeds.
 
     Args:
         returns: the mean returns per seed, by where the agents were trained and where they were
             scored: `returns["dream", "real"]` of the dream's agents in the real game.
+        zero: the return in each game from which others count; None: 0. A ratio says something only
+            of returns above it.
 
     Returns:
         `dream_over_real_return` and its `..._interval`: the return of the dream's agents in the
@@ -167,7 +177,10 @@ def ratios(returns: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
         ("ratio", ("dream", "real"), ("real", "real"), False),
     ):
         if above in returns and below in returns:
-            numerators, denominators = returns[above], returns[below]
+            numerators, denominators = (
+                [mean - (zero[game] if zero else 0.0) for mean in returns[side, game]]
+                for side, game in (above, below)
+            )
             mean = float(np.mean(denominators))
             result[name] = float(np.mean(numerators)) / mean if mean else None
             interval = ratio_interval(numerators, denominators, paired)
@@ -212,6 +225,7 @@ def card_entries(result: dict[str, Any]) -> dict[str, Any]:
     if "ratio" not in result:
         return {}
     entries: dict[str, Any] = {"steps": result["steps"], "episodes": result["episodes"]}
+    entries |= {name: result[name] for name in ("counted_from",) if name in result}
     for name in ("ratio", "dream_over_real_return"):
         entries |= {name: result[name], f"{name}_interval": result[f"{name}_interval"]}
     for side in IDS:
@@ -321,6 +335,8 @@ def _verdict(result: dict[str, Any]) -> str:
             f"Their return in the dream is {ratio:.2f} times that "
             f"({_times(result['dream_over_real_return_interval'])})"
         )
+    if "counted_from" in result:
+        words.append("As returns are below 0, these shares are of what is gained over random play")
     return ". ".join(words) + "."
 
 
@@ -370,9 +386,7 @@ def _train_agent(config: Config, side: Side, seed: int) -> None:
             steps=config.steps,
             seed=seed,
             out=config.out / f"{side}-{seed}",
-            frame_stack=config.frame_stack,
-            standardize=config.standardize,
-            normalize_rewards=config.normalize_rewards,
+            **{name: getattr(config, name) for name in OF_AGENTS},
         )
     )
     write_json(path, {**settings, "scores": _score(f"sb3:ppo:{agent}", config, seed)})
@@ -398,14 +412,7 @@ def _score(agent: str, config: Config, seed: int) -> dict[str, Any]:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "world": config.world,
-        "steps": config.steps,
-        "episodes": config.episodes,
-        "frame_stack": config.frame_stack,
-        "standardize": config.standardize,
-        "normalize_rewards": config.normalize_rewards,
-    }
+    return {name: getattr(config, name) for name in ("world", "steps", "episodes", *OF_AGENTS)}
 
 
 def _is_done(path: Path, settings: dict[str, Any]) -> bool:
@@ -413,10 +420,10 @@ def _is_done(path: Path, settings: dict[str, Any]) -> bool:
         return False
     result = json.loads(path.read_text())
     for key, value in settings.items():
-        if result.get(key) != value:
+        before = result.get(key, getattr(Config, key, None))  # an older result names fewer
+        if before != value:
             raise ConfigError(
-                f"`{key}` is {value!r}; expected {result.get(key)!r}, as in {path}; give another "
-                "`out`"
+                f"`{key}` is {value!r}; expected {before!r}, as in {path}; give another `out`"
             )
     return True
 

@@ -161,7 +161,8 @@ def _transfer_rows(transfer: dict[str, Any] | None) -> Iterator[tuple[str, str, 
     yield "Return in the real game, random play", f"{transfer['random_in_real']:.3g}", ""
     ratio, interval = transfer["ratio"], transfer.get("ratio_interval")
     between = f"{interval[0]:.0%} to {interval[1]:.0%}" if interval else ""
-    yield "Trained in the dream over trained in the real game", f"{ratio:.0%}", between
+    gained = ", of what is gained over random play" if "counted_from" in transfer else ""
+    yield f"Trained in the dream over trained in the real game{gained}", f"{ratio:.0%}", between
     yield _row(
         "Return in the dream, agent trained in the dream", transfer["dream_trained_in_dream"]
     )

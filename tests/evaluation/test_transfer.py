@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +67,44 @@ def test_transfer_on_a_cluster(tmp_path: Path, agents: list[str], ray: ToyRay) -
     with pytest.raises(ConfigError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         transfer.transfer(transfer.Config("toy-random-v0", tmp_path / "other", ray="127.0.0.1:1"))
     assert len(agents) == 8
+
+
+def test_returns_below_zero_count_from_random_play() -> None:
+    losses = {("dream", "real"): [-300.0], ("real", "real"): [-200.0], ("dream", "dream"): [-260.0]}
+    plain = transfer.ratios(losses)
+    counted = transfer.ratios(losses, {"real": -1200.0, "dream": -1500.0})
+    assert plain["ratio"] == 1.5, "it would be better than the real game's agents"
+    assert counted["ratio"] == 0.9
+    assert counted["dream_over_real_return"] == pytest.approx(1240 / 900)
+
+
+def test_a_game_of_losses_says_what_its_shares_are_of(
+    tmp_path: Path, agents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dfgym.agents import evaluate as scoring
+
+    def score(agent: str, env: str, episodes: int, seed: int) -> SimpleNamespace:
+        mean = -1000.0 if agent == "random" else -250.0 if "dream" in agent else -200.0
+        return SimpleNamespace(to_dict=lambda: {"mean": mean, "seed": seed})
+
+    monkeypatch.setattr(scoring, "evaluate", score)
+    result = transfer.transfer(transfer.Config("toy-random-v0", tmp_path, seeds=(0, 1), steps=9))
+    assert result is not None and result["ratio"] == 750 / 800
+    assert "gained over random play" in transfer.section(result).verdict
+    assert transfer.card_entries(result)["transfer"]["counted_from"]["real"] == -1000
+    (finding,) = transfer.findings(result)
+    assert finding.level == "merit"
+
+
+def test_an_older_result_was_made_with_the_defaults(tmp_path: Path, agents: list[str]) -> None:
+    config = transfer.Config("toy-random-v0", tmp_path, seeds=(0,), steps=10)
+    result = transfer.transfer(config)
+    for path in tmp_path.glob("*.json"):
+        table = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in table.items() if k != "gamma"}))
+    assert transfer.transfer(config) == result and len(agents) == 2
+    with pytest.raises(ConfigError, match=r"`gamma` is 0\.9; expected 0\.98"):
+        transfer.transfer(dataclasses.replace(config, gamma=0.9))
 
 
 def test_transfer_refuses_to_mix_settings(tmp_path: Path, agents: list[str]) -> None:
