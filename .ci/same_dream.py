@@ -1,6 +1,7 @@
 """How long two ways of computing a world dream the same, under its scripted player.
 
-Run it from the repository's root: `python .ci/same_dream.py [WORLD] [--seeds 6] [--steps 500]`.
+Run it from the repository's root: `python .ci/same_dream.py [WORLD] [--seeds 6] [--steps 500]`,
+and with `--chance 1` under one that acts at random.
 The player sees the frames of PyTorch with one row, and the same actions and seeds go to onnxruntime
 with one row and to PyTorch with two. Prints, for each of these, how many frames differ, by how
 much, and how fast a first difference grows: the slope, for each step, of the logarithm of the sum
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("world", nargs="?", default="cartpole-pixels-v0")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--chance", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     world = shelf.load(arguments.world)
@@ -40,7 +42,7 @@ def main() -> None:
     largest: dict[str, list[int]] = {name: [] for name in list(runs)[1:]}
     slopes: dict[str, list[float]] = {name: [] for name in largest}
     for seed in range(arguments.seeds):
-        for name, differences in compare(world, runs, seed, arguments.steps).items():
+        for name, differences in compare(world, runs, seed, arguments).items():
             levels, sums = differences.T
             largest[name] += levels.tolist()
             end = int(np.argmax(levels >= 64))
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def compare(
-    world: World, runs: dict[str, Dynamics], seed: int, steps: int
+    world: World, runs: dict[str, Dynamics], seed: int, flags: argparse.Namespace
 ) -> dict[str, np.ndarray]:
     """Play an episode; returns the largest difference and the sum of all, `(t, 2)`, for each."""
     card = world.card
@@ -64,10 +66,10 @@ def compare(
     for run in runs.values():
         rows = np.arange(run.num_rows)
         run.reset(rows, rows + seed, [(frames[:1], actions[:0])] * run.num_rows)
-    (policy,) = policies(card, 1, 0.0, seed)
+    (policy,) = policies(card, 1, flags.chance, seed)
     reference, *rivals = runs
     differences: dict[str, list[tuple[int, int]]] = {name: [] for name in rivals}
-    for _ in range(steps):
+    for _ in range(flags.steps):
         row = policy(runs[reference].present.frames[0])
         outcomes = {
             name: run.step(np.stack([np.asarray(row)] * run.num_rows)) for name, run in runs.items()
