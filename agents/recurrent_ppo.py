@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import gymnasium as gym
+import numpy as np
 import torch
 from msgspec import Meta
 from stable_baselines3.common.callbacks import BaseCallback
@@ -89,20 +90,12 @@ class TileFeatures(BaseFeaturesExtractor):
     Args:
         observation_space: of frames `(c, h, w)`.
         features_dim: the number of features.
-        tile: pixels along each side of a tile.
-
-    Raises:
-        ConfigError: `tile` does not divide the frame.
+        tile: pixels along each side of a tile, see `check_tile`.
     """
 
     def __init__(self, observation_space: gym.spaces.Box, features_dim: int, tile: int) -> None:
         super().__init__(observation_space, features_dim)
         channels, height, width = observation_space.shape
-        if height % tile or width % tile:
-            raise ConfigError(
-                f"tile is {tile}; expected a divisor of the frame's height and width, "
-                f"{height} and {width}"
-            )
         self.tile = tile
         inputs = channels * height * width // tile**2
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(inputs, features_dim), nn.ReLU())
@@ -123,6 +116,28 @@ def _remember(lstm: nn.LSTM) -> None:
             bias.data[:size], bias.data[size : 2 * size] = -share, share
 
 
+def check_tile(frames: np.ndarray, tile: int) -> None:
+    """Check that frames `(n, h, w, c)` are drawn in tiles of one colour and this size.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    height, width = frames.shape[1:3]
+
+    def fits(size: int) -> bool:
+        if height % size or width % size:
+            return False
+        corners = frames[:, ::size, ::size]
+        return np.array_equal(corners.repeat(size, 1).repeat(size, 2), frames)
+
+    if not fits(tile):
+        sizes = ", ".join(str(size) for size in range(1, min(height, width) + 1) if fits(size))
+        raise ConfigError(
+            f"tile is {tile}; expected one of {sizes}: the frames, {height} x {width}, are drawn "
+            "in tiles of such sides, of which the agent sees one pixel each"
+        )
+
+
 def train(config: Config, callback: BaseCallback | None = None) -> Path:
     """Train an agent and return the path of its `agent.zip`; see `sb3.train`.
 
@@ -131,6 +146,7 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
         callback: one of SB3's, called besides the progress bar.
 
     Raises:
+        ConfigError: see `sb3.train` and `check_tile`.
         MissingPackageError: sb3-contrib is not installed.
     """
     try:
@@ -142,6 +158,7 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     progress = Progress(config.steps, config.minutes)
 
     def build(venv: VecEnv) -> RecurrentPPO:
+        check_tile(np.asarray(venv.reset()), config.tile)
         model = RecurrentPPO(
             "CnnLstmPolicy",
             venv,

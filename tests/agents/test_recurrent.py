@@ -17,7 +17,7 @@ pytest.importorskip("sb3_contrib")
 from dfgym.agents import evaluate, recurrent_ppo
 from dfgym.agents.recurrent_ppo import Config, TileFeatures, train
 from dfgym.errors import ConfigError, MissingPackageError
-from toys.game import DREAM, HIDDEN
+from toys.game import DREAM
 
 pytestmark = pytest.mark.usefixtures("toy_ids")
 RECALL = "DFTest/Recall-v0"
@@ -84,8 +84,10 @@ def test_tiles_are_read_in_their_middle() -> None:
 
 
 def test_tiles_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"tile is 7; expected a divisor of .* 40 and 40"):
-        train(Config(env=HIDDEN, steps=64, tile=7, out=tmp_path, **SMALL))
+    with pytest.raises(ConfigError, match="tile is 7; expected one of 1, 2, 4: the frames"):
+        train(Config(env=DREAM, steps=64, tile=7, out=tmp_path, **SMALL))
+    with pytest.raises(ConfigError, match="tile is 4; expected one of 1, 2"):
+        train(Config(env=RECALL, steps=64, tile=4, out=tmp_path, **SMALL))
 
 
 def test_without_sb3_contrib_the_extra_is_named(
