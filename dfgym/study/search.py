@@ -23,8 +23,8 @@ GAMES = ("breakout",)
 BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32, 64), 2, 32, 500_000
 SAMPLED = (8, 16)
 """The budgets at which chance is sampled, too, to compare."""
-ALONE, ALONE_EPISODES = 64, 16
-"""Simulations without any agent, whose leaves are valued by random play."""
+ALONE, ALONE_EPISODES, ALONE_ROLLOUT = 64, 16, 2
+"""Simulations without any agent, whose leaves are valued by so many steps of random play."""
 QUICK = ((0, 2), 1, 2, 64)
 GAIN, MONOTONE, PUBLISHED = 0.15, 0.8, 4.3
 """The last is a MuZero's return with search on MinAtar's Breakout, trained on a CPU alone."""
@@ -118,7 +118,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "each from the same seeds. Intervals are over episodes of both, which two trainings are "
         "too few to say more than. `sampled`: an action is worth the mean over outcomes that "
         "simulations have drawn, one each, instead of over all by their probabilities. No agent: "
-        f"all actions alike, and states valued by random play, {alone_episodes} episodes.\n\n"
+        f"all actions alike, and states valued by {ALONE_ROLLOUT} steps of random play, "
+        f"{alone_episodes} episodes.\n\n"
         + table(header, rows),
         lines(groups, "search", "simulations", "return in the real game"),
     )
@@ -226,6 +227,7 @@ def _play(
                 episodes=episodes,
                 num_envs=episodes,
                 chance=chance,
+                rollout=ALONE_ROLLOUT,
                 out=out,
             )
         )
