@@ -119,8 +119,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "too few to say more than. `sampled`: an action is worth the mean over outcomes that "
         "simulations have drawn, one each, instead of over all by their probabilities. No agent: "
         f"all actions alike, and states valued by {ALONE_ROLLOUT} steps of random play, "
-        f"{alone_episodes} episodes.\n\n"
-        + table(header, rows),
+        f"{alone_episodes} episodes.\n\n" + table(header, rows),
         lines(groups, "search", "simulations", "return in the real game"),
     )
 
