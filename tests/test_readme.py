@@ -39,7 +39,7 @@ def test_it_names_the_returns_and_the_sampling_of_every_shipped_world() -> None:
                 assert f"| {transfer[key]['mean']:.3g} |" in table
             assert f"| {transfer['ratio']:.0%} |" in table
         else:
-            assert f"No agent has learned in `{name}` yet" in README
+            assert f"No agent has learned in the real game of `{name}` yet" in README
         assert card.sampler.denoising_steps == 1, "the README says that all worlds take one step"
 
 

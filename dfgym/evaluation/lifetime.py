@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from dfgym.env.real import opening
+from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import moments
 from dfgym.evaluation.moments import BLUR, Moment
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table
-from dfgym.evaluation.rollout import Episode, describe_policy, policies
+from dfgym.evaluation.rollout import Episode, describe_policy, find_game, policies
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
 from dfgym.games.twin import Lifetime, Twin, follow, open_twin
@@ -65,8 +66,15 @@ def compare(
         and `copy` (the last frame for ever) the table of `summarise`.
 
     Raises:
-        NotMeasuredError: the real game cannot be brought back to a moment.
+        NotMeasuredError: the real game cannot be brought back to a moment, or it hides at the reset
+            what a dream may lay out otherwise.
     """
+    game = find_game(card)
+    if game is not None and game.hides_layout:
+        raise NotMeasuredError(
+            "the game's layout is hidden until it comes into sight, and a dream may lay it out "
+            "otherwise; see `dfgym study memory` for what it remembers of what was in sight"
+        )
     twin = open_twin(opening(card))
     tolerance = 0 if card.frames.palette else BLUR
     pasts = moments.draw(card, count, EPSILON, seed)

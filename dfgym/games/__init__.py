@@ -143,6 +143,8 @@ class Game:
         obedience: what `obeys` looks for, in words that follow "another action ...".
         timers: of the game's hidden timers by name, which of the `t - 1` transitions between frames
             uint8 `(t, h, w, 3)` ran it out, bool `(t - 1,)`.
+        hides_layout: what comes into sight was laid out at the reset. A dream that lays it out
+            otherwise is right, and yet no state of the real game from that reset explains it.
         harmless: keywords of `gym.make` that leave its rules and drawing as they are known here.
     """
 
@@ -156,6 +158,7 @@ class Game:
     obeys: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     obedience: str = "led to another frame"
     timers: Callable[[np.ndarray], Mapping[str, np.ndarray]] | None = None
+    hides_layout: bool = False
     harmless: frozenset[str] = frozenset()
 
     def is_drawn_at(self, height: int, width: int) -> bool:

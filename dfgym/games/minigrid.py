@@ -272,4 +272,10 @@ def _make(game: str, max_steps: int) -> tuple[Any, dict[int, Any]]:
     return opened, {cell: colour and tile(colour) for cell, colour in FLOORS.items()}
 
 
-GAME = Game(ENV, ExcursionPolicy, frame=(SIZE, SIZE), harmless=frozenset({"max_steps"}))
+GAME = Game(
+    ENV,
+    ExcursionPolicy,
+    frame=(SIZE, SIZE),
+    hides_layout=True,
+    harmless=frozenset({"max_steps"}),
+)

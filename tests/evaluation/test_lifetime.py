@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import lifetime
+from dfgym.games import minigrid
 from dfgym.games.twin import Lifetime
 from dfgym.world.card import Card
 from toys.breakout import FrozenDynamics, rows_of
@@ -54,3 +57,11 @@ def test_a_judge_that_forbids_the_real_game_is_not_believed() -> None:
     assert level(late, good) == "fault"
     assert level(late, good, tolerance=48, copy=bad) == "flaw"
     assert level(bad, good, tolerance=48, copy=bad) == "fault"
+
+
+def test_a_game_that_hides_its_layout_is_not_followed(breakout_card: Card) -> None:
+    source = dataclasses.replace(breakout_card.source, env=minigrid.ENV)
+    card = dataclasses.replace(breakout_card, source=source)
+    card = dataclasses.replace(card, frames=dataclasses.replace(card.frames, height=8, width=8))
+    with pytest.raises(NotMeasuredError, match="hidden until it comes into sight"):
+        lifetime.compare(rows_of(FrozenDynamics, card), card, 2, 2)
