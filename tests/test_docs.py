@@ -36,6 +36,9 @@ def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    if tutorial.stem == "make_a_world":
+        frames, rewards = re.findall(r"real ones: +(\d+)%", done.stdout)
+        assert int(frames) > 80 and int(rewards) > 80
 
 
 @pytest.mark.slow

@@ -70,13 +70,13 @@ with tempfile.TemporaryDirectory() as folder:
         TrainConfig(
             data=(data,),
             out=run,
-            steps=250,
+            steps=300,
             image_steps=20,
             batch=16,
             length=8,
             noise_share=0.5,
             clean_share=0.5,
-            model=ModelConfig(dim=32, depth=2, heads=2, patch=2, window=3),
+            model=ModelConfig(dim=64, depth=2, heads=2, patch=4, window=3),
             sampler=Sampler(denoising_steps=1, shift=1.0, context_mode="clean", context_noise=0.0),
             device="cpu",
             strip_every=0,
@@ -84,7 +84,12 @@ with tempfile.TemporaryDirectory() as folder:
     )
 
     # 3. Pack.
-    pack(run, world, "catch-v0", Presentation(description="Catch the target.", max_steps=40))
+    pack(
+        run,
+        world,
+        "catch-v0",
+        Presentation(description="Catch the target.", observation_scale=1, max_steps=40),
+    )
 
     # 4. Step the dream and the real game side by side, and count the frames that are equal.
     dream, real = gym.make("DFWorld-v0", world=str(world)), gym.make("Tutorial/Catch-v0")
