@@ -12,6 +12,7 @@ import pytest
 
 import dfgym
 from dfgym import cli, demo
+from dfgym.data.cluster import Cluster
 from dfgym.env import real
 from dfgym.errors import MissingPackageError
 from dfgym.world.settings import Settings
@@ -229,7 +230,9 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--quick", "--denoising-steps", "3", "--rungs", "legality", "odds"]
     assert cli.main(["evaluate", NAME, "--out", "x", *flags]) == 0
     expected = {"quick": True, "settings": Settings("auto", 3), "rungs": ("legality", "odds")}
-    assert calls == [((NAME, Path("x")), expected)]
+    assert calls == [((NAME, Path("x")), expected | {"cluster": None})]
+    assert cli.main(["evaluate", NAME, "--ray", "local", "--processes", "3"]) == 0
+    assert calls[1][1]["cluster"] == Cluster("local", 3)
 
 
 # --- the demo ---
