@@ -72,8 +72,9 @@ class Config:
     """Numbers that the agent remembers, and features of a frame."""
     device: str = "auto"
     """Where the agent computes: `auto`, `cpu` or `cuda`. The world chooses its own."""
-    threads: Count = 1
-    """Torch's CPU threads, for agent and dream: networks this small are slower with more."""
+    threads: Count | None = None
+    """Torch's CPU threads, for agent and dream; by default those of OMP_NUM_THREADS, or 1: networks
+    this small are slower with more."""
     trust: bool = False
     """Let `DFReal/...` import the modules that its world's card names, which runs them."""
 

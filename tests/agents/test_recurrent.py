@@ -96,3 +96,8 @@ def test_without_sb3_contrib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     with pytest.raises(MissingPackageError, match=r"dfgym\[recurrent\]"):
         recurrent_ppo.train(Config(env=RECALL, out=tmp_path))
+
+
+def test_a_user_s_number_of_threads_stays() -> None:
+    """`use_threads` then takes OMP_NUM_THREADS, as for the other agents."""
+    assert Config().threads is None and Config(threads=2).threads == 2
