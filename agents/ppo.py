@@ -11,8 +11,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
+import torch
 from msgspec import Meta
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -69,10 +71,23 @@ class Config:
     this small are slower with more."""
     trust: bool = False
     """Let `DFReal/...` import the modules that its world's card names, which runs them."""
+    luck: float = 0.0
+    """Of a dream: how kind its chance is while the agent learns, below 0 harsher than the game's.
+    Outcomes are worth what the agent itself holds them for, see `dfgym.world.luck`."""
 
     def __post_init__(self) -> None:
         """Refuse values that are not allowed."""
         checks.check(self, ConfigError)
+        if self.luck and not self.env.removeprefix("dfgym:").startswith("DFWorld"):
+            raise ConfigError(
+                f"luck is {self.luck}, and {self.env} is no dream, whose chance could be bent; "
+                "leave it out"
+            )
+        if self.luck and self.frame_stack > 1:
+            raise ConfigError(
+                f"luck is {self.luck} and frame_stack {self.frame_stack}; an outcome is valued by "
+                "its one frame, so that one of them must be left out"
+            )
 
 
 class Anneal(BaseCallback):
@@ -101,7 +116,7 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
     def build(venv: VecEnv) -> PPO:
         if config.normalize_rewards:
             venv = VecNormalize(venv, norm_obs=False, gamma=config.gamma)
-        return PPO(
+        agent = PPO(
             "CnnPolicy",
             venv,
             n_steps=config.rollout,
@@ -118,9 +133,33 @@ def train(config: Config, callback: BaseCallback | None = None) -> Path:
             seed=config.seed,
             device=config.device,
         )
+        if config.luck:
+            judge_outcomes(agent, venv.get_attr("dynamics")[0])
+        return agent
 
     others = [] if callback is None else [callback]
-    return sb3.train(config, build, [progress, Anneal(config.learning_rate, progress), *others])
+    callbacks = [progress, Anneal(config.learning_rate, progress), *others]
+    keywords = {"luck": config.luck} if config.luck else {}
+    return sb3.train(config, build, callbacks, **keywords)
+
+
+def judge_outcomes(agent: PPO, dynamics: Any) -> None:
+    """Let an agent's values, as they are learned, say what the outcomes of a dream are worth.
+
+    Args:
+        agent: learns in the dream.
+        dynamics: the dream's.
+    """
+    height = agent.observation_space.shape[1]  # type: ignore[index]  # (c, h, w)
+    scale = height // dynamics.world.card.frames.height
+
+    @torch.inference_mode()
+    def judge(frames: np.ndarray) -> np.ndarray:
+        large = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+        observations, _ = agent.policy.obs_to_tensor(large)
+        return np.asarray(agent.policy.predict_values(observations)[:, 0].double().cpu().numpy())
+
+    dynamics.judge = judge
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def train(
     config: ppo.Config | dqn.Config | recurrent_ppo.Config,
     build: Callable[[VecEnv], BaseAlgorithm],
     callbacks: Sequence[BaseCallback],
+    **settings: Any,
 ) -> Path:
     """Train an agent; write `agent.zip`, `config.json` and SB3's own log to `config.out`.
 
@@ -66,6 +67,7 @@ def train(
         config: what to train, where and how long.
         build: makes the algorithm, which learns in the environments that it is given.
         callbacks: SB3's.
+        settings: of the dream, for `gymnasium.make`.
 
     Returns:
         The path of the agent's `agent.zip`.
@@ -75,7 +77,7 @@ def train(
         DeviceError: the device is missing.
     """
     use_threads("an agent's training", config.threads)
-    keywords = make_keywords(config.env, config.trust)
+    keywords: dict[str, Any] = make_keywords(config.env, config.trust) | settings
     venv = open_training(config.env, config.num_envs, config.device, config.frame_stack, **keywords)
     logger = configure(str(config.out), ["csv"])
     try:

@@ -33,7 +33,7 @@ from dfgym.world.bundle import World
 from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.exclusive import Exclusive
-from dfgym.world.luck import check_luck, choose
+from dfgym.world.luck import Judge, check_luck, choose
 from dfgym.world.onnx import OnnxStep
 from dfgym.world.outcomes import Outcomes, Transition, ignorance, read_state, work_out
 from dfgym.world.sampling import resolve_sampling
@@ -84,6 +84,7 @@ class Dynamics:
         section: the context that every part of a step runs in, which receives the part's name, such
             as `dfgym::denoise`. By default it does nothing. `torch.profiler.record_function` shows
             the parts in a profile; `dfgym.bench` puts a clock here.
+        luck, judge: how kind chance is, and what it holds frames for worth, see `dfgym.world.luck`.
 
     Raises:
         ConfigError: a value outside what is allowed, or more rows than memory can hold.
@@ -96,11 +97,12 @@ class Dynamics:
         self.world = world
         self.num_rows = num_rows
         self.section: Section = nullcontext
+        self.judge: Judge | None = None
         self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
         self.threads = Threads(subject, 1 if num_rows == 1 or self.device.type != "cpu" else None)
         self.levels, self._plan = resolve_sampling(world.card, settings)
-        self._luck = check_luck(world.card, settings.luck, self.exact)
+        self.luck = check_luck(world.card, settings.luck, self.exact)
         runtime.check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
         self.network = runtime.load_network(world, self.device)
@@ -352,10 +354,8 @@ class Dynamics:
             prediction, _ = self.predict(conditions, batch, self._step)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
             entropy = prediction.entropy.cpu().numpy()
-            if self._luck:
-                generated, divergence = choose(
-                    self, conditions, prediction, uniforms[:, 2], self._luck
-                )
+            if self.luck:
+                generated, divergence = choose(self, conditions, prediction, uniforms[:, 2])
         else:
             generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
         frames, clean = self.codec.round(generated)

@@ -7,12 +7,15 @@ tilted towards outcomes of high value is exact and needs no gradient:
 
 V_k is what the outcome brings on arrival and in `STEPS` more of random play in the dream, the mean
 over `COPIES` futures (Monte-Carlo guidance's expectation over futures, Chen et al. 2024, section
-3.4); a game that goes on after them counts as 1 more. Outcomes that draw the same frame are one:
-where a step leaves one open only, there is nothing to tilt and it costs nothing.
+3.4); a game that goes on after them counts as 1 more. Where an agent judges frames
+(`Dynamics.judge`), V_k is what the outcome brings on arrival and what the agent holds its frame for
+worth, which is nearer to the agent's own fortune, and much cheaper. Outcomes that draw the same
+frame are one: where a step leaves one open only, there is nothing to tilt and it costs nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +32,9 @@ from dfgym.world.outcomes import merge
 
 if TYPE_CHECKING:
     from dfgym.world.dynamics import Dynamics
+
+Judge = Callable[[np.ndarray], np.ndarray]
+"""From frames, uint8 `(n, h, w, 3)` at model size, to what they are worth, float64 `(n,)`."""
 
 STEPS = 8
 COPIES = 4
@@ -79,7 +85,6 @@ def choose(
     conditions: Conditions,
     prediction: FramePrediction,
     uniforms: Tensor,
-    luck: float,
 ) -> tuple[Tensor, np.ndarray]:
     """Choose every row's next outcome by the tilted distribution.
 
@@ -88,7 +93,6 @@ def choose(
         conditions: of the rows' actions.
         prediction: of all rows' next frames.
         uniforms: `(b,)`, in [0, 1).
-        luck: how much values count.
 
     Returns:
         The frames before they are rounded, `(b, h, w, c)`, and the divergence of the tilted
@@ -104,8 +108,14 @@ def choose(
     index = torch.from_numpy(rows).to(dynamics.device)
     if len(rows):
         own = conditions._replace(places=conditions.places[index])
-        values[rows, outcomes] = value(dynamics, own, clean[index, places], batch.select(index))
-    tilted, divergence = tilt(weights, values, luck)
+        future = clean[index, places], batch.select(index)
+        if dynamics.judge is None:
+            values[rows, outcomes] = value(dynamics, own, *future)
+        else:
+            reward, end = dynamics.expect(dynamics.commit(future[0], own, future[1]))
+            judged = dynamics.judge(frames[index, places].cpu().numpy())
+            values[rows, outcomes] = reward + DISCOUNT * (1 - end) * judged
+    tilted, divergence = tilt(weights, values, dynamics.luck)
     below = uniforms.cpu().numpy()[:, None] * tilted.sum(1, keepdims=True)
     outcome = (tilted.cumsum(1) <= below).sum(1).clip(max=tilted.shape[1] - 1)
     b = np.arange(len(order))

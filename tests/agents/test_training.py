@@ -126,6 +126,36 @@ def test_ppo_learns_what_only_the_last_row_tells(tmp_path: Path) -> None:
     assert score.mean > 7.5  # by chance 4, at best 8
 
 
+def test_luck_goes_by_what_the_agent_itself_holds_frames_for(tmp_path: Path) -> None:
+    config = ppo.Config(DREAM, 16, out=tmp_path, num_envs=2, rollout=4, batch=4)
+    agent = PPO.load(ppo.train(config))
+    venv = make_venv(DREAM, 2)
+    dynamics, shape = venv.get_attr("dynamics")[0], venv.observation_space.shape
+    assert shape is not None
+    ppo.judge_outcomes(agent, dynamics)
+    observations = np.asarray(venv.reset())
+    scale = shape[0] // dynamics.world.card.frames.height
+    frames = observations[:, ::scale, ::scale]
+    expected = agent.policy.predict_values(agent.policy.obs_to_tensor(observations)[0])
+    np.testing.assert_allclose(dynamics.judge(frames), expected[:, 0].detach(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"env": REAL, "luck": -0.5}, "luck is -0.5, and .* is no dream"),
+        ({"luck": 1.0, "frame_stack": 2}, "luck is 1.0 and frame_stack 2"),
+        ({"luck": math.nan}, "luck"),
+        ({"env": DREAM, "luck": 1.0}, "luck is 1.0, and .* tells no outcomes apart"),
+    ],
+)
+def test_luck_that_means_nothing_is_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ppo.train(ppo.Config(steps=16, out=tmp_path, num_envs=1, rollout=4, batch=4, **settings))
+
+
 def test_training_stops_when_the_time_is_up(tmp_path: Path) -> None:
     rates: list[float] = []
 
@@ -194,7 +224,7 @@ def test_the_zoo_file_says_what_the_agent_does(agent: Any) -> None:
     file = HYPERPARAMS / f"{agent.__name__.rpartition('.')[2]}.yml"
     assert file.read_text() == ZOO["text"](agent), "run `python .ci/zoo.py`"
     settings = {field.name for field in dataclasses.fields(agent.Config)}
-    elsewhere = {"env", "minutes", "seed", "out", "device", "threads", "trust"}
+    elsewhere = {"env", "minutes", "seed", "out", "device", "threads", "trust", "luck"}
     others = {"frame_stack", "standardize", "normalize_rewards"}  # the Zoo has keys of its own
     assert settings - elsewhere - others == {*ZOO["FIELDS"][agent].values()}
 

@@ -93,6 +93,25 @@ def test_steps_draw_by_the_tilted_distribution(
     assert (transition.luck_divergence >= -1e-9).all() and transition.luck_divergence.max() > 0.01
 
 
+def test_outcomes_are_worth_what_a_judge_says_of_their_frames() -> None:
+    """The reward on arrival, and the judge's value where the game goes on: in closed form."""
+    rows, dial = 16, 2.0
+
+    def judge(frames: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sin(frames.reshape(len(frames), -1).astype(float).sum(1)))
+
+    run = begin(rows, dial)
+    run.judge = judge
+    actions = np.zeros(rows, np.int64)
+    outcomes = run.outcomes(actions)
+    judged = judge(outcomes.frames.reshape(-1, *outcomes.frames.shape[2:])).reshape(rows, -1)
+    values = outcomes.rewards + luck.DISCOUNT * (1 - outcomes.termination_probability) * judged
+    _, expected = tilt(outcomes.probabilities, values, dial)
+    divergence = run.step(actions).luck_divergence
+    assert divergence is not None and np.allclose(divergence, expected, atol=1e-3)
+    assert expected.mean() > 0.05
+
+
 def test_luck_moves_what_dreams_bring_to_its_side() -> None:
     totals = []
     for dial in (-8.0, 0.0, 8.0):
