@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from dfgym import cli
+from toys import fresh
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -32,8 +31,7 @@ WITH_CODE = ("first_dream", "vector_and_sb3", "branch_and_restore", "plan", "spe
 @pytest.mark.slow
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs(tutorial: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", str(tutorial)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = fresh.run(tutorial, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     if tutorial.stem == "make_a_world":

@@ -20,7 +20,6 @@ from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
 BATCHES = (1, 16)
-REPEATS = 21
 CONDITIONS = (Condition("a recurrent network remembers what has left a transformer's window"),)
 KEPT = RolloutSpec(mode="kept", steps=6)  # fewer would read the end from too noisy a frame
 
@@ -34,7 +33,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         ways["recurrent, latent kept"] = ("recurrent", KEPT)
         curves[game] = {name: runner.curve(game, *way) for name, way in ways.items()}
         worlds = {name: runner.model(game, model).world for name, (model, _) in ways.items()}
-        times = step_times({name: (worlds[name], way[1]) for name, way in ways.items()})
+        timed = {name: (worlds[name], way[1]) for name, way in ways.items()}
+        times = step_times(timed, runner.scale.repeats)
         numbers[game] = {
             name: {
                 **summarize(curves[game][name]),
@@ -69,7 +69,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
 
 
 def step_times(
-    worlds: dict[str, tuple[World, RolloutSpec]], batches: Sequence[int] = BATCHES
+    worlds: dict[str, tuple[World, RolloutSpec]], repeats: int, batches: Sequence[int] = BATCHES
 ) -> dict[str, dict[str, float]]:
     """Return the milliseconds of a step of the whole batch, the median of steps taken in turn."""
     times: dict[str, dict[str, float]] = {name: {} for name in worlds}
@@ -84,7 +84,7 @@ def step_times(
             dynamics.reset(np.arange(batch), np.arange(batch), [start] * batch)
             running[name] = dynamics
         spent: dict[str, list[float]] = {name: [] for name in worlds}
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for name, dynamics in running.items():
                 began = time.perf_counter()
                 dynamics.step(np.zeros(batch, np.int64))

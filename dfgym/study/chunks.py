@@ -24,7 +24,6 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
-REPEATS = 15
 HEADER = (
     *("game", "chunks", "error", "ends in 1,000"),
     "error in the first 8, the first 64, the last quarter",
@@ -92,7 +91,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
                 "frames_before_one_obeys": {"mean": float(np.mean(delays)), "most": max(delays)},
                 "passes_a_frame": cost.calls,
                 "frames_computed_a_frame": cost.recomputed,
-                "milliseconds_a_frame": frame_time(trained, spec, k),
+                "milliseconds_a_frame": frame_time(trained, spec, k, runner.scale.repeats),
                 "border": border,
                 "inside": inside,
             }
@@ -105,7 +104,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             "frames_before_one_obeys": {"mean": 0.0, "most": 0},
             "passes_a_frame": cost.calls + 1,
             "frames_computed_a_frame": cost.cached + 1,
-            "milliseconds_a_frame": frame_time(trained, RolloutSpec(), f - 1),
+            "milliseconds_a_frame": frame_time(trained, RolloutSpec(), f - 1, runner.scale.repeats),
             "border": None,
             "inside": None,
         }
@@ -122,9 +121,9 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "Each k has a model of its own, trained for it. The player plans a block's actions before "
         "it is made, so the error holds what late reaction costs the picture, not what it costs "
         "the player. Ours is stepped through its cache, commit included. Milliseconds are of one "
-        f"environment, median of {REPEATS}, on the machine and under the load of that run: "
-        f"compare them with each other only. f is {sizes}; a `-` stands where no dream lasts so "
-        f"long.\n\n{table(HEADER, rows)}",
+        f"environment, median of {runner.scale.repeats}, on the machine and under the load of that "
+        f"run: compare them with each other only. f is {sizes}; a `-` stands where no dream lasts "
+        f"so long.\n\n{table(HEADER, rows)}",
         over_horizon(curves, "chunks"),
     )
 
@@ -143,7 +142,7 @@ def border_errors(curve: Curve, new: int) -> tuple[float | None, float | None]:
 
 
 @torch.inference_mode()
-def frame_time(model: StudyModel, spec: RolloutSpec, num_context: int) -> float:
+def frame_time(model: StudyModel, spec: RolloutSpec, num_context: int, repeats: int) -> float:
     """Return the wall time of a new frame in milliseconds, one environment, the median."""
     world = model.world
     frames, actions = blocks.context(world, np.random.default_rng(0), num_context)
@@ -152,7 +151,7 @@ def frame_time(model: StudyModel, spec: RolloutSpec, num_context: int) -> float:
     if spec.new == 1 and spec.schedule == "autoregressive":
         dynamics = Dynamics(world, 1, Settings("cpu"))  # where blocks are made
         dynamics.reset(np.zeros(1, np.int64), np.array([key]), [(frames, actions)])
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             began = time.perf_counter()
             dynamics.step(np.zeros(1, np.int64))
             times.append(time.perf_counter() - began)
@@ -160,7 +159,7 @@ def frame_time(model: StudyModel, spec: RolloutSpec, num_context: int) -> float:
         clean = Codec(world.card.frames.palette).encode(torch.from_numpy(frames))[None]
         no_actions = torch.zeros(1, 1, num_context + spec.new, dtype=torch.int64)
         keys = torch.tensor([key])
-        for count in range(REPEATS):
+        for count in range(repeats):
             began = time.perf_counter()
             blocks.block(model, spec, clean, no_actions, keys, torch.tensor([count]))
             times.append((time.perf_counter() - began) / spec.new)

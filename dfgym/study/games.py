@@ -50,6 +50,11 @@ class Scale:
     long: int
     seeds: tuple[int, ...] = (0, 1, 2)
 
+    @property
+    def repeats(self) -> int:
+        """How often a step is timed, of which the median is written."""
+        return 21 if self == WHOLE else 3
+
 
 WHOLE = Scale(
     frames={"breakout": 200_000, "cartpole": 60_000},
@@ -75,7 +80,7 @@ WHOLE = Scale(
     long=10_000,
 )
 QUICK = Scale(
-    frames={"breakout": 2_000, "cartpole": 1_000},
+    frames={"breakout": 800, "cartpole": 400},
     settings={
         "breakout": {
             "steps": 8,
@@ -93,8 +98,8 @@ QUICK = Scale(
         },
     },
     rows={"breakout": 2, "cartpole": 2},
-    horizon=12,
-    long=40,
+    horizon=8,
+    long=20,
     seeds=(0, 1),
 )
 

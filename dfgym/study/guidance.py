@@ -13,7 +13,7 @@ from dfgym.evaluation.rollout import Dream, find_game, policies, roll
 from dfgym.planning.guidance import Guidance, GuidedDream
 from dfgym.statistics import bootstrap_interval
 from dfgym.study.figures import lines
-from dfgym.study.games import RECIPES
+from dfgym.study.games import RECIPES, WHOLE
 from dfgym.study.runner import StudyRunner
 from dfgym.study.uncertainty import spoil
 from dfgym.study.verdict import Condition, Numbers
@@ -23,7 +23,7 @@ from dfgym.world.bundle import World
 from dfgym.world.dynamics import Dynamics
 
 GAMES = ("breakout",)
-ROWS = 32
+ROWS, QUICK_ROWS = 32, 8
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 KINDS = {"vanilla": 1.0, "fractional": 0.3}
 """How noisy the weaker prediction sees the past."""
@@ -48,14 +48,17 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     numbers: dict[str, Any] = {}
     groups, rows, sentences = {}, [], []
     steps = max(4, runner.scale.horizon // 8)
+    count = ROWS if runner.scale == WHOLE else QUICK_ROWS
     for game in games:
         world = spoil(shelf.load(RECIPES[game]))
-        plain = count_illegal(world, None, steps)
+        plain = count_illegal(world, None, count, steps)
         illegal = {
             kind: [
                 plain,
                 *(
-                    count_illegal(world, Guidance(history=weight, history_noise=noise), steps)
+                    count_illegal(
+                        world, Guidance(history=weight, history_noise=noise), count, steps
+                    )
                     for weight in WEIGHTS[1:]
                 ),
             ]
@@ -80,7 +83,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "guidance by history makes better videos (Song et al. 2025).",
         "; ".join(sentences) + f" (weights {weights}).",
         numbers,
-        f"{ROWS} dreams of {steps} frames of the shipped world with noise in its weights, which "
+        f"{count} dreams of {steps} frames of the shipped world with noise in its weights, which "
         "leaves something to mend (see Causal uncertainty), played by the scripted player. "
         "Vanilla: against the prediction of a first frame. Fractional: against one that sees the "
         f"past with {KINDS['fractional']:g} of noise. Intervals are over dreams.\n\n"
@@ -89,14 +92,16 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     )
 
 
-def count_illegal(world: World, guidance: Guidance | None, steps: int) -> dict[str, Any]:
+def count_illegal(
+    world: World, guidance: Guidance | None, count: int, steps: int
+) -> dict[str, Any]:
     """Let the scripted player play dreams; the share of illegal transitions, over dreams."""
-    rows: Any = GuidedDream(world, ROWS, guidance) if guidance else Dynamics(world, ROWS)
+    rows: Any = GuidedDream(world, count, guidance) if guidance else Dynamics(world, count)
     dream = Dream(rows)
-    episodes = roll(dream, policies(world.card, ROWS, epsilon=0.2), ROWS * steps, steps)
+    episodes = roll(dream, policies(world.card, count, epsilon=0.2), count * steps, steps)
     game = find_game(world.card)
     assert game is not None
-    sums = np.zeros((ROWS, 2))
+    sums = np.zeros((count, 2))
     for episode in episodes:
         legal = judge(game, episode).legal
         sums[episode.row] += (~legal).sum(), legal.size

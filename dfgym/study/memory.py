@@ -85,7 +85,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             for name in MEMORIES
         }
         firsts = {name: of_seeds[0] for name, of_seeds in worlds.items()}
-        times = step_times({n: (world, RolloutSpec()) for n, world in firsts.items()}, BATCHES)
+        timed = {name: (world, RolloutSpec()) for name, world in firsts.items()}
+        times = step_times(timed, runner.scale.repeats, BATCHES)
         numbers[game] = {
             name: _combine([_examine(world, trips, pairs, runner.device) for world in of_seeds])
             | {

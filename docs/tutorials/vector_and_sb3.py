@@ -12,7 +12,7 @@ import dfgym
 from dfgym.agents.sb3 import WholeFrameCNN
 
 torch.set_num_threads(1)  # networks as small as these get slower with more
-STEPS = 1_000
+STEPS = 512
 
 # Gymnasium: 16 dreams in one batch. A step is one call of the network for all of them.
 envs = gym.make_vec("DFWorld-v0", num_envs=16)

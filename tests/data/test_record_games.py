@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from dfgym.games.packages import VARIABLE
 from dfgym.train.pack import Presentation, draft_card, held_out_starts
 from dfgym.train.survey import survey
 from dfgym.world import bundle
+from toys import fresh
 from toys.catch import Catch
 from toys.recordings import record
 from toys.walk import tiny
@@ -53,10 +52,8 @@ def world_of(store: EpisodeStore, path: Path, **presentation: Any) -> Path:
 
 def run(code: str, world: Path, trusted: str = "") -> subprocess.CompletedProcess[str]:
     """Run code in a fresh process, in the folder that holds the game's module."""
-    environment = {**os.environ, "DFGYM_WORLDS": str(world.parent), VARIABLE: trusted}
-    environment.pop("PYTHONPATH", None)
-    words = [sys.executable, "-P", "-c", code]  # -P: without the current folder, as `dfgym` runs
-    return subprocess.run(words, cwd=TESTS, env=environment, capture_output=True, text=True)
+    variables = {"DFGYM_WORLDS": str(world.parent), VARIABLE: trusted}
+    return fresh.run(code, folder=TESTS, **variables)
 
 
 @pytest.fixture(scope="module")

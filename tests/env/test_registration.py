@@ -15,6 +15,7 @@ import pytest
 import dfgym
 from dfgym.games import minatar, minigrid
 from dfgym.world import shelf
+from toys import fresh
 
 
 def run(code: str, worlds: Path | None = None) -> list[str]:
@@ -65,7 +66,7 @@ def test_module_prefix_is_enough(worlds: Path) -> None:
         import gymnasium
         print(gymnasium.make("dfgym:DFWorld/toy-random-v0").spec.max_episode_steps)
     """
-    assert run(code, worlds) == ["100"]
+    assert fresh.run(code, DFGYM_WORLDS=str(worlds)).stdout == "100\n"
 
 
 def test_broken_world_raises_when_made(worlds: Path) -> None:
@@ -77,7 +78,8 @@ def test_broken_world_raises_when_made(worlds: Path) -> None:
             except dfgym.errors.WorldError as error:
                 print(kind, error)
     """
-    for kind, line in zip(("DFWorld", "DFReal"), run(code, worlds), strict=True):
+    lines = fresh.run(code, DFGYM_WORLDS=str(worlds)).stdout.splitlines()
+    for kind, line in zip(("DFWorld", "DFReal"), lines, strict=True):
         assert re.fullmatch(rf"{kind} .*broken-v0/world\.toml: missing key 'name'", line)
 
 

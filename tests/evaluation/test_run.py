@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from dfgym.errors import ConfigError, MissingPackageError
-from dfgym.evaluation import payoff, small_network, uncertainty
+from dfgym.evaluation import (
+    branches,
+    horizon,
+    payoff,
+    rates,
+    small_network,
+    subject,
+    uncertainty,
+)
 from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
@@ -37,6 +45,10 @@ def test_an_unknown_game_is_measured_too_and_the_page_says_what_is_missing(
         (small_network, "LEAST_STEPS", 5),
         (small_network, "EPOCHS", 1),
         (uncertainty, "BATCH", 32),
+        (subject, "QUICK", 100),
+        (rates, "QUICK_COUNT", 400),
+        (branches, "QUICK_COUNT", 3),
+        (horizon, "QUICK_COUNT", 3),
     ):
         monkeypatch.setattr(module, name, value)
     results = evaluate(random_world, tmp_path, quick=True, settings=Settings("cpu", 1))

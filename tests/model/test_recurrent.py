@@ -259,9 +259,11 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
     config = TrainConfig(
         data=(toy_walk.record(tmp_path / "walk"),),
         out=tmp_path / "run",
-        steps=300,
-        image_steps=20,
-        batch=32,
+        steps=160,
+        image_steps=10,
+        batch=16,
+        learning_rate=2e-2,
+        muon_rate=6e-2,
         length=6,
         warmup=0.01,
         precision="float32",
@@ -270,7 +272,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
         sampler=Sampler(denoising_steps=2, shift=1.0, context_mode="clean", context_noise=0.0),
     )
     log = [json.loads(line) for line in (train(config) / LOG_FILE).read_text().splitlines()]
-    assert log[-1]["frame"] < 0.25 * log[25]["frame"]
+    assert log[-1]["frame"] < 0.25 * log[15]["frame"]
     world = bundle.load(pack(config.out, tmp_path / "toy-walk-v0", "toy-walk-v0"))
     rows, right = np.arange(16), np.zeros(16, bool)
     dream = Dynamics(world, 16, Settings("cpu"))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from toys import fresh
 
 
 def play(env: Any, steps: int) -> str:
@@ -33,12 +32,7 @@ def play_batch(env: Any, steps: int) -> list[Any]:
 
 def run(script: str, *arguments: object) -> str:
     """Run a script that may import this module in a fresh process; return its output."""
-    process = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
+    here = f"import sys\nsys.path.append({str(Path(__file__).parents[1])!r})\n"
+    process = fresh.run(here + script, *arguments)
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()

@@ -36,9 +36,11 @@ def test_a_world_obeys_what_it_was_recorded_with(kind: str, tmp_path: Path) -> N
         tiny(
             data,
             tmp_path / "run",
-            steps=450,
+            steps=200,
             image_steps=10,
-            batch=32,
+            batch=16,
+            learning_rate=2e-2,
+            muon_rate=6e-2,
             length=4,
             checkpoint_every=500,
             model=ModelConfig(kind="transformer", dim=16, depth=1, heads=2, patch=4, window=3),
