@@ -99,12 +99,14 @@ class Nodes:
         old = np.flatnonzero(kept)
         moved = np.full(self.size + 1, NONE)  # the last stands for NONE
         moved[old] = np.arange(len(old))
-        for name, array in self._arrays().items():
-            setattr(self, name, array[old])
-        self.parent, self.children = moved[self.parent], moved[self.children]
-        index = torch.from_numpy(old)
-        # The slots of roots are those of the game itself, which have perhaps never been written.
-        self.slots = [slot[index.clamp(max=len(slot) - 1)] for slot in self.slots]
+        for array in self._arrays().values():
+            array[: len(old)] = array[old]
+        for array in (self.parent[: len(old)], self.children[: len(old)]):
+            array[:] = moved[array]
+        for slot in self.slots:  # in place: fresh memory costs more than the copies
+            # The slots of roots are those of the game itself, which have perhaps never been written.
+            index = torch.from_numpy(old).to(slot.device).clamp(max=len(slot) - 1)
+            slot[: len(old)] = slot[index]
         self.keys = [self.keys[place] for place in old]
         self.places = {key: place for place, key in enumerate(self.keys)}
         self.size = len(old)

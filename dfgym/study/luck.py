@@ -19,7 +19,7 @@ from dfgym.study.verdict import Condition
 from dfgym.study.write import Finding, table
 
 GAMES = ("breakout",)
-LUCKS, SEEDS, STEPS, EPISODES = (-0.5, 0.0, 0.5), 3, 64_000, 64
+LUCKS, SEEDS, STEPS, EPISODES = (-0.5, 0.0, 0.5), 3, 24_000, 64
 QUICK = ((-0.5, 0.0), 2, 64, 2)
 LOW, HIGH = 0.95, 1.05
 

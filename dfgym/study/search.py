@@ -20,7 +20,7 @@ from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 
 GAMES = ("breakout",)
-BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32), 2, 32, 500_000
+BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32, 64), 2, 32, 500_000
 SAMPLED = (8, 16)
 """The budgets at which chance is sampled, too, to compare."""
 ALONE, ALONE_EPISODES, ALONE_ROLLOUT = 64, 16, 2
