@@ -104,7 +104,7 @@ class Nodes:
         for array in (self.parent[: len(old)], self.children[: len(old)]):
             array[:] = moved[array]
         for slot in self.slots:  # in place: fresh memory costs more than the copies
-            # The slots of roots are those of the game itself, which have perhaps never been written.
+            # Those of roots are the game's own, which have perhaps never been written.
             index = torch.from_numpy(old).to(slot.device).clamp(max=len(slot) - 1)
             slot[: len(old)] = slot[index]
         self.keys = [self.keys[place] for place in old]
