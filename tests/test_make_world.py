@@ -22,7 +22,8 @@ from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import RESULTS, card_entries, evaluate, machine
 from dfgym.evaluation.subject import Subject
 from dfgym.train import launch
-from dfgym.train.config import TrainConfig
+from dfgym.train.config import TrainConfig, from_table
+from dfgym.train.loop import train
 from dfgym.train.pack import Presentation, complete
 from dfgym.train.recipe import load_recipe
 from dfgym.train.survey import Survey
@@ -67,7 +68,16 @@ REPORT = {
 }
 
 
-@pytest.mark.slow
+def train_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in this process what another would, which takes seconds to begin."""
+
+    def run(command: list[str], *_: Any) -> None:
+        file = Path(command[3])
+        train(from_table(json.loads(file.read_text()), file.parent))
+
+    monkeypatch.setattr(launch, "run_together", run)
+
+
 def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("minatar")
     calls: list[Path] = []
@@ -79,6 +89,7 @@ def test_a_recipe_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return card_entries(REPORT)
 
     monkeypatch.setattr(make_world, "evaluate", measure)
+    train_here(monkeypatch)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     config = make_world.Config(
@@ -265,6 +276,7 @@ def test_an_id_and_a_time_make_a_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quiet_evaluation(monkeypatch)
+    train_here(monkeypatch)
     config = planned(tmp_path, minutes=0.1)
     world = bundle.load(make_world.make_world(config))
     printed = capsys.readouterr().out

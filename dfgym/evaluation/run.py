@@ -223,10 +223,11 @@ def _conclude(folder: Path, results: dict[str, Any]) -> None:
 
 def _publish(folder: Path, results: dict[str, Any], film: bytes | None = None) -> None:
     """Write the page, and print the ladder and the verdict."""
-    write_atomic(folder / "evaluation.html", render(results, film).encode())
+    sections = write_sections(results)
+    write_atomic(folder / "evaluation.html", render(results, sections, film).encode())
     for name, why in results["absent"].items():
         print(f"not measured: {name}: {why}")
-    print(comparison.lay_out(ladder(results)))
+    print(comparison.lay_out(ladder(results, sections)))
     print(f"wrote {folder / 'evaluation.html'}")
     print("\n".join(judge(results).lines()))
 
@@ -247,7 +248,8 @@ def compare_worlds(
     names = (one["world"]["name"], two["world"]["name"])
     if names[0] == names[1]:
         names = (Path(places[0]).name, Path(places[1]).name)
-    table = comparison.beside(ladder(one), ladder(two), names)
+    ladders = [ladder(results, write_sections(results)) for results in (one, two)]
+    table = comparison.beside(*ladders, names)
     quick = any(results["settings"]["quick"] for results in (one, two))
     print(comparison.lay_out(table))
     return comparison.write(table, names, quick, Path(out))
@@ -266,19 +268,28 @@ def choose(names: Sequence[str]) -> tuple[Question, ...]:
     return tuple(q for q in QUESTIONS if not names or q.NAME in names)
 
 
-def ladder(results: dict[str, Any]) -> report.Table:
-    """Return the ladder: each question with its figures, and the verdict of its findings.
+def write_sections(results: dict[str, Any]) -> dict[str, report.Section]:
+    """Return the section of each question that has an answer, by its name.
 
     Args:
         results: the content of the JSON file.
     """
+    return {q.NAME: q.section(results[q.NAME]) for q in QUESTIONS if q.NAME in results}
+
+
+def ladder(results: dict[str, Any], sections: dict[str, report.Section]) -> report.Table:
+    """Return the ladder: each question with its figures, and the verdict of its findings.
+
+    Args:
+        results: the content of the JSON file.
+        sections: see `write_sections`.
+    """
     steps: list[report.Step] = []
     for question in QUESTIONS:
-        if question.NAME in results:
-            result = results[question.NAME]
-            levels = {finding.level for finding in question.findings(result)}
+        if question.NAME in sections:
+            levels = {finding.level for finding in question.findings(results[question.NAME])}
             verdict = next((v for v in ("fault", "flaw", "merit", "untested") if v in levels), "")
-            steps += [report.Step(rung, verdict) for rung in question.section(result).rungs]
+            steps += [report.Step(rung, verdict) for rung in sections[question.NAME].rungs]
     return report.climb(steps)
 
 
@@ -316,11 +327,14 @@ def card_entries(results: dict[str, Any]) -> dict[str, Any]:
     return dict(plain(entries))
 
 
-def render(results: dict[str, Any], film: bytes | None = None) -> str:
+def render(
+    results: dict[str, Any], sections: dict[str, report.Section], film: bytes | None = None
+) -> str:
     """Return the report as one HTML page.
 
     Args:
         results: the content of the JSON file.
+        sections: see `write_sections`.
         film: a GIF, put into the page.
     """
     world, settings = results["world"], dict(results["settings"])
@@ -336,12 +350,8 @@ def render(results: dict[str, Any], film: bytes | None = None) -> str:
             **results["machine"],
         },
     )
-    sections = [
-        question.section(results[question.NAME])
-        for question in QUESTIONS
-        if question.NAME in results
-    ]
-    return report.render(heading, sections, results["absent"], film, ladder(results))
+    steps = ladder(results, sections)
+    return report.render(heading, [*sections.values()], results["absent"], film, steps)
 
 
 def machine(subject: Subject) -> dict[str, Any]:

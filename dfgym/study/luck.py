@@ -20,7 +20,7 @@ from dfgym.study.write import Finding, table
 
 GAMES = ("breakout",)
 LUCKS, SEEDS, STEPS, EPISODES = (-0.5, 0.0, 0.5), 3, 24_000, 64
-QUICK = ((-0.5, 0.0), 2, 64, 2)
+QUICK = ((-0.5, 0.0), 2, 16, 2)
 LOW, HIGH = 0.95, 1.05
 
 CONDITIONS = (

@@ -30,7 +30,7 @@ SEED = 0
 BASE = "window-6"
 SEEDS = {BASE: (0, 1, 2), "archive": (0, 1, 2), "spatial-map": (0, 1, 2)}
 """Those of the window and of the two memories that recall most."""
-BATCHES = (1, 64)
+BATCHES, QUICK_BATCHES = (1, 64), (1, 4)
 LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
 
 
@@ -86,7 +86,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         }
         firsts = {name: of_seeds[0] for name, of_seeds in worlds.items()}
         timed = {name: (world, RolloutSpec()) for name, world in firsts.items()}
-        times = step_times(timed, runner.scale.repeats, BATCHES)
+        times = step_times(timed, runner.scale.repeats, BATCHES if whole else QUICK_BATCHES)
         numbers[game] = {
             name: _combine([_examine(world, trips, pairs, runner.device) for world in of_seeds])
             | {
@@ -218,7 +218,8 @@ def _text(numbers: dict[str, Any], bounds: dict[str, Any], pair_gap: int, count:
             dreamed = [f"{n['dreamed']['remembered']:.0%}" for n in v["gaps"].values()]
             costs.append([name, *dreamed, ratios, kib, f"{v['parameters']:,}"])
     tiles = [n["tiles"] for n in bounds["prior"].values()]
-    times = f"time at batch {' and '.join(map(str, BATCHES))}"
+    batches = next(iter(next(iter(numbers.values())).values()))["milliseconds"]
+    times = f"time at batch {' and '.join(batches)}"
     return (
         "The agent wanders, stands somewhere, leaves, and is back after a gap; the world is given "
         "all frames but the last and draws that one. Counted are tiles of the floor, one of three "

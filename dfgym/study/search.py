@@ -25,7 +25,7 @@ SAMPLED = (8, 16)
 """The budgets at which chance is sampled, too, to compare."""
 ALONE, ALONE_EPISODES, ALONE_ROLLOUT = 64, 16, 2
 """Simulations without any agent, whose leaves are valued by so many steps of random play."""
-QUICK = ((0, 2), 1, 2, 64)
+QUICK = ((0, 2), 1, 2, 16)
 GAIN, MONOTONE, PUBLISHED = 0.15, 0.8, 4.3
 """The last is a MuZero's return with search on MinAtar's Breakout, trained on a CPU alone."""
 

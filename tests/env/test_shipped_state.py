@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from dfgym.env.env import DreamEnv
 from dfgym.env.vector import DreamVectorEnv
 from dfgym.errors import StateError
 from dfgym.world import shelf
+from toys import fresh
 from toys.replay import play, play_batch, run
 
 
@@ -55,6 +53,7 @@ def test_a_state_and_a_pickle_continue_in_a_fresh_process(
     script = """
 import pathlib, pickle, sys
 from dfgym.env.env import DreamEnv
+from toys import fresh
 from toys.replay import play
 folder = pathlib.Path(sys.argv[2])
 one = DreamEnv(sys.argv[1])
@@ -140,12 +139,5 @@ def test_workers_step_after_the_parent_used_torch(
 ) -> None:
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        [sys.executable, script, random_world, context],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-    )
+    done = fresh.run(script, random_world, context, OMP_NUM_THREADS=None)
     assert done.stdout.split() == ["2", "True"], done.stderr

@@ -58,7 +58,7 @@ def _server() -> subprocess.Popen[str]:
 
 
 def run(
-    code: str | Path, *arguments: object, folder: Path | None = None, **environment: str
+    code: str | Path, *arguments: object, folder: Path | None = None, **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
     """Run code in a fork of the warm process; any warning is an error there.
 
@@ -66,20 +66,21 @@ def run(
         code: Python, or a file of it.
         arguments: of the command.
         folder: where it runs; if left out, here. It is not on the path.
-        environment: what differs from this process's variables.
+        environment: what differs from this process's variables; None: it is not set.
 
     Returns:
         The arguments, the exit code, and what was printed.
     """
     server = _server()
     assert server.stdin and server.stdout
+    variables = {name: v for name, v in {**os.environ, **environment}.items() if v is not None}
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as errors:
         job: dict[str, Any] = {
             "code": code.read_text() if isinstance(code, Path) else code,
             "name": str(code) if isinstance(code, Path) else "<test>",
             "arguments": [str(argument) for argument in arguments],
             "folder": str(folder or Path.cwd()),
-            "environment": {**os.environ, **environment},
+            "environment": variables,
             "out": out.name,
             "errors": errors.name,
         }

@@ -24,7 +24,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 from toys.world import toy_card, toy_starts, toy_weights
 
-ROWS, WINDOW = 3, 3
+ROWS, WINDOW = 3, 2
 
 
 @dataclass
@@ -67,7 +67,7 @@ def toy(kind: str) -> World:
     return World(card, "", Path(), toy_weights(card), toy_starts(card))
 
 
-MEMORIES = {"archive": 5, "state_space": 4, "spatial_map": 15}
+MEMORIES = {"archive": 4, "state_space": 4, "spatial_map": 15}
 """The archive fills, so that frames are replaced."""
 WORLDS = {kind: toy(kind) for kind in ("transformer", "recurrent", "multiscale", *MEMORIES)}
 

@@ -115,10 +115,10 @@ def test_outcomes_are_worth_what_a_judge_says_of_their_frames() -> None:
 def test_luck_moves_what_dreams_bring_to_its_side() -> None:
     totals = []
     for dial in (-8.0, 0.0, 8.0):
-        run, total = begin(64, dial), 0.0
-        alive = np.ones(64)
+        run, total = begin(32, dial), 0.0
+        alive = np.ones(32)
         for step in range(6):
-            transition = run.step(np.full(64, step % 3))
+            transition = run.step(np.full(32, step % 3))
             total += float((alive * transition.rewards).sum())
             alive *= ~transition.terminated
         totals.append(total + alive.sum())
