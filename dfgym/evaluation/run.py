@@ -248,8 +248,8 @@ def compare_worlds(
     names = (one["world"]["name"], two["world"]["name"])
     if names[0] == names[1]:
         names = (Path(places[0]).name, Path(places[1]).name)
-    ladders = [ladder(results, write_sections(results)) for results in (one, two)]
-    table = comparison.beside(*ladders, names)
+    first, second = (ladder(results, write_sections(results)) for results in (one, two))
+    table = comparison.beside(first, second, names)
     quick = any(results["settings"]["quick"] for results in (one, two))
     print(comparison.lay_out(table))
     return comparison.write(table, names, quick, Path(out))
