@@ -6,7 +6,8 @@ that change can be exaggerated (classifier-free guidance, Ho and Salimans 2022):
     log q = log p + weight (log p - log p_less) + constant.
 
 What the weaker prediction lacks is the action, or the past (history guidance, Song et al. 2025):
-all of it, or its detail, where it sees the past noisier than it was (fractional). For colours this
+all of it (vanilla), its detail, where it sees the past noisier than it was (fractional), or what is
+longer ago, where it sees the last frames alone (temporal). For colours this
 is a distribution in closed form; for others, whose denoising steps follow a mean, the means are
 extrapolated, which is exact for Gaussians of equal variance.
 
@@ -51,6 +52,8 @@ class Guidance:
     """How much what the past changes is exaggerated."""
     history_noise: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """How noisy the weaker prediction sees the past: 1 not at all (vanilla), else fractional."""
+    history_frames: Annotated[int, Meta(ge=0)] = 0
+    """How many of the last frames the weaker prediction sees (temporal); 0: see `history_noise`."""
     reward: Weight = 0.0
     """How much a unit of expected reward counts, in nats, and a game that goes on likewise. For
     worlds that take several denoising steps."""
@@ -60,6 +63,12 @@ class Guidance:
         checks.check(self, ConfigError, "guidance")
         if not (self.action or self.history or self.reward):
             raise ConfigError("guidance is 0 for action, history and reward; give one of them")
+        if self.history_frames and (self.history_noise < 1 or not self.history):
+            raise ConfigError(
+                f"guidance.history_frames is {self.history_frames}, history {self.history} and "
+                f"history_noise {self.history_noise}; history_frames needs history above 0, and "
+                "the past that it leaves without noise"
+            )
 
 
 class GuidedDream:
@@ -97,6 +106,9 @@ class GuidedDream:
                 settings, context_mode="told_noisy", context_noise=guidance.history_noise
             )
             self._blurred = Dynamics(world, num_rows, noisy)
+        if guidance.history_frames:
+            self._blurred = Dynamics(world, num_rows, settings)
+        self._recent = [(np.zeros(0), np.zeros(0))] * num_rows  # of each row: frames and actions
         # Anew, since those of the dynamics are tensors that no gradient can pass.
         levels, space = self.dynamics.levels, world.card.actions
         with torch.no_grad():
@@ -114,6 +126,8 @@ class GuidedDream:
         """Begin new episodes in some rows, see `Dynamics.reset`."""
         for dynamics in {self.dynamics, self._blurred}:
             dynamics.reset(rows, seeds, contexts)
+        for row, context in zip(rows.tolist(), contexts, strict=True):
+            self._recent[row] = context
 
     def frames(self) -> np.ndarray:
         """Return the current frames of every row, uint8 `(b, h, w, 3)`."""
@@ -122,9 +136,17 @@ class GuidedDream:
     def step(self, actions: np.ndarray) -> Transition:
         """Step every row; rewards are the expected ones, since the frame alone is drawn."""
         uniforms = self.dynamics.uniforms(self.dynamics.batch).cpu().numpy()
+        if count := self.guidance.history_frames:
+            short = [(f[-count:], a[len(a) - len(f[-count:]) + 1 :]) for f, a in self._recent]
+            self._blurred.reset(np.arange(self.num_rows), np.arange(self.num_rows), short)
         with self.dynamics.threads, torch.no_grad():  # not inference mode, for gradients
             frames = self._generate(actions)
-        if self._blurred is not self.dynamics:
+        if count:
+            self._recent = [
+                (np.concatenate([f[-count:], frames[i : i + 1]]), np.append(a[-count:], actions[i]))
+                for i, (f, a) in enumerate(self._recent)
+            ]
+        elif self._blurred is not self.dynamics:
             self._blurred.observe(actions, frames)
         transition = self.dynamics.observe(actions, frames)
         ended = uniforms[:, 1] < transition.termination_probability
@@ -168,7 +190,7 @@ class GuidedDream:
         if guidance.action:
             less = predict(self.dynamics, nothing)
             prediction = extrapolate(prediction, full, less, guidance.action)
-        if guidance.history and guidance.history_noise < 1:
+        if guidance.history and self._blurred is not self.dynamics:
             less = predict(self._blurred, conditions)
             prediction = extrapolate(prediction, full, less, guidance.history)
         elif guidance.history:  # an episode's first frame, to which no action leads
@@ -193,6 +215,11 @@ def check_guidance(dynamics: Dynamics, guidance: Guidance) -> None:
         raise ConfigError(
             f"action is {guidance.action}, and {card.name} has never learned what comes without an "
             "action; train one with action_dropout, 0.1 for instance"
+        )
+    if guidance.history_frames >= card.model.window:
+        raise ConfigError(
+            f"history_frames is {guidance.history_frames}, and {card.name} sees the last "
+            f"{card.model.window} frames; a weaker prediction must see fewer"
         )
     if guidance.reward and card.model.mixture > 1:
         raise ConfigError(

@@ -25,11 +25,17 @@ from dfgym.world.dynamics import Dynamics
 GAMES = ("breakout",)
 ROWS, QUICK_ROWS = 32, 8
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-KINDS = {"vanilla": 1.0, "fractional": 0.3}
-"""How noisy the weaker prediction sees the past."""
+KINDS: dict[str, dict[str, Any]] = {
+    "vanilla": {},
+    "fractional": {"history_noise": 0.3},
+    "temporal": {"history_frames": 2},
+}
+"""What the weaker prediction sees of the past: nothing, all of it with noise, or its end."""
 
 
-def _helps(game: Numbers, kind: str) -> bool:
+def _helps(game: Numbers, kind: str) -> bool | None:
+    if kind not in game["illegal"]:
+        return None
     none, *others = game["illegal"][kind]
     return any(other["interval"][1] < none["interval"][0] for other in others)
 
@@ -56,13 +62,11 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             kind: [
                 plain,
                 *(
-                    count_illegal(
-                        world, Guidance(history=weight, history_noise=noise), count, steps
-                    )
+                    count_illegal(world, Guidance(history=weight, **past), count, steps)
                     for weight in WEIGHTS[1:]
                 ),
             ]
-            for kind, noise in KINDS.items()
+            for kind, past in KINDS.items()
         }
         numbers[game] = {"illegal": illegal}
         groups[game] = (WEIGHTS, {k: [v["share"] for v in vs] for k, vs in illegal.items()})
@@ -86,8 +90,9 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"{count} dreams of {steps} frames of the shipped world with noise in its weights, which "
         "leaves something to mend (see Causal uncertainty), played by the scripted player. "
         "Vanilla: against the prediction of a first frame. Fractional: against one that sees the "
-        f"past with {KINDS['fractional']:g} of noise. Intervals are over dreams.\n\n"
-        + table(header, rows),
+        f"past with {KINDS['fractional']['history_noise']:g} of noise. Temporal: against one that "
+        f"sees the last {KINDS['temporal']['history_frames']} frames. Intervals are over "
+        "dreams.\n\n" + table(header, rows),
         lines(groups, "history guidance", "weight", "illegal transitions, share"),
     )
 

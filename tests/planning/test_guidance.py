@@ -99,7 +99,12 @@ def test_a_pull_leads_to_the_tilted_distribution() -> None:
 
 def test_a_little_guidance_is_almost_none() -> None:
     for world in (toy(action_dropout=0.1), toy(5, 1, action_dropout=0.1)):
-        for kind in ({"action": 1e-6}, {"history": 1e-6}, {"history": 1e-6, "history_noise": 0.3}):
+        for kind in (
+            {"action": 1e-6},
+            {"history": 1e-6},
+            {"history": 1e-6, "history_noise": 0.3},
+            {"history": 1e-6, "history_frames": 1},
+        ):
             guided = GuidedDream(world, ROWS, Guidance(**kind), Settings(device="cpu"))
             plain = Dynamics(world, ROWS, Settings(device="cpu"))
             for dream in (guided, plain):
@@ -129,6 +134,28 @@ def test_guidance_makes_knowledge_count_more(kind: str) -> None:
     assert changed[1] > 1.2 * changed[0]
 
 
+def test_temporal_guidance_is_against_the_last_frames_alone() -> None:
+    """By hand, in the second step: the weaker prediction is that of a dream begun one frame ago."""
+    world, guidance = toy(4, 1), Guidance(history=1.5, history_frames=1)
+    guided = GuidedDream(world, ROWS, guidance, Settings(device="cpu"))
+    full, short = (Dynamics(world, ROWS, Settings(device="cpu")) for _ in range(2))
+    actions, every = np.array([0, 1, 2]), np.arange(ROWS)
+    for dream in (guided, full):
+        begin(dream, world)
+    frames = guided.step(actions).frames
+    full.observe(actions, frames)
+    short.reset(every, every, [(frame[None], actions[:0]) for frame in frames])
+    start = (full.start(full.batch), 0)
+    predictions = []
+    for dynamics in (full, short):
+        noisy = (*start, dynamics.position(dynamics.batch))
+        condition, batch = dynamics.condition(actions), dynamics.batch
+        predictions.append(dynamics.predict(condition, batch.repeat(1), None, noisy)[0])
+    expected = extrapolate(predictions[0], *predictions, 1.5)
+    chosen = expected.sample(full.uniforms(full.batch)[:, 2])
+    assert np.array_equal(guided.step(actions).frames, full.codec.round(chosen)[0].numpy())
+
+
 def test_a_pull_raises_what_the_dream_expects() -> None:
     """With the same noise, the guided frame ends the game less often or pays more."""
     world, worth = toy(1, 8), []
@@ -147,6 +174,7 @@ def test_a_pull_raises_what_the_dream_expects() -> None:
         ({"mixture": 5, "steps": 1}, {"reward": 1.0}, {}, "setting luck"),
         ({"steps": 1}, {"reward": 1.0}, {}, "denoising_steps to 4"),
         ({}, {"history": 1.0}, {"context_mode": "kept"}, "kept"),
+        ({}, {"history": 1.0, "history_frames": 3}, {}, "sees the last 3 frames"),
         ({"mixture": 5, "steps": 1}, {"history": 1.0}, {"luck": 0.5}, "luck is 0.5"),
     ],
 )
@@ -158,7 +186,16 @@ def test_guidance_that_means_nothing_is_refused(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"action": math.nan}, {"history": -1.0}, {"reward": math.inf}]
+    "wrong",
+    [
+        {},
+        {"action": math.nan},
+        {"history": -1.0},
+        {"reward": math.inf},
+        {"history": 1.0, "history_frames": -1},
+        {"action": 1.0, "history_frames": 1},
+        {"history": 1.0, "history_frames": 1, "history_noise": 0.5},
+    ],
 )
 def test_guidance_that_is_none_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="guidance"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from dfgym.diffusion.joint_sampler import Pass
 from dfgym.frames import Codec
 from dfgym.games.minatar import MinAtarEnv, palette
-from dfgym.study import composition, horizon, pyramid, search, uncertainty
+from dfgym.study import composition, horizon, luck, product, pyramid, search, uncertainty
 from dfgym.world import shelf
 
 
@@ -125,3 +127,42 @@ def test_coupled_actions_change_with_what_is_seen_alone() -> None:
         assert (player.choose(view)[:, 0] == first[:, 0]).all(), "known"
         changed.append(int(player.changed().sum()))
     assert changed[0] == 0 and changed[1] > 0
+
+
+@pytest.mark.parametrize(("lower", "legal", "distance"), [("right", 1.0, 0.0), ("near", 0.5, 0.5)])
+def test_two_dots_are_judged_by_both_rules(lower: str, legal: float, distance: float) -> None:
+    class Played:
+        """Plays the real game of two dots, as a dream would."""
+
+        num_rows = 200
+
+        def reset(self, rows: np.ndarray, seeds: np.ndarray, contexts: list[Any]) -> None:
+            self.envs = [product.Pair("right", lower) for _ in rows]
+            for env, seed, (frames, _) in zip(self.envs, seeds, contexts, strict=True):
+                env.reset(seed=int(seed))
+                env.columns = frames[0, [1, 5]].any(-1).argmax(1)
+
+        def step(self, actions: np.ndarray) -> Any:
+            return SimpleNamespace(frames=np.stack([env.step(0)[0] for env in self.envs]))
+
+    numbers = product.judge(Played(), product.RULES["right"], 4)
+    assert numbers["legal"] == pytest.approx(legal, abs=0.07)
+    assert numbers["distance"] == pytest.approx(distance, abs=0.07)
+
+
+def test_luck_is_summarized_over_agents() -> None:
+    numbers = luck.summarize([{"dream": d, "real": r} for d, r in ((4, 4), (6, 5), (5, 6))])
+    assert numbers["ratio"] == 1 and numbers["dream"]["mean"] == 5
+    low, high = numbers["real"]["interval"]
+    assert low == pytest.approx(5 - 4.303 / 3**0.5, abs=1e-3) and high - 5 == pytest.approx(5 - low)
+    assert numbers["ratio_interval"][0] < 1 < numbers["ratio_interval"][1]
+
+
+def test_a_rival_is_bound_to_its_length_if_it_errs_more_at_all_others() -> None:
+    def rival(trained: bool, low: float, high: float) -> dict[str, Any]:
+        return {"trained": trained, "illegal": (low + high) / 2, "interval": (low, high)}
+
+    bound = {"1": rival(False, 0.5, 0.6), "4": rival(True, 0.1, 0.2)}
+    assert horizon._is_bound({"rival": bound})
+    assert not horizon._is_bound({"rival": bound | {"8": rival(False, 0.15, 0.3)}})
+    assert horizon._is_bound({}) is None
