@@ -48,10 +48,10 @@ class ProductDream:
         if not worlds:
             raise ConfigError("worlds is empty; a product needs one world at least beside its base")
         for world in worlds:
-            for part in ("model", "frames", "actions"):
-                if getattr(world.card, part) != getattr(base.card, part):
+            for field in ("model", "frames", "actions"):
+                if getattr(world.card, field) != getattr(base.card, field):
                     raise ConfigError(
-                        f"{world.card.name} has other {part} than {base.card.name}; a product "
+                        f"{world.card.name} has other {field} than {base.card.name}; a product "
                         "takes worlds that were trained with from_world, the same for all"
                     )
         self.dynamics = [Dynamics(world, num_rows, settings) for world in (base, *worlds)]

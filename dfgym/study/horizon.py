@@ -100,10 +100,10 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
 
 def measure_rival(runner: StudyRunner, game: str) -> dict[str, dict[str, Any]]:
     """Dream with full-sequence diffusion; its errors by how many frames are made at once."""
-    known = half_window(runner, game)
-    spec = full_sequence_spec(runner, game, known)
+    num_context = half_window(runner, game)
+    spec = full_sequence_spec(runner, game, num_context)
     lengths = sorted({1, spec.new // 2, spec.new, 2 * spec.new, 4 * spec.new} - {0})
-    curves = {n: runner.curve(game, chunked(known), spec._replace(new=n)) for n in lengths}
+    curves = {n: runner.curve(game, chunked(num_context), spec._replace(new=n)) for n in lengths}
     return {
         str(n): {"illegal": curve.mean, "interval": curve.interval, "trained": n == spec.new}
         for n, curve in curves.items()

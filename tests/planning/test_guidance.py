@@ -124,8 +124,9 @@ def test_guidance_makes_knowledge_count_more(kind: str) -> None:
     world, changed = toy(1, 4, action_dropout=0.1), []
     for weight in (1e-6, 4.0):
         frames = []
+        guidance = Guidance(**{kind: weight})  # type: ignore[arg-type]
         for other in range(2):
-            guided = GuidedDream(world, ROWS, Guidance(**{kind: weight}), Settings(device="cpu"))
+            guided = GuidedDream(world, ROWS, guidance, Settings(device="cpu"))
             start, actions = world.starts.episode(0 if kind == "action" else other)
             guided.reset(np.arange(ROWS), np.arange(ROWS), [(start[:3], actions[:2])] * ROWS)
             action = other if kind == "action" else 0
@@ -151,9 +152,10 @@ def test_temporal_guidance_is_against_the_last_frames_alone() -> None:
         noisy = (*start, dynamics.position(dynamics.batch))
         condition, batch = dynamics.condition(actions), dynamics.batch
         predictions.append(dynamics.predict(condition, batch.repeat(1), None, noisy)[0])
-    expected = extrapolate(predictions[0], *predictions, 1.5)
-    chosen = expected.sample(full.uniforms(full.batch)[:, 2])
-    assert np.array_equal(guided.step(actions).frames, full.codec.round(chosen)[0].numpy())
+    longer, shorter = predictions
+    expected = extrapolate(longer, longer, shorter, 1.5)
+    sampled = expected.sample(full.uniforms(full.batch)[:, 2])
+    assert np.array_equal(guided.step(actions).frames, full.codec.round(sampled)[0].numpy())
 
 
 def test_a_pull_raises_what_the_dream_expects() -> None:
@@ -197,6 +199,6 @@ def test_guidance_that_means_nothing_is_refused(
         {"history": 1.0, "history_frames": 1, "history_noise": 0.5},
     ],
 )
-def test_guidance_that_is_none_is_refused(wrong: dict[str, float]) -> None:
+def test_guidance_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="guidance"):
         Guidance(**wrong)
