@@ -222,7 +222,12 @@ def find_policy(
             held = [RandomPolicy(space, item, players.HOLD) for item in seeds]
             return _by_row(held, own, space), 1
         case "scripted":
-            size = venv.observation_space.shape
+            size = venv.observation_space.shape or ()
+            if len(size) != 3:
+                raise ConfigError(
+                    f"player {agent!r} reads pictures, and an observation of {env} has the shape "
+                    f"{size}; expected (h, w, 3), as of the real game of a world, DFReal/..."
+                )
             make = players.make_scripted
             return _by_row([make(player, env, size, item) for item in seeds], own, space), 1
         case "module":

@@ -9,11 +9,15 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from stable_baselines3 import PPO
 
 from dfgym import cli
+from dfgym.evaluation.subject import Subject
+from dfgym.world import bundle
 from toys import fresh
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +72,21 @@ def test_the_code_of_the_guide_runs(monkeypatch: pytest.MonkeyPatch) -> None:
             if "PPO(" in block:
                 block = block.replace("device=", "n_steps=2, batch_size=32, device=")
             exec(compile(block, f"{name}.md", "exec"), scope)
+
+
+def test_the_examples_for_contributors_run(random_world: Path, tmp_path: Path) -> None:
+    page = (DOCS / "CONTRIBUTING.md").read_text()
+    player, measurement, _ = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    game: dict[str, Any] = {}
+    exec(compile(player, "CONTRIBUTING.md", "exec"), game)
+    policy, frames = game["GAME"].policy(0.1, seed=0), np.zeros((2, 8, 8, 3), np.uint8)
+    assert policy(frames[0]) in range(3) and len(policy.plan(frames, 4)) == 4
+    question: dict[str, Any] = {"__name__": "question"}
+    exec(compile(measurement, "CONTRIBUTING.md", "exec"), question)
+    result = question["measure"](Subject(bundle.load(random_world), tmp_path, quick=True))
+    assert "A step pays" in question["section"](result).verdict
+    assert question["findings"]({"dream": 0.0, "real": 0.1})[0].level == "fault"
+    assert question["card_entries"](result) == {}
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -54,6 +54,13 @@ def test_a_wrong_agent_is_named(agent: str, text: str) -> None:
         evaluate.evaluate(agent, REAL, 2, progress=False)
 
 
+def test_a_scripted_player_of_numbers_instead_of_pictures_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"reads pictures, and .* CartPole-v1 has the shape \(4,\)"
+    ):
+        evaluate.evaluate("scripted:0.1", "CartPole-v1", 2, progress=False)
+
+
 def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     paths = {}
     for name, make in (("ppo", PPO), ("a2c", A2C), ("dqn", DQN)):
