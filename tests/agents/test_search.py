@@ -169,7 +169,8 @@ def test_the_command_prints_the_table_and_writes_the_score(
         )
     )
     printed = capsys.readouterr().out
-    assert REAL in printed and "decisions a second" in printed and "95 % interval" in printed
+    assert REAL in printed and "decisions a second, " in printed and "95 % interval" in printed
+    assert "a processor-second" in printed
     record = json.loads(out.read_text())
     assert record["returns"] == score.returns.tolist() and record["simulations"] == 2
     assert NAME in record["env"]

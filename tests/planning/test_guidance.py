@@ -105,7 +105,8 @@ def test_a_little_guidance_is_almost_none() -> None:
             {"history": 1e-6, "history_noise": 0.3},
             {"history": 1e-6, "history_frames": 1},
         ):
-            guided = GuidedDream(world, ROWS, Guidance(**kind), Settings(device="cpu"))
+            guidance = Guidance(**kind)  # type: ignore[arg-type]
+            guided = GuidedDream(world, ROWS, guidance, Settings(device="cpu"))
             plain = Dynamics(world, ROWS, Settings(device="cpu"))
             for dream in (guided, plain):
                 begin(dream, world)
