@@ -23,6 +23,7 @@ from toys.chromium import (
     running_browser,
     running_server,
     seek,
+    serve_here,
     single_steps,
     step,
     until,
@@ -253,7 +254,7 @@ def test_a_reload_and_a_second_tab(address: str, open_page: Opener) -> None:
 def test_a_memory_is_shown(tmp_path: Path, open_page: Opener) -> None:
     for name in ("archive", "spatial_map"):
         world = memory_world(tmp_path, name)
-        with running_server(str(world)) as (address, _):
+        with serve_here(world) as address:
             page = open_page(address)
             pause(page)
             first = header(page)["t"]

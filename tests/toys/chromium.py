@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import os
 import queue
 import shutil
@@ -11,9 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from dfgym.play.command import Serve
+from dfgym.play.server import AccessPolicy, Server, serving
+from dfgym.play.session import Session
+from dfgym.world.settings import Settings
 
 WORLD = "minatar-breakout-v0"
 PADDLE = (22, 61, 78)
@@ -55,6 +63,29 @@ def _address(lines: queue.Queue[str]) -> str:
         line = lines.get(timeout=max(0.1, end - time.monotonic()))
         if line.startswith("http://"):
             return line.strip()
+
+
+@contextlib.contextmanager
+def serve_here(world: Path) -> Iterator[str]:
+    """Serve a world from a thread of this process, which has imported torch; yield the address."""
+    loop, stop, token = asyncio.new_event_loop(), asyncio.Event(), "the-token"
+    make = functools.partial(Session, str(world), Settings(device="cpu"), seed=0)
+    listener = Serve().listen()
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+    app = Server(AccessPolicy(frozenset({host}), token), make, max_connections=1).app()
+
+    async def serve() -> None:
+        async with serving(app, listener):
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield f"http://{host}/?token={token}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 @contextlib.contextmanager
