@@ -12,6 +12,7 @@ import pytest
 from dfgym import cli
 from dfgym.agents import evaluate, ppo
 from dfgym.world.shelf import VARIABLE
+from toys import fresh
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -77,8 +78,7 @@ def test_the_shelf_knows_homes_and_names_what_is_missing(
 
 @pytest.mark.parametrize("name", [ppo.__name__, evaluate.__name__])
 def test_an_agent_s_command_is_named_as_it_is_called(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", name, "--foo"], capture_output=True, text=True, check=False
-    )
+    command = f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"  # -m
+    done = fresh.run(command, "--foo")
     assert done.returncode == 2 and f"python -m {name}" in done.stderr
     assert f"{name.rpartition('.')[2]}.py" not in done.stderr
