@@ -232,10 +232,10 @@ def dream_return(
 
 @torch.inference_mode()
 def empty_memory(dynamics: Dynamics) -> None:
-    """Zero all that rows carry beyond their windows."""
-    depth = dynamics.world.card.model.depth
+    """Zero all that rows carry beyond their windows; of a recurrent network, all of its past."""
+    model = dynamics.world.card.model
     for cache in dynamics.batch.caches:
-        for layer in cache[depth:]:
+        for layer in cache if model.kind == "recurrent" else cache[model.depth :]:
             for tensor in layer:
                 tensor.zero_()
 

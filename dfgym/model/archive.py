@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.config import ARCHIVE_TOP, MAP_AHEAD, MAP_CHANNELS
-from dfgym.model.odometer import Odometer, move
+from dfgym.model.odometer import Odometer, move, poses_before, walk
 from dfgym.model.slots import MemoryPosition, Recalled, hide_slots, memory_position
 
 AGES = 4096
@@ -87,8 +87,8 @@ class Archive(nn.Module):
             x = x[:, :t].float()
             cells = self.odometer.write_of(x.flatten(0, 1)).unflatten(0, (b, t))
             motion = self.odometer.motion.sequence(x, action.float(), begun)
-            poses = self.odometer.walk(motion.argmax(-1), begun)
-            before = F.pad(poses[:, :-1], (0, 0, 1, 0)) * begun[..., None]
+            poses = walk(motion.argmax(-1), begun)
+            before = poses_before(poses, begun)
             index = torch.arange(t, device=x.device)
             age = (index[:, None] - index) * self.stored(poses.detach(), begun)  # b t t
 

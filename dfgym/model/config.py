@@ -87,7 +87,7 @@ class ModelConfig:
                 sizes = range(least, 4097)
                 reason = f"a frame reads {ARCHIVE_TOP} that have left the window of {self.window}"
             case "state_space":
-                sizes, reason = range(1, 65), "it is the side of every token's and head's state"
+                sizes, reason = range(1, 65), "it is the side of every token's state"
             case "spatial_map":
                 sizes, reason = (
                     range(3, 129, 2),
@@ -203,9 +203,10 @@ class ModelConfig:
                 return (size + 1) * (view + 7) + 2 * (MAP_AHEAD + 4)
             case "state_space":
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
-                return 2 * (tokens * self.heads * size**2 + view + 3 + MAP_AHEAD)
+                return 2 * (tokens * size**2 + view + 3 + MAP_AHEAD)
             case "spatial_map":
-                return 2 * (size**2 * MAP_CHANNELS + 3 + MAP_AHEAD)
+                view = tokens * self.patch**2 * MAP_CHANNELS
+                return size**2 * MAP_CHANNELS + 2 * (view + 4 + MAP_AHEAD)
 
 
 @dataclass(frozen=True)

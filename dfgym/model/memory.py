@@ -75,7 +75,7 @@ def _build(config: ModelConfig, game: GameSpec) -> nn.Module:
         case "archive":
             return Archive(config.dim, config.patch, grid, config.memory_size)
         case "state_space":
-            return StateSpace(config.dim, config.heads, config.patch, grid, config.memory_size)
+            return StateSpace(config.dim, config.patch, grid, config.memory_size)
         case "spatial_map":
             return SpatialMap(config.dim, config.patch, grid, config.memory_size)
         case "none":

@@ -49,6 +49,10 @@ class Motion(nn.Module):
         self.choice = nn.Sequential(
             Convolution(dim + AHEAD, dim), nn.SiLU(), Convolution(dim, MOTIONS)
         )
+        last = self.choice[-1]
+        assert isinstance(last, Convolution)
+        with torch.no_grad():  # else the blocks learn to shift what stays, and it stays for good
+            last.bias[0] = -3.0
 
     def look_ahead(self, x: Tensor) -> Tensor:
         """Read of frames `(n, y, x, d)` what decides how the next action moves, `(n, 16)`."""
@@ -66,13 +70,20 @@ class Motion(nn.Module):
         return self.choose(action.flatten(0, 1), ahead.flatten(0, 1)).unflatten(0, begun.shape)
 
 
-def choose_one(logits: Tensor) -> Tensor:
-    """Return the likeliest of the motions as one-hot weights; gradients are of all, by share."""
-    hard = F.one_hot(logits.argmax(-1), MOTIONS).to(logits.dtype)
-    if not torch.is_grad_enabled():
-        return hard
-    share = logits.softmax(-1)
-    return hard + share - share.detach()
+def weigh_ways(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the motions under which memories are looked at, and their weights, `(n, m)` each.
+
+    Args:
+        logits: of the motions, `(n, 4)`.
+
+    Returns:
+        At run time the likeliest alone. In training all of them by their shares, a blend, which no
+        choice but the right one betters: if one alone were shown, what a wrong one shows would be
+        ignored before the right one is ever tried.
+    """
+    if not logits.requires_grad:
+        return logits.argmax(-1, keepdim=True), logits.new_ones(len(logits), 1)
+    return torch.arange(MOTIONS, device=logits.device).expand(len(logits), -1), logits.softmax(-1)
 
 
 def move(pose: Tensor, motion: Tensor) -> Tensor:
@@ -81,6 +92,20 @@ def move(pose: Tensor, motion: Tensor) -> Tensor:
     heading = (pose[..., 2] + turn) % 4
     step = headings(pose.device)[heading.long()] * (motion == 3)[..., None]
     return torch.cat((pose[..., :2] + step, heading[..., None]), -1)
+
+
+def walk(motion: Tensor, begun: Tensor) -> Tensor:
+    """Return the poses `(b, t, 3)` after motions of numbers `(b, t)`."""
+    pose, poses = torch.zeros(len(motion), 3, device=motion.device), []
+    for i in range(motion.shape[1]):
+        pose = move(pose * begun[:, i, None], motion[:, i])
+        poses.append(pose)
+    return torch.stack(poses, 1)
+
+
+def poses_before(poses: Tensor, begun: Tensor) -> Tensor:
+    """Return the poses `(b, t, 3)` of the frames before, zeros where an episode begins."""
+    return F.pad(poses[:, :-1], (0, 0, 1, 0)) * begun[..., None]
 
 
 @functools.cache
@@ -110,10 +135,6 @@ class Odometer(nn.Module):
         self.patch, self.view = patch, (grid[0] * patch, grid[1] * patch)
         self.sites, self.reach = self.view[0] * self.view[1], 2 * max(self.view) - 1
         self.motion = Motion(dim, grid)
-        last = self.motion.choice[-1]
-        assert isinstance(last, Convolution)
-        with torch.no_grad():  # else the blocks learn to shift what stays, and it stays for good
-            last.bias[0] = -3.0
         self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
         self.read_view = Convolution(patch**2 * CHANNELS, dim)
         self.fade = nn.Parameter(torch.full((), 2.0))
@@ -147,14 +168,6 @@ class Odometer(nn.Module):
         turn = (pose[..., 2] - other[..., 2]) % 4
         return (((turn * side) + forward + reach) * side + right + reach).long()
 
-    def walk(self, motion: Tensor, begun: Tensor) -> Tensor:
-        """Return the poses `(b, t, 3)` after motions of numbers `(b, t)`."""
-        pose, poses = torch.zeros(len(motion), 3, device=motion.device), []
-        for i in range(motion.shape[1]):
-            pose = move(pose * begun[:, i, None], motion[:, i])
-            poses.append(pose)
-        return torch.stack(poses, 1)
-
     def write_of(self, x: Tensor) -> Tensor:
         """Compute what frames `(n, y, x, d)` show, and how sure that is: `(n, v, c)`."""
         cells = unfold(self.write_view(x), self.patch).float().flatten(1, 2)
@@ -170,19 +183,13 @@ class Odometer(nn.Module):
             poses: `(n, k, 3)`, from where.
             age: `(n, k)`, how many frames ago; 0 for no frame.
             before: `(n, 3)`, the pose before the motion.
-            motion: its logits, `(n, 4)`; the likeliest counts, and in training all, by share.
+            motion: its logits, `(n, 4)`, see `weigh_ways`.
 
         Returns:
             `(n, y, x, d)`.
         """
         n, k = age.shape
-        if torch.is_grad_enabled():
-            # A blend, which no choice but the right one betters. If one alone were shown, what a
-            # wrong one shows would be ignored before the right one is ever tried.
-            ways = torch.arange(MOTIONS, device=age.device).expand(n, -1)
-            weight = motion.softmax(-1)
-        else:
-            ways, weight = motion.argmax(-1, keepdim=True), motion.new_ones(n, 1)
+        ways, weight = weigh_ways(motion)
         after = move(before[:, None].expand(-1, ways.shape[1], -1), ways)  # n m 3
         where = self.layouts(age.device)[
             self.relative(after[:, :, None], poses[:, None])

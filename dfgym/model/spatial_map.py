@@ -1,24 +1,35 @@
-"""A memory in space: a map around the agent, which turns and shifts as the agent moves.
+"""A memory in space: a map of what lies around the agent.
 
-For worlds that are seen from within: before each frame the map is moved as the agent moves, see
-`dfgym.model.odometer`. What a finished frame shows is written into the cells in view, and the next
-frame reads the cells that will be in view.
+For worlds that are seen from within: the map lies still and wraps around, and the agent's pose
+moves on it, see `dfgym.model.odometer`. What a finished frame shows is written into the cells in
+view, and the next frame reads the cells that will be in view.
 
-Legend: b batch, t frames, h w cells of a frame, p cells along a patch, y = h / p, x = w / p, d
-width, g cells along the map's side, c channels of a cell.
+Legend: b batch, t frames, h w cells of a frame, v = h * w, p cells along a patch, y = h / p,
+x = w / p, d width, g cells along the map's side, c channels of a cell, m ways to move.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfgym.model.config import MAP_AHEAD as AHEAD
 from dfgym.model.config import MAP_CHANNELS as CHANNELS
 from dfgym.model.layers import Convolution, fold, unfold
-from dfgym.model.odometer import Motion, choose_one, headings, move, view_cells
+from dfgym.model.odometer import (
+    Motion,
+    headings,
+    move,
+    poses_before,
+    view_cells,
+    walk,
+    weigh_ways,
+)
 from dfgym.model.slots import MemoryPosition, Recalled, hide_slots, memory_position
+
+OVERWRITE = 3.0
+"""How much at first, before the sigmoid, what a frame shows replaces what was known: with less the
+motions are learned from what older frames wrote before there were any."""
 
 
 class SpatialMap(nn.Module):
@@ -28,127 +39,124 @@ class SpatialMap(nn.Module):
         super().__init__()
         self.patch, self.size = patch, size
         self.view = (grid[0] * patch, grid[1] * patch)
-        self.top = size // 2 - self.view[0] + 1
-        self.left = size // 2 - (self.view[1] - 1) // 2
         self.motion = Motion(dim, grid)
         self.write_view = Convolution(dim, patch**2 * (CHANNELS + 1))
         self.read_view = Convolution(patch**2 * CHANNELS, dim)
 
-    def move(self, cells: Tensor, motion: Tensor) -> Tensor:
-        """Move maps `(n, g, g, c)` by the likeliest motion; gradients are of all, by likelihood."""
-        index = torch.arange(self.size**2, device=cells.device).view(self.size, self.size)
-        ahead = F.pad(index[:-1], (0, 0, 1, 0), value=self.size**2)  # where nothing is known
-        ways = torch.stack((index, index.rot90(-1), index.rot90(1), ahead)).flatten(1)
-        padded = F.pad(cells.flatten(1, 2), (0, 0, 0, 1))
-        if not torch.is_grad_enabled():
-            rows = torch.arange(len(cells), device=cells.device)[:, None]
-            return padded[rows, ways[motion.argmax(-1)]].view(cells.shape)
-        weight = choose_one(motion)
-        return (padded[:, ways] * weight[:, :, None, None]).sum(1).view(cells.shape)
-
-    def in_view(self, cells: Tensor) -> Tensor:
-        """Return the part of maps that a frame shows, `(n, h, w, c)`, a view."""
-        height, width = self.view
-        return cells[:, self.top : self.top + height, self.left : self.left + width]
-
-    def draw(self, cells: Tensor, written: Tensor) -> Tensor:
-        """Write what frames show, `(n, h, w, c + 1)` with a gate, into moved maps; fresh maps."""
-        view = self.in_view(cells)
-        change = self.change(view, written) - view
-        height, width = self.view
-        right, below = self.size - self.left - width, self.size - self.top - height
-        return cells + F.pad(change, (0, 0, self.left, right, self.top, below))
-
-    @staticmethod
-    def change(view: Tensor, written: Tensor) -> Tensor:
-        """Return what is in view after frames wrote into it."""
-        gate, new = written[..., :1].sigmoid(), written[..., 1:].tanh()
+    def change(self, view: Tensor, written: Tensor) -> Tensor:
+        """Return what is in view after frames wrote into it; all `(n, v, c)`, with a gate."""
+        gate, new = (written[..., :1] + OVERWRITE).sigmoid(), written[..., 1:].tanh()
         return view + gate * (new - view)
 
     def write_of(self, x: Tensor) -> Tensor:
-        """Compute what frames `(n, y, x, d)` write, `(n, h, w, c + 1)`."""
-        return unfold(self.write_view(x), self.patch).float()
+        """Compute what frames `(n, y, x, d)` write, `(n, v, c + 1)`."""
+        return unfold(self.write_view(x), self.patch).float().flatten(1, 2)
 
     def forward(self, x: Tensor, action: Tensor, begun: Tensor) -> Tensor:
         """See `Memory`."""
         b, t = begun.shape
-        context = x[:, :t].flatten(0, 1)
-        written = self.write_of(context).unflatten(0, (b, t))
+        written = self.write_of(x[:, :t].flatten(0, 1)).unflatten(0, (b, t))
         motion = self.motion.sequence(x[:, :t], action, begun)
-        cells = x.new_zeros(b, self.size, self.size, CHANNELS, dtype=torch.float32)
-        views = []
+        poses = walk(motion.argmax(-1), begun)
+        ways, weight = (tensor.unflatten(0, (b, t)) for tensor in weigh_ways(motion.flatten(0, 1)))
+        before = poses_before(poses, begun)[:, :, None].expand(-1, -1, ways.shape[-1], -1)
+        looked_at = self.viewed(move(before, ways))  # b t m v
+        places, came = self.viewed(poses), self.came(poses)
+        stayed = (motion.argmax(-1) != 3).float()[..., None, None]
+        cells = x.new_zeros(b, self.size**2, CHANNELS, dtype=torch.float32)
+        rows, views = torch.arange(b, device=x.device)[:, None], []
         for i in range(t):
-            cells = self.move(cells * begun[:, i, None, None, None], motion[:, i])
-            views.append(self.in_view(cells))
-            cells = self.draw(cells, written[:, i])
-        read = self.read_view(fold(torch.stack(views, 1).flatten(0, 1), self.patch))
+            cells = cells * begun[:, i, None, None]
+            cells = cells.index_put((rows, came[:, i]), cells[rows, came[:, i]] * stayed[:, i])
+            looks = cells[rows[..., None], looked_at[:, i]]
+            views.append((looks * weight[:, i, :, None, None]).sum(1))
+            changed = self.change(cells[rows, places[:, i]], written[:, i])
+            cells = cells.index_put((rows, places[:, i]), changed)
+        view = torch.stack(views, 1).flatten(0, 1).unflatten(1, self.view)
+        read = self.read_view(fold(view.contiguous(), self.patch))
         return read.unflatten(0, (b, t)).repeat(1, 2, 1, 1, 1)
 
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
         """See `Memory`.
 
-        The map lies still and wraps around, and is not moved as a whole.
-
         Returns:
-            As the last frame left them and as the frame itself leaves them: the map
-            `(b, 2, g * g, c)`, the pose `(b, 2, 3)` and what decides how the next action moves
-            `(b, 2, 16)`.
+            The map `(b, g * g, c)` as the frame before the last one left it, and, as the last frame
+            left them and as the frame itself leaves them: what is then in view `(b, 2, v, c)`, the
+            pose and whether the agent went ahead `(b, 2, 4)`, and what decides how the next action
+            moves `(b, 2, 16)`.
         """
         return (
-            torch.zeros(rows, 2, self.size**2, CHANNELS),
-            torch.zeros(rows, 2, 3),
+            torch.zeros(rows, self.size**2, CHANNELS),
+            torch.zeros(rows, 2, self.view[0] * self.view[1], CHANNELS),
+            torch.zeros(rows, 2, 4),
             torch.zeros(rows, 2, AHEAD),
         )
 
     def places(self, pose: Tensor, ahead: Tensor, aside: Tensor) -> Tensor:
-        """Return where cells lie on the map that lies still, int64 `(b, n)`.
+        """Return where cells lie on the map that lies still, int64 `(..., n)`.
 
         Args:
-            pose: `(b, 3)`.
+            pose: `(..., 3)`.
             ahead: `(n,)`, how far ahead of the agent they are.
             aside: `(n,)`, how far to its right.
         """
-        x, y = headings(pose.device)[pose[:, 2].long()].unsqueeze(-1).unbind(1)  # b 1
-        column = pose[:, :1] + ahead * x - aside * y
-        row = pose[:, 1:2] + ahead * y + aside * x
+        x, y = headings(pose.device)[pose[..., 2].long()].split(1, -1)
+        column = pose[..., :1] + ahead * x - aside * y
+        row = pose[..., 1:2] + ahead * y + aside * x
         return (row % self.size * self.size + column % self.size).long()
 
     def viewed(self, pose: Tensor) -> Tensor:
-        """Return where the cells of the view lie, `(b, h * w)`, see `places`."""
+        """Return where the cells of the view lie, `(..., v)`, see `places`."""
         return self.places(pose, *view_cells(self.view, pose.device))
+
+    def came(self, pose: Tensor) -> Tensor:
+        """Return where the cells lie that came into the map if the agent went ahead, `(..., g)`."""
+        half = self.size // 2
+        line = torch.arange(-half, half + 1, device=pose.device)
+        return self.places(pose, torch.full_like(line, half), line)
+
+    def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> Tensor:
+        """Write into the maps, in place, what the last frame left; returns its pose `(b, 4)`.
+
+        It may be done again: that changes nothing.
+        """
+        cells, views, poses, _ = cache
+        last, rows = position.read(poses), position.rows[:, None]
+        cells.mul_((position.time > 0)[:, None, None])
+        cells[rows, self.came(last[:, :3])] *= 1 - last[:, 3, None, None]
+        cells[rows, self.viewed(last[:, :3])] = position.read(views)
+        return last
 
     def step(
         self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
     ) -> Tensor:
         """See `Memory`."""
-        all_cells, all_poses, all_ahead = cache
+        cells, all_views, all_poses, all_ahead = cache
+        last = self.settle(position, cache)
         motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
-        pose = move(position.read(all_poses), motion)
-        cells, rows, half = position.read(all_cells), position.rows[:, None], self.size // 2
-        line = torch.arange(-half, half + 1, device=pose.device)
-        came = self.places(
-            pose, torch.full_like(line, half), line
-        )  # into the map, if it went ahead
-        cells[rows, came] *= (motion != 3)[:, None, None]
-        places = self.viewed(pose)
-        view = cells[rows, places].unflatten(1, self.view)
-        cells[rows, places] = self.change(view, self.write_of(x)).flatten(1, 2)
-        position.write(all_cells, cells)
-        position.write(all_poses, pose)
+        pose = move(last[:, :3], motion)
+        view = cells[position.rows[:, None], self.viewed(pose)]
+        edge = view_cells(self.view, pose.device)[0] == self.size // 2
+        view = view * ~(edge & (motion == 3)[:, None])[..., None]  # came just now, not yet settled
+        position.write(all_views, self.change(view, self.write_of(x)))
+        position.write(all_poses, torch.cat((pose, (motion == 3).float()[:, None]), 1))
         position.write(all_ahead, self.motion.look_ahead(x))
-        return self.read_view(fold(view, self.patch))
+        return self.read_view(fold(view.unflatten(1, self.view), self.patch))
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """See `Memory`."""
-        all_cells, all_poses, _ = cache
+        cells, *turns = cache
         position, half = memory_position(time), self.size // 2
+        cells = cells.clone()
+        pose = self.settle(position, (cells, *turns))[:, :3]
         line = torch.arange(-half, half + 1, device=time.device)
         ahead, aside = torch.meshgrid(-line, line, indexing="ij")
-        places = self.places(position.read(all_poses), ahead.flatten(), aside.flatten())
-        cells = position.read(all_cells)[position.rows[:, None], places]
-        return Recalled(picture=cells[..., :3].unflatten(1, (self.size, self.size)))
+        places = self.places(pose, ahead.flatten(), aside.flatten())
+        picture = cells[position.rows[:, None], places][..., :3]
+        return Recalled(picture=picture.unflatten(1, (self.size, self.size)))
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        for tensor in cache:
+        self.settle(memory_position(time), cache)
+        for tensor in cache[1:]:
             hide_slots(tensor, time)

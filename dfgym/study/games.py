@@ -104,8 +104,8 @@ QUICK = Scale(
 )
 
 ROOMS: dict[str, Any] = {
-    "steps": 490,
-    "image_steps": 10,
+    "steps": 980,
+    "image_steps": 20,
     "length": 48,
     "batch": 4,
     "noise_share": 0.9,

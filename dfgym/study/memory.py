@@ -28,8 +28,9 @@ QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 8), 2, 8
 SEED = 0
 """Of the trips, and of the training that all memories have; the layouts were not trained on."""
 BASE = "window-6"
-SEEDS = {BASE: (0, 1, 2), "archive": (0, 1, 2), "spatial-map": (0, 1, 2)}
-"""Those of the window and of the two memories that recall most."""
+SEEDS = {name: (0, 1, 2) for name in (BASE, "archive", "state-space", "spatial-map")}
+"""Those of the trainings of the window and of the three memories; the others have one."""
+QUICK_MEMORIES = (BASE, "recurrent", "archive", "state-space", "spatial-map")
 BATCHES, QUICK_BATCHES = (1, 64), (1, 4)
 LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
 
@@ -82,7 +83,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
                 runner.model(game, remembering(name, seed)).world
                 for seed in (SEEDS.get(name, (SEED,)) if whole else (SEED,))
             ]
-            for name in MEMORIES
+            for name in (MEMORIES if whole else QUICK_MEMORIES)
         }
         firsts = {name: of_seeds[0] for name, of_seeds in worlds.items()}
         timed = {name: (world, RolloutSpec()) for name, world in firsts.items()}

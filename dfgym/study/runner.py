@@ -98,9 +98,12 @@ MODELS: dict[str, ModelRecipe] = {
 MEMORIES: dict[str, dict[str, Any]] = {
     "window-6": {},
     "window-16": {"window": 16},
+    "window-32": {"window": 32},
+    "window-160": {"window": 160},
+    "recurrent": {"kind": "recurrent", "heads": 1},
     "archive": {"memory": "archive", "memory_size": 64},
-    "state-space": {"memory": "state_space", "memory_size": 20},
-    "spatial-map": {"memory": "spatial_map", "memory_size": 27},
+    "state-space": {"memory": "state_space", "memory_size": 64},
+    "spatial-map": {"memory": "spatial_map", "memory_size": 41},
 }
 """What differs in the networks whose memories are compared."""
 
