@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 
 from dfgym.evaluation import memory
 from dfgym.evaluation.memory import Pair, Trip
+from dfgym.files import write_json
 from dfgym.statistics import bootstrap_interval, mean_interval
 from dfgym.study.backbones import memory_bytes, step_times
 from dfgym.study.blocks import RolloutSpec
 from dfgym.study.figures import lines
 from dfgym.study.games import WHOLE
-from dfgym.study.runner import MEMORIES, StudyRunner, remembering
+from dfgym.study.runner import FORMAT, MEMORIES, StudyRunner, remembering
 from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.world.bundle import World
@@ -78,25 +80,29 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     ]
     numbers: dict[str, Any] = {}
     for game in games:
-        worlds = {
-            name: [
-                runner.model(game, remembering(name, seed)).world
-                for seed in (SEEDS.get(name, (SEED,)) if whole else (SEED,))
-            ]
+        seeds = {
+            name: SEEDS.get(name, (SEED,)) if whole else (SEED,)
             for name in (MEMORIES if whole else QUICK_MEMORIES)
         }
-        firsts = {name: of_seeds[0] for name, of_seeds in worlds.items()}
+        firsts = {
+            name: runner.model(game, remembering(name, of_name[0])).world
+            for name, of_name in seeds.items()
+        }
+        answers = {
+            name: [_answer(runner, game, remembering(name, seed), trips, pairs) for seed in of_name]
+            for name, of_name in seeds.items()
+        }
         timed = {name: (world, RolloutSpec()) for name, world in firsts.items()}
         times = step_times(timed, runner.scale.repeats, BATCHES if whole else QUICK_BATCHES)
         numbers[game] = {
-            name: _combine([_examine(world, trips, pairs, runner.device) for world in of_seeds])
+            name: _combine(of_seeds)
             | {
                 "milliseconds": times[name],
                 "time_over_window": {b: ms / times[BASE][b] for b, ms in times[name].items()},
                 "bytes_a_row": memory_bytes(firsts[name]),
                 "parameters": sum(value.numel() for value in firsts[name].weights.values()),
             }
-            for name, of_seeds in worlds.items()
+            for name, of_seeds in answers.items()
         }
     bounds = {
         name: {str(gap): _summarize(memory.accuracy(draw(t), t)) for gap, t in trips.items()}
@@ -119,6 +125,24 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         _text(numbers, bounds, pair_gap, count),
         lines(lines_of, "there and back", "gap, steps", "remembered tiles right, share", True),
     )
+
+
+def _answer(
+    runner: StudyRunner,
+    game: str,
+    model: str,
+    trips: dict[int, list[Trip]],
+    pairs: list[list[Pair]],
+) -> dict[str, Any]:
+    """Ask a model, once: what it said is kept beside it."""
+    world = runner.model(game, model).world
+    path = runner.folder / game / "measured" / f"{model.replace(' ', '-')}.json"
+    origin = {"format": FORMAT, "model": world.hash, "trips": sum(map(len, trips.values()))}
+    if path.is_file() and (saved := json.loads(path.read_text())).get("origin") == origin:
+        return dict(saved["answer"])
+    answer = _examine(world, trips, pairs, runner.device)
+    write_json(path, {"origin": origin, "answer": answer})
+    return answer
 
 
 def _examine(
