@@ -109,6 +109,7 @@ ROOMS: dict[str, Any] = {
     "length": 48,
     "batch": 4,
     "noise_share": 0.9,
+    "stop_share": 0.0,
     "clean_share": 0.9,
     "model": {"dim": 32, "depth": 2, "patch": 2, "memory": "none", "memory_size": 0},
     "sampler": {"denoising_steps": 1, "shift": 1.0},
