@@ -188,7 +188,8 @@ class ExcursionPolicy:
     Args:
         epsilon: the share of actions drawn at random instead; one ends an excursion.
         seed: of the policy's generator.
-        dawdle: the share of the goals ahead that it does not avoid.
+        dawdle: the share of the goals ahead that it does not avoid. With 1 it also walks to every
+            goal in view.
     """
 
     LONGEST = 24  # steps away, so that it is gone for at most 52
@@ -207,10 +208,14 @@ class ExcursionPolicy:
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose an action on seeing a frame."""
-        ahead = int(read_view(observation)[-2, VIEW // 2])
+        view = read_view(observation)
+        ahead = int(view[-2, VIEW // 2])
         if self.epsilon and self.random.random() < self.epsilon:
             self._plan, self._away = [], 0
             return int(self.random.integers(3))
+        if self.dawdle == 1 and (action := step_to_goal(view)) is not None:
+            self._plan, self._away = [], 0
+            return action
         if self._plan and not (self._plan[0] == FORWARD and ahead in (WALL, GOAL)):
             return self._plan.pop(0)
         self._plan = []
@@ -240,6 +245,15 @@ class ExcursionPolicy:
         """Choose the actions for now and for the frames to come, as if those were like the last."""
         check_plan(observations, count)
         return [self(observations[-1]) for _ in range(count)]
+
+
+def step_to_goal(view: np.ndarray) -> int | None:
+    """Return the next action toward a goal in view; None if there is none, or a wall before it."""
+    for row, column in np.argwhere(view == GOAL).tolist():
+        if row == VIEW - 1:
+            return LEFT if column < VIEW // 2 else RIGHT
+        return None if view[-2, VIEW // 2] == WALL else FORWARD
+    return None
 
 
 def way_back(way: list[int]) -> list[int]:

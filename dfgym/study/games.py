@@ -115,6 +115,7 @@ ROOMS: dict[str, Any] = {
     "sampler": {"denoising_steps": 1, "shift": 1.0},
 }
 """What differs in the trainings on rooms, which only memories are tried on, from the recipe."""
+ROOMS_FRAMES, ROOMS_PLAYERS = 70_000, {"scripted:0.02": 0.7, "scripted:0.1:0.5": 0.3}
 QUICK_ROOMS: dict[str, Any] = ROOMS | {
     "steps": 4,
     "image_steps": 1,
@@ -144,15 +145,16 @@ def recipe(game: str, scale: Scale) -> Recipe:
     bundled = _bundled(game)
     if game == "rooms":
         quick = scale == QUICK
-        frames = QUICK_FRAMES if quick else bundled.record.frames
+        recording = {"frames": QUICK_FRAMES if quick else ROOMS_FRAMES, "policies": ROOMS_PLAYERS}
         changes = {**PLAIN, **(QUICK_ROOMS if quick else ROOMS)}
     else:
-        frames, changes = scale.frames[game], {**PLAIN, **scale.settings[game]}
+        recording = {"frames": scale.frames[game]}
+        changes = {**PLAIN, **scale.settings[game]}
     model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **changes.pop("model")})
     sampler = dataclasses.replace(bundled.train.sampler, **changes.pop("sampler", {}))
     return dataclasses.replace(
         bundled,
-        record=dataclasses.replace(bundled.record, frames=frames),
+        record=dataclasses.replace(bundled.record, **recording),
         train=dataclasses.replace(bundled.train, **changes, model=model, sampler=sampler),
     )
 

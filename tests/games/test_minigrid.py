@@ -98,6 +98,21 @@ def test_a_goal_pays_one_and_ends(rooms: minigrid.MiniGridEnv) -> None:
     assert rooms.step(FORWARD)[1:3] == (1.0, True)
 
 
+def test_who_dawdles_all_the_time_walks_to_the_goal_in_view(rooms: minigrid.MiniGridEnv) -> None:
+    """So nearly all its episodes end at a goal, and nobody else's do."""
+    ends = {0.5: 0, 1.0: 0}
+    for dawdle in ends:
+        for seed in range(12):
+            policy = minigrid.ExcursionPolicy(seed=seed, dawdle=dawdle)
+            frame, _ = rooms.reset(seed=seed)
+            for _ in range(200):
+                frame, reward, terminated, truncated, _ = rooms.step(policy(frame))
+                if terminated or truncated:
+                    ends[dawdle] += int(reward)
+                    break
+    assert ends[1.0] >= 6 > 3 * ends[0.5], ends
+
+
 def test_what_is_wrong_is_named(rooms: minigrid.MiniGridEnv) -> None:
     rooms.reset(seed=0)
     with pytest.raises(ActionError, match="`action` is 3; expected an integer in"):
