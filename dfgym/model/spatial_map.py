@@ -115,7 +115,7 @@ class SpatialMap(nn.Module):
         line = torch.arange(-half, half + 1, device=pose.device)
         return self.places(pose, torch.full_like(line, half), line)
 
-    def settle(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> Tensor:
+    def write_last(self, position: MemoryPosition, cache: tuple[Tensor, ...]) -> Tensor:
         """Write into the maps, in place, what the last frame left; returns its pose `(b, 4)`.
 
         It may be done again: that changes nothing.
@@ -132,12 +132,12 @@ class SpatialMap(nn.Module):
     ) -> Tensor:
         """See `Memory`."""
         cells, all_views, all_poses, all_ahead = cache
-        last = self.settle(position, cache)
+        last = self.write_last(position, cache)
         motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
         pose = move(last[:, :3], motion)
         view = cells[position.rows[:, None], self.viewed(pose)]
         edge = view_cells(self.view, pose.device)[0] == self.size // 2
-        view = view * ~(edge & (motion == 3)[:, None])[..., None]  # came just now, not yet settled
+        view = view * ~(edge & (motion == 3)[:, None])[..., None]  # came just now, not yet written
         position.write(all_views, self.change(view, self.write_of(x)))
         position.write(all_poses, torch.cat((pose, (motion == 3).float()[:, None]), 1))
         position.write(all_ahead, self.motion.look_ahead(x))
@@ -148,7 +148,7 @@ class SpatialMap(nn.Module):
         cells, *turns = cache
         position, half = memory_position(time), self.size // 2
         cells = cells.clone()
-        pose = self.settle(position, (cells, *turns))[:, :3]
+        pose = self.write_last(position, (cells, *turns))[:, :3]
         line = torch.arange(-half, half + 1, device=time.device)
         ahead, aside = torch.meshgrid(-line, line, indexing="ij")
         places = self.places(pose, ahead.flatten(), aside.flatten())
@@ -157,6 +157,6 @@ class SpatialMap(nn.Module):
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`."""
-        self.settle(memory_position(time), cache)
+        self.write_last(memory_position(time), cache)
         for tensor in cache[1:]:
             hide_slots(tensor, time)

@@ -250,12 +250,12 @@ def test_a_map_forgets_what_it_has_left_behind() -> None:
     cells, _, poses, _ = cache
     cells.fill_(1)
     poses[:, 0] = torch.tensor([[1.0, 0, 0, 1], [1, 0, 0, 0]])  # one went ahead, one stayed
-    memory.settle(memory_position(time), cache)
+    memory.write_last(memory_position(time), cache)
     left = cells[..., 0].view(2, 9, 9)
     assert not left[0, :, 5].any() and left[0].sum() == 81 - 9 - 16, "nor what is in view, empty"
     assert left[1].sum() == 81 - 16
     before = cells.clone()
-    memory.settle(memory_position(time), cache)
+    memory.write_last(memory_position(time), cache)
     assert torch.equal(cells, before), "it may be done again"
 
 
