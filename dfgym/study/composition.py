@@ -34,7 +34,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
-MODEL = "halves"
+MODEL, CONTROL = "halves", "open"
 KINDS = ("all", "new", "across")
 ROWS, QUICK_ROWS, CONTEXT = 32, 4, 4
 STEPS, SPANS = 256, ((1, 16), (17, 32), (33, 128))
@@ -65,6 +65,8 @@ def fence(columns: range) -> Callable[[int], Callable[[np.ndarray], int]]:
 
 Left = fence(range(MEETING + 1))
 Right = fence(range(MEETING, 10))
+Open = fence(range(10))
+"""No fence at all: what the same training makes of one player who goes everywhere."""
 
 
 class Cross(gym.Env[np.ndarray, Any]):
@@ -126,24 +128,30 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     quick = runner.scale.horizon < 100
     count, paths = (QUICK_ROWS, QUICK_PATHS) if quick else (ROWS, PATHS)
     for game in games:
-        numbers[game] = _examine(runner, game, count)
+        numbers[game] = _examine(runner, game, count, MODEL)
+        numbers[game]["control"] = control = _examine(runner, game, count, CONTROL)["spans"]
         numbers[game]["cross"] = cross = {
             str(window): stitched(learn_cross(runner, window), paths) for window in WINDOWS
         }
-        for (first, last), of_span in zip(SPANS, numbers[game]["spans"], strict=True):
-            for kind in KINDS:
-                of_kind = of_span[kind]
-                low, high = (f"{end:.2%}" for end in of_kind["interval"])
-                counted = [f"{first} to {last}", kind, str(of_kind["transitions"])]
-                rows.append([game, *counted, f"{of_kind['legal']:.2%}", f"{low} to {high}"])
+        for name, spans in (("fenced", numbers[game]["spans"]), ("control", control)):
+            for (first, last), of_span in zip(SPANS, spans, strict=True):
+                for kind in KINDS:
+                    of_kind = of_span[kind]
+                    low, high = (f"{end:.2%}" for end in of_kind["interval"])
+                    counted = [name, f"{first} to {last}", kind, str(of_kind["transitions"])]
+                    rows.append([game, *counted, f"{of_kind['legal']:.2%}", f"{low} to {high}"])
         shares[game] = {
             f"{first} to {last}": 1000 * (1 - of_span["across"]["legal"])
             for (first, last), of_span in zip(SPANS, numbers[game]["spans"], strict=True)
         }
-        across_halves = [f"{of_span['across']['legal']:.1%}" for of_span in numbers[game]["spans"]]
+        across_halves, across_control = (
+            ", ".join(f"{of_span['across']['legal']:.1%}" for of_span in spans)
+            for spans in (numbers[game]["spans"], control)
+        )
         sentences.append(
-            f"{game}: across the players' halves {', '.join(across_halves)} are legal in frames "
+            f"{game}: across the players' halves {across_halves} are legal in frames "
             + ", ".join(f"{first} to {last}" for first, last in SPANS)
+            + f" ({across_control} in the world of a player without a fence)"
             + "; of paths that "
             "cross "
             + " and ".join(f"{cross[str(w)]['stitched']:.0%} (memory {w})" for w in WINDOWS)
@@ -159,7 +167,9 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"{MEETING} and the other in {MEETING} to 9, so that they meet nowhere but where all "
         "episodes begin. No action sticks there, and one that does in a dream counts as illegal. "
         f"The world was trained once; a player without a fence plays {count} dreams in it, a fifth "
-        "of its actions at random. `new`: no recording holds the two frames and the action; "
+        "of its actions at random. `control`: a world of as many frames of a player without a "
+        "fence, trained as long and asked the same. `new`: no recording holds the two frames and "
+        "the action; "
         "`across`: the transition ends a window of frames in which the paddle is left and right of "
         f"column {MEETING}, of which the recordings hold "
         f"{sum(n['recorded_across'] for n in numbers.values())}; their longest episode has "
@@ -169,14 +179,16 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "cross, one frame does not show where the dot comes from: half of the dreams should "
         "change over, none with more memory. "
         f"{paths} dreams each.\n\n"
-        + table(("game", "frames", "transitions", "number", "legal", "95 % interval"), rows),
+        + table(
+            ("game", "world", "frames", "transitions", "number", "legal", "95 % interval"), rows
+        ),
         bars(shares, "across both halves, by frames since a real one", "illegal in 1,000"),
     )
 
 
-def _examine(runner: StudyRunner, game: str, rows: int) -> dict[str, Any]:
-    """Play dreams; the share of legal transitions by what recordings hold."""
-    world, store = runner.model(game, MODEL).world, runner.data(game, MODEL)
+def _examine(runner: StudyRunner, game: str, rows: int, model: str) -> dict[str, Any]:
+    """Play dreams of a model; the share of legal transitions by what recordings hold."""
+    world, store = runner.model(game, model).world, runner.data(game, model)
     window = world.card.model.window
     dynamics = Dynamics(world, rows, Settings(device="cpu"))
     dream = Dream(dynamics, begin=partial(blocks.context, num_context=CONTEXT))

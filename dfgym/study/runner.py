@@ -93,6 +93,7 @@ MODELS: dict[str, ModelRecipe] = {
     "shortcut": ModelRecipe(Method(finest=16)),
     "outcomes": ModelRecipe(model={"mixture": 8}),
     "halves": fenced("Left", "Right"),
+    "open": fenced("Open"),
 }
 """All models but those of `chunked` and `remembering`."""
 MEMORIES: dict[str, dict[str, Any]] = {
