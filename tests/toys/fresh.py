@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,10 @@ def run(
 
 
 def run_ranks(function: Callable[..., object], *arguments: Any, count: int = 2) -> None:
-    """Call a function in forks of this process, with the variables that `torchrun` sets.
+    """Call a module's function in processes with the variables that `torchrun` sets.
+
+    They are forks of a process that has imported dfgym and computed nothing: one of this process
+    may wait for ever for threads that a fork does not copy.
 
     Raises:
         torch.multiprocessing.ProcessRaisedException: it raised in one of them.
@@ -99,11 +101,10 @@ def run_ranks(function: Callable[..., object], *arguments: Any, count: int = 2) 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        torch.multiprocessing.start_processes(
-            _call, (count, port, function, arguments), count, start_method="fork"
-        )
+    torch.multiprocessing.set_forkserver_preload(["dfgym.train.loop", "torch._dynamo"])
+    torch.multiprocessing.start_processes(
+        _call, (count, port, function, arguments), count, start_method="forkserver"
+    )
 
 
 def _call(
@@ -112,4 +113,5 @@ def _call(
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     os.environ.update({name: str(value) for name, value in (ranks | address).items()})
+    torch.set_num_threads(1)
     function(*arguments)
