@@ -134,12 +134,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             str(window): stitched(learn_cross(runner, window), paths) for window in WINDOWS
         }
         for name, spans in (("fenced", numbers[game]["spans"]), ("control", control)):
-            for (first, last), of_span in zip(SPANS, spans, strict=True):
-                for kind in KINDS:
-                    of_kind = of_span[kind]
-                    low, high = (f"{end:.2%}" for end in of_kind["interval"])
-                    counted = [name, f"{first} to {last}", kind, str(of_kind["transitions"])]
-                    rows.append([game, *counted, f"{of_kind['legal']:.2%}", f"{low} to {high}"])
+            rows += _rows(game, name, spans)
         shares[game] = {
             f"{first} to {last}": 1000 * (1 - of_span["across"]["legal"])
             for (first, last), of_span in zip(SPANS, numbers[game]["spans"], strict=True)
@@ -184,6 +179,15 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         ),
         bars(shares, "across both halves, by frames since a real one", "illegal in 1,000"),
     )
+
+
+def _rows(game: str, world: str, spans: list[dict[str, Any]]) -> Iterator[list[str]]:
+    for (first, last), of_span in zip(SPANS, spans, strict=True):
+        for kind in KINDS:
+            of_kind = of_span[kind]
+            low, high = (f"{end:.2%}" for end in of_kind["interval"])
+            counted = [f"{first} to {last}", kind, str(of_kind["transitions"])]
+            yield [game, world, *counted, f"{of_kind['legal']:.2%}", f"{low} to {high}"]
 
 
 def _examine(runner: StudyRunner, game: str, rows: int, model: str) -> dict[str, Any]:
