@@ -124,7 +124,8 @@ CONDITIONS = (
 def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Dream with worlds of fenced players, and judge what neither has shown."""
     numbers: dict[str, Any] = {}
-    rows, shares, sentences = [], {}, []
+    rows: list[list[str]] = []
+    shares, sentences = {}, []
     quick = runner.scale.horizon < 100
     count, paths = (QUICK_ROWS, QUICK_PATHS) if quick else (ROWS, PATHS)
     for game in games:

@@ -145,7 +145,10 @@ def recipe(game: str, scale: Scale) -> Recipe:
     bundled = _bundled(game)
     if game == "rooms":
         quick = scale == QUICK
-        recording = {"frames": QUICK_FRAMES if quick else ROOMS_FRAMES, "policies": ROOMS_PLAYERS}
+        recording: dict[str, Any] = {
+            "frames": QUICK_FRAMES if quick else ROOMS_FRAMES,
+            "policies": ROOMS_PLAYERS,
+        }
         changes = {**PLAIN, **(QUICK_ROOMS if quick else ROOMS)}
     else:
         recording = {"frames": scale.frames[game]}

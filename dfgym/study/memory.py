@@ -32,7 +32,7 @@ SEED = 0
 BASE = "window-6"
 SEEDS = {name: (0, 1, 2) for name in (BASE, "archive", "state-space", "spatial-map")}
 """Those of the trainings of the window and of the three memories; the others have one."""
-QUICK_MEMORIES = (BASE, "recurrent", "archive", "state-space", "spatial-map")
+QUICK_MEMORIES = (BASE, "archive", "state-space", "spatial-map")
 BATCHES, QUICK_BATCHES = (1, 64), (1, 4)
 LESS, LEAST, MOST_CHANGED = 32, 0.9, 0.02
 
