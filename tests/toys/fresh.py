@@ -21,6 +21,7 @@ from typing import Any
 
 import torch.multiprocessing
 
+ROOT = str(Path(__file__).parents[2])
 SERVER = """
 import json, os, sys, warnings
 import stable_baselines3, torch, torch._dynamo
@@ -102,9 +103,13 @@ def run_ranks(function: Callable[..., object], *arguments: Any, count: int = 2) 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.set_forkserver_preload(["dfgym.train.loop", "torch._dynamo"])
-    torch.multiprocessing.start_processes(
-        _call, (count, port, function, arguments), count, start_method="forkserver"
-    )
+    sys.path.append(ROOT)  # where they find the function's module; `python -m pytest` alone adds it
+    try:
+        torch.multiprocessing.start_processes(
+            _call, (count, port, function, arguments), count, start_method="forkserver"
+        )
+    finally:
+        sys.path.remove(ROOT)
 
 
 def _call(
