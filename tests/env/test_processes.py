@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,23 +15,34 @@ import torch
 
 import dfgym  # noqa: F401  registers the ids
 from dfgym.device import pick_device
-from toys import fresh
 
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import gymnasium as gym, numpy as np, torch
+import dfgym
 
-def play(world: Path, out: Path) -> None:
-    """Play a process's own three of all environments; write what they show."""
-    rank, size, own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 3
-    envs = gym.make_vec("DFWorld-v0", num_envs=own, world=world)
-    envs.reset(seed=7 + rank * own)
-    actions = np.random.default_rng(0).integers(0, 3, (6, size * own))
-    played = [envs.step(row) for row in actions[:, rank * own : (rank + 1) * own]]
-    frames, rewards, *_ = zip(*played, strict=True)
-    share = {"frames": np.stack(frames).tolist(), "rewards": np.stack(rewards).tolist()}
-    (out / f"{rank}.json").write_text(json.dumps(share))
+torch.set_num_threads(1)
+world, out = sys.argv[1:]
+rank, size, own = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), 3
+envs = gym.make_vec("DFWorld-v0", num_envs=own, world=world)
+envs.reset(seed=7 + rank * own)
+actions = np.random.default_rng(0).integers(0, 3, (6, size * own))[:, rank * own : (rank + 1) * own]
+played = [envs.step(each) for each in actions]
+frames, rewards, *_ = zip(*played)
+found = {"frames": np.stack(frames).tolist(), "rewards": np.stack(rewards).tolist()}
+Path(out, f"{rank}.json").write_text(json.dumps(found))
+"""
 
 
 def test_processes_play_what_one_batch_would(random_world: Path, tmp_path: Path) -> None:
-    fresh.run_ranks(play, random_world, tmp_path)
+    script = tmp_path / "play.py"
+    script.write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*launch, str(script), str(random_world), str(tmp_path)], check=True, env=environment
+    )
     parts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
 
     envs = gym.make_vec("DFWorld-v0", num_envs=6, world=random_world)

@@ -11,17 +11,12 @@ import atexit
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch.multiprocessing
-
-ROOT = str(Path(__file__).parents[2])
 SERVER = """
 import json, os, sys, warnings
 import stable_baselines3, torch, torch._dynamo
@@ -88,35 +83,3 @@ def run(
         server.stdin.flush()
         status = int(server.stdout.readline())
         return subprocess.CompletedProcess(job["arguments"], status, out.read(), errors.read())
-
-
-def run_ranks(function: Callable[..., object], *arguments: Any, count: int = 2) -> None:
-    """Call a module's function in processes with the variables that `torchrun` sets.
-
-    They are forks of a process that has imported dfgym and computed nothing: one of this process
-    may wait for ever for threads that a fork does not copy.
-
-    Raises:
-        torch.multiprocessing.ProcessRaisedException: it raised in one of them.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.set_forkserver_preload(["dfgym.train.loop", "torch._dynamo"])
-    sys.path.append(ROOT)  # where they find the function's module; `python -m pytest` alone adds it
-    try:
-        torch.multiprocessing.start_processes(
-            _call, (count, port, function, arguments), count, start_method="forkserver"
-        )
-    finally:
-        sys.path.remove(ROOT)
-
-
-def _call(
-    rank: int, count: int, port: int, function: Callable[..., object], arguments: tuple[Any, ...]
-) -> None:
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    os.environ.update({name: str(value) for name, value in (ranks | address).items()})
-    torch.set_num_threads(1)
-    function(*arguments)

@@ -6,8 +6,9 @@ import dataclasses
 import math
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import save
@@ -15,15 +16,14 @@ from torch import nn
 
 from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.errors import ConfigError, DataError
-from dfgym.files import lock_folder
+from dfgym.files import lock_folder, write_json
 from dfgym.train.batches import Batch
 from dfgym.train.checkpoint import FILE, Checkpoint, metadata, read_checkpoint
-from dfgym.train.config import TrainConfig
+from dfgym.train.config import to_table
 from dfgym.train.loop import train
 from dfgym.train.loss import Losses, diffusion_forcing
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
-from toys import fresh
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -62,22 +62,40 @@ def test_weights_that_are_not_finite_are_not_saved(walks: Path, tmp_path: Path) 
     assert not (config.out / FILE).exists()
 
 
-def train_and_diverge(config: TrainConfig) -> None:
-    """Train; the loss of the second process alone is infinite, and the gradient stays finite."""
-
-    def diverge(*arguments: Any) -> Losses:
-        losses = diffusion_forcing.loss(*arguments)
-        added = float("inf") if os.environ["RANK"] == "1" else 0.0
-        return losses._replace(frame=losses.frame + added)
-
-    with pytest.raises(ConfigError, match="training has diverged: at step 0 the loss is inf"):
-        train(config, diffusion_forcing._replace(loss=diverge))
+ONE_DIVERGES = """
+import json, os, sys
+from pathlib import Path
+from dfgym.errors import DfgymError
+from dfgym.train.config import from_table
+from dfgym.train.loop import train
+from dfgym.train.loss import diffusion_forcing
+def diverge(*arguments):
+    losses = diffusion_forcing.loss(*arguments)  # its gradient stays finite
+    return losses._replace(
+        frame=losses.frame + (float("inf") if os.environ["RANK"] == "1" else 0.0))
+file = Path(sys.argv[1])
+try:
+    train(from_table(json.loads(file.read_text()), file.parent),
+          diffusion_forcing._replace(loss=diverge))
+except DfgymError as error:
+    sys.exit(f"dfgym: {error}")
+"""
 
 
 def test_where_one_process_diverges_all_stop(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
-    fresh.run_ranks(train_and_diverge, config)
-    assert not (config.out / FILE).exists()
+    (tmp_path / "one.py").write_text(ONE_DIVERGES)
+    write_json(config.out / "config.json", to_table(config))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "one.py"), str(config.out / "config.json")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode and not (config.out / FILE).exists()
+    assert "training has diverged: at step 0 the loss is inf" in done.stderr
 
 
 def test_a_run_knows_its_data(walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, DeviceError, MissingPackageError, WorldError
+from dfgym.files import write_json
 from dfgym.train import loop, recipe
 from dfgym.train.batches import Batches, Process
 from dfgym.train.checkpoint import FILE, read_checkpoint
@@ -25,7 +29,6 @@ from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
-from toys import fresh
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -141,7 +144,17 @@ def test_training_leaves_global_generators_alone(walks: Path, tmp_path: Path) ->
 
 def test_any_number_of_processes_learns_the_same(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "two", steps=5, image_steps=1)
-    fresh.run_ranks(train, config)
+    file = config.out / "config.json"
+    write_json(file, to_table(config))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "dfgym.train", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
     tensors, step, *_ = read_checkpoint(config.out)
     assert step == 6
     assert all(value.isfinite().all() for value in tensors.values())
