@@ -285,27 +285,30 @@ def learn_cross(runner: StudyRunner, window: int) -> World:
     folder, quick = runner.folder / "cross", runner.scale.horizon < 100
     recording = Recording("dfgym.study.composition:Cross", 300 if quick else 2000)
     record(recording, folder / "data", make_factory, env=Cross)
-    config = _cross_config(folder, window, 8 if quick else 600)
+    model = ModelConfig(
+        kind="transformer", dim=32, depth=1, heads=2, patch=SIDE, window=window, mixture=2
+    )
+    out, steps = folder / f"window-{window}", 8 if quick else 600
+    config = toy_config(folder / "data", out, steps, SIDE, model)
     train(config)
     return load_trained(config, Method()).world
 
 
-def _cross_config(folder: Path, window: int, steps: int) -> TrainConfig:
+def toy_config(data: Path, out: Path, steps: int, length: int, model: ModelConfig) -> TrainConfig:
+    """Return how a toy whose frames are one token is trained, on sequences of a length."""
     return TrainConfig(
-        data=(folder / "data",),
-        out=folder / f"window-{window}",
+        data=(data,),
+        out=out,
         steps=steps,
         image_steps=0,
         batch=16,
-        length=SIDE,
+        length=length,
         noise_share=0.5,
         clean_share=1.0,
         device="cpu",
         precision="float32",
         strip_every=0,
-        model=ModelConfig(
-            kind="transformer", dim=32, depth=1, heads=2, patch=SIDE, window=window, mixture=2
-        ),
+        model=model,
         sampler=Sampler(1, 1.0, context_mode="clean", context_noise=0.0),
     )
 

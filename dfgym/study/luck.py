@@ -85,8 +85,9 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "early in what they could learn. What an outcome is "
         "worth is what the agent itself holds its frame for worth as it learns. Then "
         f"{episodes} episodes each in the real game, and in the dream without luck, with sampled "
-        "actions. Intervals are over agents (Student's t, and Fieller's of the ratio).\n\n"
-        + table(header, rows),
+        "actions. Intervals are over agents (Student's t, and Fieller's of the ratio). The best "
+        "luck is the one of most return in these same episodes, and no luck above 0 was "
+        "measured.\n\n" + table(header, rows),
         lines(groups, "agents by the luck of their dream", "luck", "return"),
         source="Ours",
     )

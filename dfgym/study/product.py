@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from dfgym.data.record import Recording, record
 from dfgym.model.config import ModelConfig
 from dfgym.planning.product import ProductDream
 from dfgym.statistics import bootstrap_interval
+from dfgym.study.composition import toy_config
 from dfgym.study.figures import bars
 from dfgym.study.runner import StudyRunner
 from dfgym.study.verdict import Condition
@@ -24,7 +26,6 @@ from dfgym.train.loop import train
 from dfgym.train.pack import pack
 from dfgym.world import bundle
 from dfgym.world.bundle import World
-from dfgym.world.card import Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
@@ -144,24 +145,11 @@ def learn(runner: StudyRunner, upper: str, lower: str, base: World | None) -> Wo
 
 
 def _config(folder: Path, base: World | None, steps: int) -> TrainConfig:
-    return TrainConfig(
-        data=(folder / "data",),
-        out=folder / "run",
-        steps=steps,
-        image_steps=0,
-        batch=16,
-        length=LENGTH,
-        noise_share=0.5,
-        clean_share=1.0,
-        device="cpu",
-        precision="float32",
-        strip_every=0,
-        from_world="" if base is None else str(base.path),
-        model=ModelConfig(
-            kind="transformer", dim=32, depth=2, heads=2, patch=SIDE, window=1, mixture=6
-        ),
-        sampler=Sampler(1, 1.0, context_mode="clean", context_noise=0.0),
+    model = ModelConfig(
+        kind="transformer", dim=32, depth=2, heads=2, patch=SIDE, window=1, mixture=6
     )
+    config = toy_config(folder / "data", folder / "run", steps, LENGTH, model)
+    return config if base is None else dataclasses.replace(config, from_world=str(base.path))
 
 
 def judge(dream: Any, rule: Sequence[int], steps: int) -> dict[str, Any]:
