@@ -190,7 +190,7 @@ def _probe(game: Game, run: Path) -> tuple[Recording, EpisodeStore, float]:
         recording = dataclasses.replace(recording, resize=(frames.height, frames.width))
     elif not recording.resize:
         small = dataclasses.replace(recording, resize=(SIDE, SIDE))
-        _, source, looks = decide(small.opening, recording.seed, recording.filter == "auto")
+        _, source, looks = decide(small.opening, recording.seed)  # its size only: no filter yet
         source.env.close()
         shape = looks[0].shape if looks else (SIDE, SIDE)
         if max(shape[:2]) > LARGE:

@@ -100,7 +100,7 @@ class Observer:
         if self._board:
             self._board.close()
 
-    def log(self, step: int, loss: Losses, norm: Tensor, rate: float, total: int) -> None:
+    def log(self, step: int, loss: Losses, norm: Tensor, rate: float, total: int | None) -> None:
         """Log one step.
 
         Args:
@@ -108,7 +108,7 @@ class Observer:
             loss: its losses.
             norm: the norm of its gradient.
             rate: the share of the peak learning rates.
-            total: the steps of the whole run, as far as is known.
+            total: the steps of the whole run, if that is known yet.
         """
         values = {name: value.item() for name, value in loss._asdict().items()}
         values |= {"gradient": norm.item(), "rate": rate}

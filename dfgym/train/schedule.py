@@ -25,7 +25,8 @@ class Progress(NamedTuple):
     Attributes:
         begin: share of the run, in [0, 1], that is done before the step.
         end: the share that will be done after it.
-        total: the steps of the whole run; by the clock, an estimate.
+        total: the steps of the whole run; by the clock, an estimate, and None before the first
+            step has been measured.
         finished: whether the run is over, so that the step is not taken.
         interrupted: whether a signal has come, so that the run shall stop for now.
         seconds: the wall time of the run, over all calls.
@@ -33,7 +34,7 @@ class Progress(NamedTuple):
 
     begin: float
     end: float
-    total: int
+    total: int | None
     finished: bool
     interrupted: bool
     seconds: float
@@ -95,7 +96,9 @@ class Schedule:
         rest = max(0.0, budget - seconds)
         # The last step is the one that ends nearest to the time.
         finished = step > 0 and rest <= step_seconds / 2
-        total = step if finished else step + max(1, round(rest / max(step_seconds, 1e-9)))
+        total = step if finished else None
+        if not finished and step_seconds:
+            total = step + max(1, round(rest / step_seconds))
         begin = min(1.0, seconds / budget)
         end = min(1.0, (seconds + step_seconds) / budget)
         seconds = max(seconds, budget) if finished else seconds  # so that no call finds a rest

@@ -58,6 +58,7 @@ def test_by_the_clock_it_ends_with_the_step_nearest_to_the_time(tmp_path: Path) 
         result = list(acted(config, list(range(0, seconds + 9 * step, step))))
         end = next(i for i, r in enumerate(result) if r.finished)
         assert end * step == seconds
+        assert result[0].total is None  # no step has been measured
         assert all(r.total == pytest.approx(60 / step, abs=1) for r in result[2:end])
         assert result[3].begin == pytest.approx(3 * step / 60)
 
