@@ -16,10 +16,11 @@ from dfgym.diffusion.noise import mix
 from dfgym.env.starts import Start, choose
 from dfgym.errors import StateError
 from dfgym.frames import upscale
-from dfgym.world.dynamics import Dynamics, Present, Transition
+from dfgym.world.cache import Present
+from dfgym.world.dynamics import Dynamics
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.format1 import STATE_NAMES
-from dfgym.world.outcomes import Outcomes
+from dfgym.world.outcomes import Outcomes, Transition
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import load
 

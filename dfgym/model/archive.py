@@ -147,15 +147,20 @@ class Archive(nn.Module):
             torch.zeros(rows, 2, MAP_AHEAD),
         )
 
-    def step(
-        self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
-    ) -> Tensor:
-        """See `Memory`."""
-        cells, poses, all_stamps, all_redundancy, all_free, all_poses, all_ahead = cache
+    def look(
+        self, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """See `Memory`.
+
+        Returns:
+            What the selected frames show, as tokens `(b, y, x, d)`; the pose `(b, 3)`; the free
+            slot `(b,)`; and when each slot was written once the frame is, `(b, r)`.
+        """
+        cells, poses, all_stamps, _, all_free, all_poses, all_ahead = cache
         rows, now = position.rows, position.time[:, None] + 1
         stamps, free = position.read(all_stamps), position.read(all_free).long()
         before, ahead = position.read(all_poses), position.read(all_ahead)
-        own = torch.arange(self.slots, device=x.device) == free[:, None]
+        own = torch.arange(self.slots, device=free.device) == free[:, None]
         motion = self.odometer.motion.choose(action, ahead)
         here = move(before, motion.argmax(-1))
         age = torch.where((stamps > 0) & ~own, now - stamps, 0.0)
@@ -164,8 +169,24 @@ class Archive(nn.Module):
         read = self.odometer.lay_out(
             cells[row, frames], poses[row, frames], age.gather(1, frames), before, motion
         )
+        return read, here, free, torch.where(own, now.float(), stamps)
+
+    def read(self, x: Tensor, looked: tuple[Tensor, ...]) -> Tensor:
+        """See `Memory`."""
+        return looked[0]
+
+    def write(
+        self,
+        x: Tensor,
+        looked: tuple[Tensor, ...],
+        position: MemoryPosition,
+        cache: tuple[Tensor, ...],
+    ) -> None:
+        """See `Memory`."""
+        _, here, free, stamps = looked
+        cells, poses, all_stamps, all_redundancy, all_free, all_poses, all_ahead = cache
+        rows, now = position.rows, position.time[:, None] + 1
         cells[rows, free], poses[rows, free] = self.odometer.write_of(x), here
-        stamps = torch.where(own, now.float(), stamps)
         redundancy, worst, heir = self.replace(
             position.read(all_redundancy), poses, torch.where(stamps > 0, now + 1 - stamps, 0.0)
         )
@@ -177,7 +198,6 @@ class Archive(nn.Module):
         position.write(all_free, next_free.float())
         position.write(all_poses, here)
         position.write(all_ahead, self.odometer.motion.look_ahead(x))
-        return read
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """See `Memory`: selects again what the last frame has read."""

@@ -172,12 +172,17 @@ class CachePosition(NamedTuple):
         slot: rows and slots, both int64 `(b,)`, where the frame's own keys and values go.
         mask: `(b, r, 1, 1)` float, 0 where a slot of the cache is visible and -inf where not.
         memory: where a memory beyond the window reads and writes.
+        looked: what the memories have looked up for the frame, by `Memory.look`; None if each pass
+            shall do so itself.
+        writes: whether memories take the frame in, as the last pass over it must.
     """
 
     rope: Tensor
     slot: tuple[Tensor, Tensor]
     mask: Tensor
     memory: MemoryPosition
+    looked: tuple[tuple[Tensor, ...], ...] | None = None
+    writes: bool = True
 
 
 def cache_position(time: Tensor, slots: int, size: int) -> CachePosition:

@@ -5,7 +5,8 @@ it reads whole sequences of two copies: every copy of a frame reads what the con
 frames before it wrote, and target copies write nothing. At run time it reads and writes its part of
 the cache, of constant size: a pass over frame number `time` reads what the passes over the frames
 before have left and writes the frame's own part alone, so passes over one frame can be repeated,
-and the last of them, the commit, counts.
+and the last of them, the commit, counts. What follows from the action alone is looked up once for
+all of them.
 
 Legend: b batch, t frames, y x the token grid, d width, r slots.
 """
@@ -39,17 +40,28 @@ class Memory(Protocol):
     def empty_cache(self, rows: int) -> tuple[Tensor, ...]:
         """Return the memory of `rows` rows that have no past, all zeros."""
 
-    def step(
-        self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
-    ) -> Tensor:
-        """Compute what is added to the tokens of one frame a row, and write the cache in place.
+    def look(
+        self, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """Look up what all passes over one frame a row read, whatever the frame.
 
         Args:
-            x: `(b, y, x, d)`.
             action: `(b, d)`, embedded.
             position: each row's.
-            cache: the memory.
+            cache: the memory, in which nothing changes that another pass would read.
         """
+
+    def read(self, x: Tensor, looked: tuple[Tensor, ...]) -> Tensor:
+        """Compute what is added to the tokens `(b, y, x, d)` of one frame a row."""
+
+    def write(
+        self,
+        x: Tensor,
+        looked: tuple[Tensor, ...],
+        position: MemoryPosition,
+        cache: tuple[Tensor, ...],
+    ) -> None:
+        """Take in one frame a row, as it was before something was added: writes in place."""
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """Return what the last frame read, or what is stored; `time` as in `hide`."""

@@ -353,6 +353,16 @@ class Multiscale(nn.Module):
             ages[:, None] <= time,
         )
 
+    def look(
+        self,
+        conditioning: Conditioning,
+        actions: Tensor,
+        position: PastPosition,
+        cache: list[tuple[Tensor, ...]],
+    ) -> tuple[PastPosition, PastPosition]:
+        """See `Network`: there is no memory to look into."""
+        return position, position
+
     def step(
         self,
         frames: Tensor,

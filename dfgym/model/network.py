@@ -42,6 +42,13 @@ class Network(Protocol):
     def hide(self, cache: Sequence[tuple[Tensor, ...]], time: Tensor) -> None:
         """Zero in place all of a cache that the pass over frame number `time`, `(b,)`, ignores."""
 
+    def look(self, conditioning: Any, actions: Tensor, position: Any, cache: Any) -> Any:
+        """Look up what all passes over one frame of every row read, whatever the frame.
+
+        Returns two positions that hold it: one for the passes after which another follows, and one
+        for the last. With `cache_position`'s own, which suits any pass, `step` looks by itself.
+        """
+
     def step(
         self, frames: Tensor, conditioning: Any, actions: Tensor, position: Any, cache: Any
     ) -> Any:

@@ -183,6 +183,16 @@ class Recurrent(nn.Module):
         begun = (time > 0).float()[:, None, None, None]
         return LatentPosition((rows, (time + 1) % 2), (rows, time % 2), begun)
 
+    def look(
+        self,
+        conditioning: Conditioning,
+        actions: Tensor,
+        position: LatentPosition,
+        cache: list[tuple[Tensor, ...]],
+    ) -> tuple[LatentPosition, LatentPosition]:
+        """See `Network`: there is no memory to look into."""
+        return position, position
+
     def step(
         self,
         frames: Tensor,

@@ -127,21 +127,42 @@ class SpatialMap(nn.Module):
         cells[rows, self.viewed(last[:, :3])] = position.read(views)
         return last
 
-    def step(
-        self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
-    ) -> Tensor:
-        """See `Memory`."""
-        cells, all_views, all_poses, all_ahead = cache
+    def look(
+        self, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """See `Memory`.
+
+        Returns:
+            What is in view, as tokens `(b, y, x, d)` and as cells `(b, v, c)`; and the pose and
+            whether the agent went ahead, `(b, 4)`.
+        """
+        cells, _, _, all_ahead = cache
         last = self.write_last(position, cache)
         motion = self.motion.choose(action, position.read(all_ahead)).argmax(-1)
         pose = move(last[:, :3], motion)
         view = cells[position.rows[:, None], self.viewed(pose)]
         edge = view_cells(self.view, pose.device)[0] == self.size // 2
         view = view * ~(edge & (motion == 3)[:, None])[..., None]  # came just now, not yet written
+        tokens = self.read_view(fold(view.unflatten(1, self.view), self.patch))
+        return tokens, view, torch.cat((pose, (motion == 3).float()[:, None]), 1)
+
+    def read(self, x: Tensor, looked: tuple[Tensor, ...]) -> Tensor:
+        """See `Memory`."""
+        return looked[0]
+
+    def write(
+        self,
+        x: Tensor,
+        looked: tuple[Tensor, ...],
+        position: MemoryPosition,
+        cache: tuple[Tensor, ...],
+    ) -> None:
+        """See `Memory`."""
+        _, view, pose = looked
+        _, all_views, all_poses, all_ahead = cache
         position.write(all_views, self.change(view, self.write_of(x)))
-        position.write(all_poses, torch.cat((pose, (motion == 3).float()[:, None]), 1))
+        position.write(all_poses, pose)
         position.write(all_ahead, self.motion.look_ahead(x))
-        return self.read_view(fold(view.unflatten(1, self.view), self.patch))
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """See `Memory`."""

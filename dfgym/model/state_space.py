@@ -83,7 +83,7 @@ class StateSpace(nn.Module):
         """See `Memory`: all frames at once, which solves for the updates (Yang et al. 2024b)."""
         b, t = begun.shape
         with torch.autocast(x.device.type, enabled=False):
-            pose, view = self.look(x[:, :t].float(), action.float(), begun)
+            pose, view = self.sequence(x[:, :t].float(), action.float(), begun)
             parts = self.split(x, pose.repeat(1, 2, 1))
             q, k, v, decay, rate = (tensor.transpose(1, 2) for tensor in parts)  # b s 2t ...
             k, v, rate = k[:, :, :t], v[:, :, :t], rate[:, :, :t, None]
@@ -101,7 +101,7 @@ class StateSpace(nn.Module):
         read = self.merge(read.transpose(1, 2), x.shape)
         return read + view.unflatten(0, (b, t)).repeat(1, 2, 1, 1, 1)
 
-    def look(self, x: Tensor, action: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
+    def sequence(self, x: Tensor, action: Tensor, begun: Tensor) -> tuple[Tensor, Tensor]:
         """Return the poses `(b, t, 3)`, and the last frames as seen from there, as tokens."""
         odometer = self.odometer
         cells = odometer.write_of(x.flatten(0, 1)).unflatten(0, begun.shape)
@@ -127,26 +127,47 @@ class StateSpace(nn.Module):
             torch.zeros(rows, 2, MAP_AHEAD),
         )
 
-    def step(
-        self, x: Tensor, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
-    ) -> Tensor:
-        """See `Memory`."""
+    def look(
+        self, action: Tensor, position: MemoryPosition, cache: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """See `Memory`.
+
+        Returns:
+            The states `(b, s, e, e)`, the pose `(b, 3)`, and the last frame as tokens
+            `(b, y, x, d)`.
+        """
         all_states, all_cells, all_poses, all_ahead = cache
         odometer, before = self.odometer, position.read(all_poses)
         motion = odometer.motion.choose(action, position.read(all_ahead))
-        pose = move(before, motion.argmax(-1))
-        q, k, v, decay, rate = self.split(x, pose)
-        states, decay = position.read(all_states), decay.exp()[..., None]
-        read, old = (states @ torch.stack((q, k), -1)).unbind(-1)
-        update = rate[..., None] * (v - decay * old)
-        states.mul_(decay[..., None]).addcmul_(update[..., None], k[..., None, :])
         last, age = position.read(all_cells)[:, None], (position.time > 0)[:, None].float()
         view = odometer.lay_out(last, before[:, None], age, before, motion)
-        position.write(all_states, states)
-        position.write(all_cells, odometer.write_of(x))
+        return position.read(all_states), move(before, motion.argmax(-1)), view
+
+    def read(self, x: Tensor, looked: tuple[Tensor, ...]) -> Tensor:
+        """See `Memory`."""
+        states, pose, view = looked
+        q = self.split(x, pose)[0]
+        return self.merge((states @ q[..., None]).squeeze(-1), x.shape) + view
+
+    def write(
+        self,
+        x: Tensor,
+        looked: tuple[Tensor, ...],
+        position: MemoryPosition,
+        cache: tuple[Tensor, ...],
+    ) -> None:
+        """See `Memory`."""
+        states, pose, _ = looked
+        all_states, all_cells, all_poses, all_ahead = cache
+        _, k, v, decay, rate = self.split(x, pose)
+        decay = decay.exp()[..., None]
+        update = rate[..., None] * (v - decay * (states @ k[..., None]).squeeze(-1))
+        position.write(
+            all_states, torch.addcmul(states * decay[..., None], update[..., None], k[..., None, :])
+        )
+        position.write(all_cells, self.odometer.write_of(x))
         position.write(all_poses, pose)
-        position.write(all_ahead, odometer.motion.look_ahead(x))
-        return self.merge(read, x.shape) + view
+        position.write(all_ahead, self.odometer.motion.look_ahead(x))
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """See `Memory`: a state says nothing to the eye."""

@@ -333,6 +333,21 @@ class Transformer(nn.Module):
         """Compute the rows' positions for `step`; `time` counts their frames so far, `(b,)`."""
         return cache_position(time, self.config.window + 1, self.config.dim // self.config.heads)
 
+    def look(
+        self,
+        conditioning: Conditioning,
+        actions: Tensor,
+        position: CachePosition,
+        cache: Sequence[tuple[Tensor, ...]],
+    ) -> tuple[CachePosition, CachePosition]:
+        """Look into the memories, see `Network`; arguments as for `step`."""
+        if not self.memory_blocks:
+            return position, position
+        action = conditioning.tokens[actions]
+        layers = zip(self.memory_blocks.values(), cache[len(self.blocks) :], strict=True)
+        looked = tuple(memory.look(action, position.memory, layer) for memory, layer in layers)  # type: ignore[operator]
+        return position._replace(looked=looked, writes=False), position._replace(looked=looked)
+
     def step(
         self,
         frames: Tensor,
@@ -361,10 +376,17 @@ class Transformer(nn.Module):
         action = conditioning.tokens[actions]
         x = self.embed(frames) + action[:, None, None]
         modulations = conditioning.modulations[actions].unbind(1)
+        if position.looked is None:
+            position = self.look(conditioning, actions, position, cache)[1]
+        looked = iter(position.looked or ())
         memory_caches = iter(cache[len(self.blocks) :])
         for i, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
             if (memory := self.memory(i)) is not None:
-                x = x + memory.step(x, action, position.memory, next(memory_caches))
+                of_frame, layer = next(looked), next(memory_caches)
+                added = memory.read(x, of_frame)
+                if position.writes:
+                    memory.write(x, of_frame, position.memory, layer)
+                x = x + added
             assert isinstance(block, Block)
             keys, values = cache[i]
             x = block.step(x, modulation, position, (keys, values))

@@ -184,7 +184,7 @@ class GuidedDream:
             batch = of.batch.select(rows)  # a copy, since the pass writes into it
             if begins:
                 batch = batch._replace(time=torch.zeros_like(batch.time))
-            return of.predict(condition, batch, None, (x, i, of.position(batch)))[0]
+            return of.predict(condition, batch, None, (x, i, of.position(condition, batch)))[0]
 
         prediction = full = predict(self.dynamics, conditions)
         if guidance.action:

@@ -46,7 +46,7 @@ from dfgym.train.observe import LOG_FILE, Observer, is_strip_due
 from dfgym.train.optimizer import make_average, make_optimizers, set_rates
 from dfgym.train.schedule import Progress, Schedule
 from dfgym.train.survey import Survey
-from dfgym.world.dynamics import Section
+from dfgym.world.runtime import Section
 
 logger = logging.getLogger("dfgym")
 

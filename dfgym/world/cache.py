@@ -10,12 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dfgym.model.network import Network
 
 Cache = Sequence[tuple[Tensor, ...]]
+
+
+class Present(NamedTuple):
+    """The moment that the rows have come to.
+
+    Attributes:
+        frames: uint8 `(b, h, w, 3)`, the current frames.
+        time: int64 `(b,)`, how many frames each row has had. What the caches hold from there on is
+            out of sight, and the next step overwrites it.
+    """
+
+    frames: np.ndarray
+    time: Tensor
 
 
 class Batch(NamedTuple):

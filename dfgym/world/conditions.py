@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,3 +54,27 @@ class Conditioner:
             return Conditions(self._discrete, rows)
         levels = {tau: self._network.conditioning(tau, rows) for tau in self._levels}
         return Conditions(levels, torch.arange(len(rows), device=self._device))
+
+
+def in_turn(
+    contexts: Sequence[tuple[np.ndarray, np.ndarray]], space: ActionSpace
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[int]]]:
+    """Go through contexts of several rows side by side, frame by frame.
+
+    A row whose context is over repeats its last frame, which changes nothing.
+
+    Args:
+        contexts: for each row frames `(t, h, w, 3)` and at least the t - 1 actions between them, of
+            which the last ones count.
+        space: of the actions. What led to a first frame, where none did, is its first one.
+
+    Yields:
+        The rows' frames `(b, h, w, 3)`, the actions that led there `(b, ...)`, and the frames'
+        numbers in their contexts.
+    """
+    nothing = space.fill(1)[0]
+    for t in range(max(len(frames) for frames, _ in contexts)):
+        time = [min(t, len(frames) - 1) for frames, _ in contexts]
+        rows = list(zip(contexts, time, strict=True))
+        actions = [a[len(a) - len(frames) + i] if i else nothing for (frames, a), i in rows]
+        yield np.stack([frames[i] for (frames, _), i in rows]), space.stack(actions), time

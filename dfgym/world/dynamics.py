@@ -10,12 +10,13 @@ shells check actions and end episodes.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from dfgym.frames import Codec
 from dfgym.model.transformer import FramePrediction
 from dfgym.world import runtime
 from dfgym.world.bundle import World
-from dfgym.world.cache import Batch, Cache, restore_rows, write_rows
-from dfgym.world.conditions import Conditioner, Conditions
+from dfgym.world.cache import Batch, Cache, Present, restore_rows, write_rows
+from dfgym.world.conditions import Conditioner, Conditions, in_turn
 from dfgym.world.exclusive import Exclusive
 from dfgym.world.luck import Judge, check_luck, choose
 from dfgym.world.onnx import OnnxStep
@@ -43,23 +44,7 @@ RESET_GROUP = 8
 """Rows reset together: always so many, so that a row's bits do not depend on how many others are
 reset beside it."""
 
-Section = Callable[[str], AbstractContextManager[Any]]
-"""Returns the context in which a part of a computation runs, given the part's name."""
-
 logger = logging.getLogger("dfgym")
-
-
-class Present(NamedTuple):
-    """The moment that the rows have come to.
-
-    Attributes:
-        frames: uint8 `(b, h, w, 3)`, the current frames.
-        time: int64 `(b,)`, how many frames each row has had. What the caches hold from there on is
-            out of sight, and the next step overwrites it.
-    """
-
-    frames: np.ndarray
-    time: Tensor
 
 
 class Dynamics:
@@ -94,9 +79,8 @@ class Dynamics:
     def __init__(self, world: World, num_rows: int, settings: Settings = Settings()) -> None:
         if type(num_rows) is not int or num_rows < 1:
             raise ConfigError(f"the number of environments is {num_rows!r}; allowed is 1 or more")
-        self.world = world
-        self.num_rows = num_rows
-        self.section: Section = nullcontext
+        self.world, self.num_rows = world, num_rows
+        self.section: runtime.Section = nullcontext
         self.judge: Judge | None = None
         self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
         subject = "a single environment" if num_rows == 1 else "a batch of environments"
@@ -106,11 +90,13 @@ class Dynamics:
         runtime.check_memory(world.card, num_rows, len(self._plan.levels), self.device)
         self.codec = Codec(world.card.frames.palette)
         self.network = runtime.load_network(world, self.device)
-        self._step = runtime.prepare(self.network.step, self.device, settings)
         # Of batches of any size, which a compiled step does not take.
-        self._eager = runtime.prepare(
-            self.network.step, self.device, replace(settings, compile=False)
-        )
+        eager = replace(settings, compile=False)
+        self._step = runtime.prepare(self.network.step, self.device, settings)
+        self._eager = runtime.prepare(self.network.step, self.device, eager)
+        looking = settings if world.card.model.memory != "none" else eager
+        self._look = runtime.prepare(self.network.look, self.device, looking)
+        self._eager_look = runtime.prepare(self.network.look, self.device, eager)
         onnx = settings.runtime == "onnx"
         self._onnx = OnnxStep(world, num_rows, settings, self.threads.count) if onnx else None
         self._rewards = np.array(world.card.rewards.values, np.float64)
@@ -131,12 +117,12 @@ class Dynamics:
         name, rows = self.world.card.name, self.num_rows
         logger.info("compiling %s for batches of %d; a first time takes a minute", name, rows)
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
-        position = self.network.cache_position(self.present.time)
         levels, places = self.condition(self.world.card.actions.fill(rows))
         runtime.pin(self._caches, self.device)
-        for cache in self._caches:
-            for conditioning in levels.values():
-                runtime.warm_up(self._step, frames, conditioning, places, position, cache)
+        positions = self.position(Conditions(levels, places), self.batch, self._look)
+        for cache, both in zip(self._caches, positions, strict=True):
+            for level, position in itertools.product(levels.values(), both):
+                runtime.warm_up(self._step, frames, level, places, position, cache)
 
     def _empty_caches(self, rows: int) -> list[Cache]:
         """Return a cache for each context level."""
@@ -185,20 +171,11 @@ class Dynamics:
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
         batch = Batch(self._empty_caches(size), torch.zeros_like(lengths), group_seeds)
-        space = self.world.card.actions
-        no_action = space.fill(1)[0]
-        for t in range(int(lengths.max())):
-            # A row whose context is over repeats its last frame, which changes nothing.
-            last = [min(t, len(frames) - 1) for frames, _ in contexts]
-            frames = np.stack([frames[i] for (frames, _), i in zip(contexts, last, strict=True)])
-            last_actions = [
-                no_action if i == 0 else actions[len(actions) - len(frames) + i]
-                for (frames, actions), i in zip(contexts, last, strict=True)
-            ]
+        for frames, actions, time in in_turn(contexts, self.world.card.actions):
             self.commit(
                 self.codec.encode(torch.from_numpy(frames).to(self.device)),
-                self.condition(space.stack(last_actions)),
-                batch._replace(time=torch.tensor(last, device=self.device)),
+                self.condition(actions),
+                batch._replace(time=torch.tensor(time, device=self.device)),
                 self.network.step,
             )
         index = torch.from_numpy(rows).to(self.device)
@@ -213,18 +190,23 @@ class Dynamics:
         conditions: Conditions,
         batch: Batch,
         step: runtime.Step | None = None,
+        positions: list[tuple[Any, Any]] | None = None,
     ) -> Any:
-        """Commit finished frames to every context level's cache; returns the last one's tokens."""
-        step = step or self._eager
-        position, tokens = self.network.cache_position(batch.time), None
-        for level, cache in zip(self._plan.levels, batch.caches, strict=True):
+        """Commit finished frames to every context level's cache; returns the last one's tokens.
+
+        `positions` are those of the passes before, see `position`.
+        """
+        step, tokens = step or self._eager, None
+        any_pass = (self.network.cache_position(batch.time),) * 2
+        positions = positions or [any_pass] * len(batch.caches)
+        for level, cache, (_, last) in zip(self._plan.levels, batch.caches, positions, strict=True):
             frames, conditioning = clean, conditions.levels[level.stated]
             if level.applied < 1:
                 eps = noise.normal(batch.seeds, batch.time, noise.CONTEXT, clean[0].numel())
                 eps = eps.view_as(clean)
                 frames = interpolate(clean, eps, clean.new_tensor(level.applied))
             with self.section("dfgym::commit"):
-                tokens = step(frames, conditioning, conditions.places, position, cache)
+                tokens = step(frames, conditioning, conditions.places, last, cache)
         assert tokens is not None
         return tokens
 
@@ -314,26 +296,36 @@ class Dynamics:
         """Predict the next frames of the rows `batch` in one denoising step.
 
         `step` is the network's, or a function that does the same. `noisy` are the frames so far,
-        the number of the denoising step, and `position(batch)`; None for the first step, which
-        begins from noise. Returns the prediction and the pass's tokens.
+        the number of the denoising step, and `position(conditions, batch)`; None for the first
+        step, which begins from noise. Returns the prediction and the pass's tokens.
         """
-        x, i, position = noisy or (self.start(batch), 0, self.position(batch))
+        x, i, positions = noisy or (self.start(batch), 0, self.position(conditions, batch))
         with self.section("dfgym::denoise"):
-            cache, levels = batch.caches[self._plan.reads[i]], conditions.levels
-            step = step or self._eager
+            read, levels = self._plan.reads[i], conditions.levels
+            step, cache = step or self._eager, batch.caches[read]
+            position = positions[read][not self.commits]
             tokens = step(x, levels[self.levels[i]], conditions.places, position, cache)
         with self.section("dfgym::predict_frame"):
             return self.network.predict_frame(tokens), tokens
 
-    def position(self, batch: Batch) -> Any:
-        """Compute what the network needs of rows' positions in time, for all passes of a frame."""
+    def position(
+        self, conditions: Conditions, batch: Batch, look: runtime.Step | None = None
+    ) -> list[tuple[Any, Any]]:
+        """Compute what the network needs of rows in all passes of a frame.
+
+        `look` is the network's, or a function that does the same. Returns for each cache the
+        positions of passes after which another follows, and of the last one.
+        """
         with self.section("dfgym::cache_position"):
-            return self.network.cache_position(batch.time)
+            position, look = self.network.cache_position(batch.time), look or self._eager_look
+            level = conditions.levels[self.levels[0]]  # each knows the actions
+            return [look(level, conditions.places, position, cache) for cache in batch.caches]
 
     def generate(self, conditions: Conditions, batch: Batch) -> tuple[Tensor, Tensor, Any]:
         """Sample rows' next frames; returns them decoded and encoded, and the last tokens."""
         uniforms = self.uniforms(batch)[:, 2:]
-        generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager)
+        positions = self.position(conditions, batch)
+        generated, _, tokens = self._denoise(conditions, uniforms, batch, self._eager, positions)
         return *self.codec.round(generated), tokens
 
     def expect(self, tokens: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -350,19 +342,22 @@ class Dynamics:
         conditions, batch = self.condition(actions), self.batch
         uniforms, tokens, entropy = self.uniforms(batch), None, None
         epistemic = divergence = None
+        positions = self.position(conditions, batch, self._look)
         if self.exact:
-            prediction, _ = self.predict(conditions, batch, self._step)
+            noisy = (self.start(batch), 0, positions)
+            prediction, _ = self.predict(conditions, batch, self._step, noisy)
             generated, mean = prediction.sample(uniforms[:, 2]), prediction.mean
             entropy = prediction.entropy.cpu().numpy()
             if self.luck:
                 generated, divergence = choose(self, conditions, prediction, uniforms[:, 2])
         else:
-            generated, mean, tokens = self._denoise(conditions, uniforms[:, 2:], batch, self._step)
+            draws = uniforms[:, 2:]
+            generated, mean, tokens = self._denoise(conditions, draws, batch, self._step, positions)
         frames, clean = self.codec.round(generated)
         if self.world.card.frames.palette:
             epistemic = ignorance(generated).cpu().numpy()
         if not self._plan.kept:
-            tokens = self.commit(clean, conditions, batch, self._step)
+            tokens = self.commit(clean, conditions, batch, self._step, positions)
         with self.section("dfgym::predict_transition"):
             reward, termination = self.network.predict_transition(tokens)
         ends = termination.double().sigmoid()
@@ -390,7 +385,12 @@ class Dynamics:
         return noise.uniform(batch.seeds, batch.time, noise.HEADS, 2 + draws).double()
 
     def _denoise(
-        self, conditions: Conditions, uniforms: Tensor, batch: Batch, step: runtime.Step
+        self,
+        conditions: Conditions,
+        uniforms: Tensor,
+        batch: Batch,
+        step: runtime.Step,
+        positions: list[tuple[Any, Any]],
     ) -> tuple[Tensor, Tensor, Any]:
         """Generate every row's next frame from noise.
 
@@ -398,10 +398,10 @@ class Dynamics:
         mean. Returns the frames and the mean of the first prediction, `(b, h, w, c)`, and the last
         tokens. For the other arguments see `predict`.
         """
-        start, position, means, tokens = self.start(batch), self.position(batch), [], []
+        start, means, tokens = self.start(batch), [], []
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-            prediction, last = self.predict(conditions, batch, step, (x, i, position))
+            prediction, last = self.predict(conditions, batch, step, (x, i, positions))
             means.append(prediction.mean)
             tokens.append(last)
             return prediction.sample(uniforms[:, i]) if i < uniforms.shape[1] else means[-1]
@@ -414,8 +414,7 @@ class Dynamics:
         """Draw the noise that rows' next frames begin from, `(b, h, w, c)`."""
         game = self.world.card.game_spec
         shape = (game.height, game.width, game.channels)
-        start = noise.normal(batch.seeds, batch.time, noise.FRAME, math.prod(shape))
-        return start.view(-1, *shape)
+        return noise.normal(batch.seeds, batch.time, noise.FRAME, math.prod(shape)).view(-1, *shape)
 
     @torch.inference_mode()
     def get_state(self, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ TOKEN, SLOT, CELL = 14, 2, 10
 """At the peak of a step so many numbers are held for each number of all tokens, of a cache's slots
 and of a frame: fitted from above to what torch allocates, see tests/world/test_memory.py."""
 
+Section = Callable[[str], AbstractContextManager[Any]]
+"""Returns the context in which a part of a computation runs, given the part's name."""
 Step = Callable[..., Any]
 """`Network.step`, or a function that does the same."""
 

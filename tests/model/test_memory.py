@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -67,6 +68,27 @@ def test_training_equals_repeated_passes_over_a_cache(memory: str) -> None:
             )
             scores = net.predict_frame(tokens).scores
             torch.testing.assert_close(whole.prediction.scores[:, copy], scores, rtol=0, atol=3e-5)
+
+
+def test_what_is_looked_up_once_serves_all_passes_over_a_frame(memory: str) -> None:
+    """And passes after which another follows leave the memory as it was."""
+    net, noised, n = network(memory), sequences(2, 9), 8
+    cache, conditioning = net.empty_cache(2), net.conditioning(1.0)
+    for i in range(n):
+        position = net.cache_position(torch.full((2,), i))
+        net.step(noised.frames[:, i], conditioning, noised.actions[:, i], position, cache)
+    one, other = ([tuple(x.clone() for x in layer) for layer in cache] for _ in range(2))
+    position, action = net.cache_position(torch.full((2,), n)), noised.actions[:, n]
+    looked, last = net.look(conditioning, action, position, one)
+    before = [tensor.clone() for tensor in chain(*one[net.config.depth :])]
+    frames = noised.frames[:, n]
+    a_pass = net.step(-frames, conditioning, action, looked, one)
+    assert all(map(torch.equal, before, chain(*one[net.config.depth :])))
+    assert torch.equal(a_pass, net.step(-frames, conditioning, action, position, other))
+    the_last = net.step(frames, conditioning, action, last, one)
+    assert torch.equal(the_last, net.step(frames, conditioning, action, position, other))
+    assert all(map(torch.equal, chain(*one), chain(*other)))
+    assert not all(map(torch.equal, before, chain(*one[net.config.depth :])))
 
 
 def test_what_has_left_the_window_matters_and_the_future_does_not(memory: str) -> None:
@@ -195,7 +217,7 @@ def test_a_state_replaces_what_was_stored_under_a_key() -> None:
     rows = [x.repeat(2, 1)[None, :, None] for x in (keys, keys, values)]
     memory.split = lambda x, pose: (*rows, forget_nothing, rate)  # type: ignore[method-assign]
     memory.merge = lambda read, shape: read[..., None, :]  # type: ignore[method-assign]
-    memory.look = lambda *_: (torch.zeros(1, 4, 3), torch.zeros(4, 1, 1, 1))  # type: ignore[method-assign]
+    memory.sequence = lambda *_: (torch.zeros(1, 4, 3), torch.zeros(4, 1, 1, 1))  # type: ignore[method-assign]
     read = memory(torch.zeros(1, 8, 1, 1, 4), torch.zeros(1), torch.tensor([[False] + [True] * 3]))
     expected = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 3]])
     torch.testing.assert_close(read.flatten(2)[0, :4], expected)

@@ -150,8 +150,8 @@ def test_temporal_guidance_is_against_the_last_frames_alone() -> None:
     start = (full.start(full.batch), 0)
     predictions = []
     for dynamics in (full, short):
-        noisy = (*start, dynamics.position(dynamics.batch))
         condition, batch = dynamics.condition(actions), dynamics.batch
+        noisy = (*start, dynamics.position(condition, batch))
         predictions.append(dynamics.predict(condition, batch.repeat(1), None, noisy)[0])
     longer, shorter = predictions
     expected = extrapolate(longer, longer, shorter, 1.5)

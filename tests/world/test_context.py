@@ -137,6 +137,11 @@ class Exact:
     def cache_position(self, time: Tensor) -> int:
         return int(time[0])
 
+    def look(
+        self, tau: float, actions: Tensor, position: int, cache: list[tuple[Tensor, Tensor]]
+    ) -> tuple[int, int]:
+        return position, position
+
     def step(
         self,
         frames: Tensor,
