@@ -24,6 +24,11 @@ AGES = 4096
 """Frames that are older than this count as equally old where two are compared."""
 
 
+def find_sight(cells: Tensor) -> Tensor:
+    """Return which cells are seen, `(..., v + 1)` of `(..., v, c)`: 1 or 0, and 0 at last."""
+    return F.pad((cells[..., 0] > 0).float(), (0, 1))
+
+
 class Archive(nn.Module):
     """A bank of `size` frames."""
 
@@ -37,7 +42,8 @@ class Archive(nn.Module):
         """Select the frames that are read.
 
         Args:
-            sight: bool `(n, r, v)`, which cells each frame shows.
+            sight: `(n, r, v + 1)`, which cells each frame shows: 1 where it does, and 0 at last,
+                for cells that it has not.
             poses: `(n, r, 3)`, from where.
             age: `(n, r)`, how many frames ago; 0 where there is none.
             here: `(n, 3)`, from where they will be seen.
@@ -47,8 +53,7 @@ class Archive(nn.Module):
         """
         index = self.odometer.relative(here[:, None], poses)
         where = self.odometer.layouts(age.device).index_select(0, index.flatten())
-        new = F.pad(sight.float(), (0, 1)).gather(2, where.view(*age.shape, -1))
-        new *= (age > 0)[..., None]
+        new = sight.gather(2, where.view(*age.shape, -1))
         total = new.new_ones(new.shape[-1])  # products are quicker than sums over the last axis
         late = age.clamp(max=AGES) / AGES  # of frames that show as much, the latest
         frames = [(age == 1).float().argmax(1)]
@@ -96,7 +101,8 @@ class Archive(nn.Module):
                 return tensor[:, None].expand(-1, t, *tensor.shape[1:]).flatten(0, 1)
 
             age = age.flatten(0, 1)
-            frames = self.select(spread(cells[..., 0] > 0), spread(poses), age, poses.flatten(0, 1))
+            sight, here = spread(find_sight(cells)), poses.flatten(0, 1)
+            frames = self.select(sight, spread(poses), age, here)
             rows = torch.arange(b, device=x.device).repeat_interleave(t)[:, None]
             read = self.odometer.lay_out(
                 cells[rows, frames],
@@ -131,14 +137,16 @@ class Archive(nn.Module):
         """See `Memory`.
 
         Returns:
-            The bank's cells `(b, r, v, c)` and poses `(b, r, 3)`; and, as the last frame left them
-            and as the frame itself leaves them, when each slot was written (counted from 1, 0 for
-            never) and how redundant it is, `(b, 2, r)`, the free slot, `(b, 2)`, the pose,
-            `(b, 2, 3)`, and what decides how the next action moves, `(b, 2, 16)`.
+            The bank's cells `(b, r, v, c)`, which of them are seen `(b, r, v + 1)`, and poses
+            `(b, r, 3)`; and, as the last frame left them and as the frame itself leaves them, when
+            each slot was written (counted from 1, 0 for never) and how redundant it is,
+            `(b, 2, r)`, the free slot, `(b, 2)`, the pose, `(b, 2, 3)`, and what decides how the
+            next action moves, `(b, 2, 16)`.
         """
         r = self.slots
         return (
             torch.zeros(rows, r, self.odometer.sites, MAP_CHANNELS + 1),
+            torch.zeros(rows, r, self.odometer.sites + 1),
             torch.zeros(rows, r, 3),
             torch.zeros(rows, 2, r),
             torch.zeros(rows, 2, r),
@@ -156,7 +164,7 @@ class Archive(nn.Module):
             What the selected frames show, as tokens `(b, y, x, d)`; the pose `(b, 3)`; the free
             slot `(b,)`; and when each slot was written once the frame is, `(b, r)`.
         """
-        cells, poses, all_stamps, _, all_free, all_poses, all_ahead = cache
+        cells, sight, poses, all_stamps, _, all_free, all_poses, all_ahead = cache
         rows, now = position.rows, position.time[:, None] + 1
         stamps, free = position.read(all_stamps), position.read(all_free).long()
         before, ahead = position.read(all_poses), position.read(all_ahead)
@@ -164,7 +172,7 @@ class Archive(nn.Module):
         motion = self.odometer.motion.choose(action, ahead)
         here = move(before, motion.argmax(-1))
         age = torch.where((stamps > 0) & ~own, now - stamps, 0.0)
-        frames = self.select(cells[..., 0] > 0, poses, age, here)
+        frames = self.select(sight, poses, age, here)
         row = rows[:, None]
         read = self.odometer.lay_out(
             cells[row, frames], poses[row, frames], age.gather(1, frames), before, motion
@@ -184,9 +192,10 @@ class Archive(nn.Module):
     ) -> None:
         """See `Memory`."""
         _, here, free, stamps = looked
-        cells, poses, all_stamps, all_redundancy, all_free, all_poses, all_ahead = cache
+        cells, sight, poses, all_stamps, all_redundancy, all_free, all_poses, all_ahead = cache
         rows, now = position.rows, position.time[:, None] + 1
-        cells[rows, free], poses[rows, free] = self.odometer.write_of(x), here
+        written = self.odometer.write_of(x)
+        cells[rows, free], sight[rows, free], poses[rows, free] = written, find_sight(written), here
         redundancy, worst, heir = self.replace(
             position.read(all_redundancy), poses, torch.where(stamps > 0, now + 1 - stamps, 0.0)
         )
@@ -201,16 +210,16 @@ class Archive(nn.Module):
 
     def recall(self, cache: tuple[Tensor, ...], time: Tensor) -> Recalled:
         """See `Memory`: selects again what the last frame has read."""
-        cells, poses, all_stamps, _, _, all_poses, _ = cache
+        _, sight, poses, all_stamps, _, _, all_poses, _ = cache
         position, now = memory_position(time), time[:, None]
         stamps = position.read(all_stamps)
         age = torch.where((stamps > 0) & (stamps != now), now - stamps, 0.0)
-        frames = self.select(cells[..., 0] > 0, poses, age, position.read(all_poses))
+        frames = self.select(sight, poses, age, position.read(all_poses))
         return Recalled(ages=age.gather(1, frames).long())
 
     def hide(self, cache: tuple[Tensor, ...], time: Tensor) -> None:
         """See `Memory`: the free slot and those that were never written."""
-        cells, poses, *turns = cache
+        cells, sight, poses, *turns = cache
         rows = torch.arange(len(time), device=time.device)
         for tensor in turns:
             hide_slots(tensor, time)
@@ -218,4 +227,5 @@ class Archive(nn.Module):
         stamps, free = turns[0][rows, last], turns[2][rows, last].long()
         hidden = stamps == 0
         hidden[rows, free] = True
-        cells[hidden], poses[hidden] = 0, 0
+        for bank in (cells, sight, poses):
+            bank[hidden] = 0

@@ -198,9 +198,9 @@ class ModelConfig:
         match self.memory:
             case "none":
                 return 0
-            case "archive":  # cells, poses and stamps; the free slot; and where the agent is
-                view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
-                return (size + 1) * (view + 7) + 2 * (MAP_AHEAD + 4)
+            case "archive":  # cells, sight, poses and stamps; the free slot; where the agent is
+                view = tokens * self.patch**2 * (MAP_CHANNELS + 2)
+                return (size + 1) * (view + 8) + 2 * (MAP_AHEAD + 4)
             case "state_space":
                 view = tokens * self.patch**2 * (MAP_CHANNELS + 1)
                 return 2 * (tokens * size**2 + view + 3 + MAP_AHEAD)

@@ -127,6 +127,12 @@ def find_layouts(view: tuple[int, int], reach: int, device: torch.device) -> Ten
     return torch.where(inside, row * w + column, h * w).flatten(0, 2).to(device)
 
 
+@functools.cache
+def count_overlaps(view: tuple[int, int], reach: int, device: torch.device) -> Tensor:
+    """Count the cells of a view that are in another one too, `(m,)`, see `find_layouts`."""
+    return (find_layouts(view, reach, device) < view[0] * view[1]).sum(-1).float()
+
+
 class Odometer(nn.Module):
     """Keeps the pose, and lays out what past frames showed as it is seen from there."""
 
@@ -145,18 +151,7 @@ class Odometer(nn.Module):
 
     def overlap(self, pose: Tensor, other: Tensor) -> Tensor:
         """Count the cells `(...)` that are in view from both of two poses `(..., 3)`."""
-        (low, high), (other_low, other_high) = self.corners(pose), self.corners(other)
-        sides = torch.minimum(high, other_high) - torch.maximum(low, other_low) + 1
-        return sides.clamp_(min=0).prod(-1)
-
-    def corners(self, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the least and the greatest x and y in view from poses, `(..., 2)` each."""
-        h, w = self.view
-        ahead = headings(pose.device)[pose[..., 2].long()]
-        aside = torch.stack((-ahead[..., 1], ahead[..., 0]), -1)
-        near = pose[..., :2] - (w - 1) // 2 * aside
-        far = near + (h - 1) * ahead + (w - 1) * aside
-        return torch.minimum(near, far), torch.maximum(near, far)
+        return count_overlaps(self.view, self.reach, pose.device)[self.relative(pose, other)]
 
     def relative(self, pose: Tensor, other: Tensor) -> Tensor:
         """Return the number `(...)` of how poses stand as seen from others, both `(..., 3)`."""
