@@ -12,9 +12,10 @@ is a distribution in closed form; for others, whose denoising steps follow a mea
 extrapolated, which is exact for Gaussians of equal variance.
 
 A frame that takes several denoising steps can also be pulled toward reward by the gradient of what
-the dream expects of its estimate (Janner et al. 2022): the score of the tilted distribution is that
-of the world plus the gradient. Where a world tells outcomes apart no gradient is needed: the
-setting `luck` tilts their probabilities, see `dfgym.world.luck`.
+the dream promises of its estimate, and of futures that are sampled of it: the score of the tilted
+distribution is that of the world plus the gradient, see `dfgym.planning.reward`. Where a world
+tells outcomes apart no gradient is needed: the setting `luck` tilts their probabilities, see
+`dfgym.world.luck`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dfgym import checks
 from dfgym.diffusion.sampler import Denoise, sample
 from dfgym.errors import ConfigError
 from dfgym.model.transformer import FramePrediction
+from dfgym.planning.reward import check_futures, log_tilt, look_ahead
 from dfgym.world.bundle import World
 from dfgym.world.conditions import Conditioner, Conditions
 from dfgym.world.dynamics import Dynamics
@@ -55,8 +57,15 @@ class Guidance:
     history_frames: Annotated[int, Meta(ge=0)] = 0
     """How many of the last frames the weaker prediction sees (temporal); 0: see `history_noise`."""
     reward: Weight = 0.0
-    """How much a unit of expected reward counts, in nats, and a game that goes on likewise. For
-    worlds that take several denoising steps."""
+    """How much a unit of reward counts, in nats. For worlds that take several denoising steps."""
+    survival: Weight = 1.0
+    """How many units of reward a game counts as that goes on behind the last frame; 0 where an
+    episode ends with what is sought."""
+    futures: Annotated[int, Meta(ge=0)] = 0
+    """How many futures of random play are sampled of each estimate of a frame (Monte-Carlo
+    guidance); 0: what it promises on arrival alone counts."""
+    horizon: Annotated[int, Meta(ge=1)] = 1
+    """How many frames the futures reach behind the estimate."""
 
     def __post_init__(self) -> None:
         """Refuse what is no guidance."""
@@ -68,6 +77,16 @@ class Guidance:
                 f"guidance.history_frames is {self.history_frames}, history {self.history} and "
                 f"history_noise {self.history_noise}; history_frames needs history above 0, and "
                 "the past that it leaves without noise"
+            )
+        if not self.reward and (self.survival != 1 or self.futures):
+            raise ConfigError(
+                f"guidance.survival is {self.survival} and guidance.futures {self.futures}, which "
+                "are of no effect without guidance.reward; give it, or leave them out"
+            )
+        if not self.futures and self.horizon != 1:
+            raise ConfigError(
+                f"guidance.horizon is {self.horizon}, which is of no effect without "
+                "guidance.futures; give how many, 4 for instance, or leave it out"
             )
 
 
@@ -153,7 +172,7 @@ class GuidedDream:
         return transition._replace(terminated=ended)
 
     def _generate(self, actions: np.ndarray) -> np.ndarray:
-        dynamics = self.dynamics
+        dynamics, guidance = self.dynamics, self.guidance
         rows = torch.arange(dynamics.num_rows, device=dynamics.device)
         batch, conditions = dynamics.batch.select(rows), self._condition(actions)
         draws = dynamics.uniforms(batch)[:, 2:]
@@ -163,14 +182,12 @@ class GuidedDream:
             return prediction.sample(draws[:, i]) if i < draws.shape[1] else prediction.mean
 
         def energy(clean: Tensor) -> Tensor:
-            tokens = dynamics.commit(clean, conditions, dynamics.batch.select(rows))
-            reward, end = dynamics.network.predict_transition(tokens)
-            values = reward.new_tensor(dynamics.world.card.rewards.values)
-            return reward.softmax(-1) @ values + (-end).sigmoid()
+            arrival, horizon = (clean, conditions), guidance.horizon if guidance.futures else 0
+            heads = look_ahead(dynamics, self._condition, arrival, guidance.futures, horizon)
+            values = clean.new_tensor(dynamics.world.card.rewards.values)
+            return log_tilt(heads, values, guidance.reward, guidance.survival)
 
-        bent: Denoise = denoise
-        if self.guidance.reward:
-            bent = pull(denoise, energy, self.guidance.reward)
+        bent: Denoise = pull(denoise, energy) if guidance.reward else denoise
         first_order = draws.shape[1] > 0
         frames = sample(bent, dynamics.start(batch), dynamics.levels, first_order=first_order)
         return np.asarray(dynamics.codec.round(frames)[0].cpu().numpy())
@@ -231,6 +248,8 @@ def check_guidance(dynamics: Dynamics, guidance: Guidance) -> None:
             f"reward is {guidance.reward}, and a frame takes one denoising step, which leaves "
             "nothing to pull at; set denoising_steps to 4 or more"
         )
+    if guidance.futures:
+        check_futures(dynamics, guidance.futures, guidance.horizon)
 
 
 def extrapolate(
@@ -252,18 +271,17 @@ def extrapolate(
     return prediction._replace(scores=log_cells, log_weights=log_weights.log_softmax(-1))
 
 
-def pull(denoise: Denoise, energy: Callable[[Tensor], Tensor], weight: float) -> Denoise:
+def pull(denoise: Denoise, energy: Callable[[Tensor], Tensor]) -> Denoise:
     """Pull a sampler's estimates of the clean x toward a high energy of them.
 
-    The tilted distribution p(x) exp(weight energy(x)) has the score of p plus the gradient of
-    log E[exp(weight energy(clean)) | x], here taken as weight times the energy of the mean; that is
-    exact for linear energies of Gaussian data. The estimate follows from the score. At signal 0
-    there is nothing to pull at.
+    The tilted distribution p(x) exp(energy(x)) has the score of p plus the gradient of
+    log E[exp(energy(clean)) | x], here taken as the energy of the mean; that is exact for linear
+    energies of Gaussian data. The estimate follows from the score. At signal 0 there is nothing to
+    pull at.
 
     Args:
         denoise: estimates the mean of the clean x.
-        energy: `(n, ...) -> (n,)`.
-        weight: in nats for a unit of energy.
+        energy: `(n, ...) -> (n,)`, in nats.
     """
 
     def pulled(x: Tensor, tau: float, i: int) -> Tensor:
@@ -273,6 +291,6 @@ def pull(denoise: Denoise, energy: Callable[[Tensor], Tensor], weight: float) ->
             noisy = x.clone().requires_grad_()
             clean = denoise(noisy, tau, i)
             (slope,) = torch.autograd.grad(energy(clean).sum(), noisy)
-        return clean.detach() + weight * (1 - tau) ** 2 / tau * slope
+        return clean.detach() + (1 - tau) ** 2 / tau * slope
 
     return pulled

@@ -137,17 +137,26 @@ def value(dynamics: Dynamics, conditions: Conditions, clean: Tensor, batch: Batc
     """
     reward, end = dynamics.expect(dynamics.commit(clean, conditions, batch))
     total, weight = reward.repeat(COPIES), (1 - end).repeat(COPIES) * DISCOUNT
-    batch = batch._replace(time=batch.time + 1).repeat(COPIES)
-    copy = torch.arange(COPIES, device=dynamics.device).repeat(len(clean))
-    # Another stream for each future, whose own noise lies far from that of the game itself.
-    batch = batch._replace(seeds=~batch.seeds - copy)
-    actions = dynamics.world.card.actions.count
+    batch = branch(batch._replace(time=batch.time + 1), COPIES)
     for _ in range(STEPS):
-        uniform = noise.uniform(batch.seeds, batch.time, noise.HEADS, 1)[:, 0].cpu().numpy()
-        random_play = dynamics.condition((uniform * actions).astype(np.int64))
+        random_play = dynamics.condition(random_actions(dynamics, batch))
         _, clean, _ = dynamics.generate(random_play, batch)
         reward, end = dynamics.expect(dynamics.commit(clean, random_play, batch))
         batch = batch._replace(time=batch.time + 1)
         total += weight * reward
         weight *= (1 - end) * DISCOUNT
     return (total + weight).reshape(-1, COPIES).mean(1)
+
+
+def branch(batch: Batch, copies: int) -> Batch:
+    """Copy rows as the beginnings of so many futures each, copies of a row side by side."""
+    copy = torch.arange(copies, device=batch.time.device).repeat(len(batch.time))
+    batch = batch.repeat(copies)
+    # Another stream for each future, whose own noise lies far from that of the game itself.
+    return batch._replace(seeds=~batch.seeds - copy)
+
+
+def random_actions(dynamics: Dynamics, batch: Batch) -> np.ndarray:
+    """Draw each row's next action at random, int64 `(b,)`; a function of its seed and time."""
+    uniform = noise.uniform(batch.seeds, batch.time, noise.HEADS, 1)[:, 0].cpu().numpy()
+    return (uniform * dynamics.world.card.actions.count).astype(np.int64)

@@ -92,7 +92,7 @@ def test_means_are_guided_to_the_closed_form() -> None:
 def test_a_pull_leads_to_the_tilted_distribution() -> None:
     """N(m, s^2) tilted by exp(weight x) is N(m + weight s^2, s^2)."""
     with torch.inference_mode():  # as a caller's may be
-        denoise = pull(gaussian(0.3, 0.5), lambda clean: clean, 2.0)
+        denoise = pull(gaussian(0.3, 0.5), lambda clean: 2.0 * clean)
         frames = sample(denoise, NOISE, [0.01, *denoising_levels(256, 1.0)[1:]])
     assert abs(frames.mean() - (0.3 + 2 * 0.25)) < 0.02 and abs(frames.std() - 0.5) < 0.02
 
@@ -162,7 +162,8 @@ def test_temporal_guidance_is_against_the_last_frames_alone() -> None:
 def test_a_pull_raises_what_the_dream_expects() -> None:
     """With the same noise, the guided frame ends the game less often or pays more."""
     world, worth = toy(1, 8), []
-    for weight in (1e-6, 100.0):
+    world.weights["head_out.weight"] *= 10  # else nothing is worth a colour
+    for weight in (1e-6, 50.0):
         guided = GuidedDream(world, ROWS, Guidance(reward=weight), Settings(device="cpu"))
         begin(guided, world)
         transition = guided.step(np.zeros(ROWS, int))
@@ -198,6 +199,12 @@ def test_guidance_that_means_nothing_is_refused(
         {"history": 1.0, "history_frames": -1},
         {"action": 1.0, "history_frames": 1},
         {"history": 1.0, "history_frames": 1, "history_noise": 0.5},
+        {"history": 1.0, "futures": 4},
+        {"history": 1.0, "survival": 0.0},
+        {"reward": 1.0, "futures": -1},
+        {"reward": 1.0, "futures": 4, "horizon": 0},
+        {"reward": 1.0, "horizon": 4},
+        {"reward": 1.0, "survival": math.nan},
     ],
 )
 def test_guidance_that_is_none_is_refused(wrong: dict[str, Any]) -> None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from dfgym.diffusion.joint_sampler import Pass
+from dfgym.evaluation.rollout import Episode
 from dfgym.frames import Codec
 from dfgym.games.minatar import MinAtarEnv, palette
-from dfgym.study import composition, horizon, luck, product, pyramid, search, uncertainty
+from dfgym.games.minigrid import GOAL, PALETTE
+from dfgym.study import composition, horizon, luck, product, pyramid, reward, search, uncertainty
 from dfgym.world import shelf
 
 
@@ -148,6 +150,18 @@ def test_two_dots_are_judged_by_both_rules(lower: str, legal: float, distance: f
     numbers = product.judge(Played(), product.RULES["right"], 4)
     assert numbers["legal"] == pytest.approx(legal, abs=0.07)
     assert numbers["distance"] == pytest.approx(distance, abs=0.07)
+
+
+def test_goals_in_view_are_counted_by_frame() -> None:
+    """The first frame is not dreamt; the corner that is no part of the view does not count."""
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    goal = PALETTE[GOAL]
+    frames[[0, 1, 3], 4, 4], frames[1, 7, 0], frames[2, 0, 7] = goal, goal, goal
+    rewards, ends = np.array([0.0, 0.3, 0.6]), np.zeros(3, bool)
+    episodes = [Episode(frames, np.zeros(3, int), rewards, ends, row, 0) for row in range(2)]
+    numbers = reward.summarize(episodes, 2)
+    means = {name: value["mean"] for name, value in numbers.items()}
+    assert means == pytest.approx({"in_view": 2 / 3, "two": 1 / 3, "reward": 0.3})
 
 
 def test_luck_is_summarized_over_agents() -> None:

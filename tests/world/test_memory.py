@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch.profiler import profile
 
 from dfgym.bench import operations, shape
 from dfgym.bench import window as cached
@@ -21,18 +18,8 @@ from dfgym.model.network import build_empty
 from dfgym.world import runtime
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
+from toys.memory import peak
 from toys.world import toy_card, world_in_memory
-
-
-def peak(call: Callable[[], Any]) -> int:
-    """Bytes that a call has allocated at its height, above what was there before."""
-    call()
-    with profile(profile_memory=True) as profiler:
-        call()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    return int(np.cumsum([event.nbytes() for event in events]).max())
-
 
 CARDS = {
     "palette": toy_card(),

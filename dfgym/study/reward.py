@@ -1,0 +1,153 @@
+"""Reward guidance: does a pull toward reward, and toward what follows, bring more (row D15)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dfgym.evaluation.rollout import Dream, Episode, roll
+from dfgym.games import RandomPolicy
+from dfgym.games.minigrid import GOAL, read_view
+from dfgym.planning.guidance import Guidance, GuidedDream
+from dfgym.statistics import bootstrap_interval
+from dfgym.study.figures import lines
+from dfgym.study.games import RECIPES, WHOLE
+from dfgym.study.runner import StudyRunner
+from dfgym.study.verdict import Condition, Numbers
+from dfgym.study.write import Finding, table
+from dfgym.world import shelf
+from dfgym.world.bundle import World
+from dfgym.world.settings import Settings
+
+GAMES = ("rooms",)
+WEIGHTS, ROWS, STEPS, DENOISING_STEPS = (0.0, 6.0, 12.0), 64, 16, 4
+QUICK = ((0.0, 12.0), 2, 2, 2)
+KINDS: dict[str, dict[str, int]] = {
+    "on arrival": {},
+    "4 futures": {"futures": 4, "horizon": 3},
+}
+"""Whether the reward on arrival alone counts, or that of futures too."""
+NONE = 1e-9
+"""A weight that moves nothing, of a dream whose rewards are the expected ones as in others."""
+MEASURES = ("in_view", "two", "reward")
+
+
+def _more(game: Numbers, kind: str, measure: str) -> bool:
+    none, *others = (of_weight[measure]["interval"] for of_weight in game["dreams"][kind])
+    return any(other[0] > none[1] for other in others)
+
+
+CONDITIONS = (
+    *(
+        Condition(
+            f"some weight of guidance {words} brings a goal into view more often than none, by "
+            "intervals that leave a gap",
+            partial(_more, kind=kind, measure="in_view"),
+        )
+        for words, kind in zip(("by the reward on arrival", "by futures"), KINDS, strict=True)
+    ),
+    Condition(
+        "some weight of guidance by futures brings more reward than none, by intervals that leave "
+        "a gap",
+        partial(_more, kind="4 futures", measure="reward"),
+    ),
+    Condition(
+        "no weight of guidance by futures draws more frames with two goals, which no room has",
+        lambda game: not _more(game, "4 futures", "two"),
+    ),
+)
+
+
+def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
+    """Dream with several weights, with and without futures, and count goals and rewards."""
+    weights, rows, steps, denoising = (
+        (WEIGHTS, ROWS, STEPS, DENOISING_STEPS) if runner.scale == WHOLE else QUICK
+    )
+    settings = Settings(device=runner.device, denoising_steps=denoising)
+    numbers: dict[str, Any] = {}
+    groups, cells, sentences = {}, [], []
+    for game in games:
+        world = shelf.load(RECIPES[game])
+        plain = count_goals(world, Guidance(reward=NONE), rows, steps, settings)
+        dreams = {
+            kind: [
+                plain,
+                *(
+                    count_goals(
+                        world, Guidance(reward=w, survival=0.0, **ahead), rows, steps, settings
+                    )
+                    for w in weights[1:]
+                ),
+            ]
+            for kind, ahead in KINDS.items()
+        }
+        numbers[game] = {"dreams": dreams}
+        shares = {kind: [v["in_view"]["mean"] for v in vs] for kind, vs in dreams.items()}
+        groups[game] = (weights, shares)
+        for kind, values in dreams.items():
+            for weight, value in zip(weights, values, strict=True):
+                cells.append([game, kind, f"{weight:g}", *(_cell(value[m]) for m in MEASURES)])
+            sentences.append(
+                f"{game}, {kind}: a goal in view in "
+                + ", ".join(f"{100 * share:.3g}" for share in shares[kind])
+                + " % of frames"
+            )
+    header = ("game", "what counts", "weight", "goal in view, %", "two goals, %", "reward, %")
+    ahead = KINDS["4 futures"]
+    return Finding(
+        "Reward guidance",
+        "a dream can be pulled toward reward by the gradient of what is expected later, averaged "
+        "over futures (Monte-Carlo guidance, Chen et al. 2024).",
+        "; ".join(sentences) + f" (weights {', '.join(f'{w:g}' for w in weights)}).",
+        numbers,
+        f"{rows} dreams of {steps} frames of the shipped world, {denoising} denoising steps each, "
+        "from an episode's first frame, played at random. Where the goal is that frame mostly does "
+        "not show, so a dream may lay it out as it likes. "
+        f"Guidance counts the reward on arrival at a frame, or that of {ahead['futures']} futures "
+        f"of {ahead['horizon']} more frames too, and no survival, since a reward ends the game. "
+        "The reward is the expected one, as a share of the frames. Intervals (95 %) are over "
+        "dreams.\n\n" + table(header, cells),
+        lines(groups, "reward guidance", "weight, nats for a reward", "frames with a goal, share"),
+    )
+
+
+def count_goals(
+    world: World, guidance: Guidance, count: int, steps: int, settings: Settings
+) -> dict[str, Any]:
+    """Let a random player play dreams; means over frames, with intervals over dreams."""
+    rows: Any = GuidedDream(world, count, guidance, settings)
+    players = [RandomPolicy(world.card.actions, seed) for seed in range(count)]
+    return summarize(roll(Dream(rows), players, count * steps, steps), count)
+
+
+def summarize(episodes: Sequence[Episode], count: int) -> dict[str, Any]:
+    """Return the share of frames with a goal in view and with two, and the mean reward.
+
+    Args:
+        episodes: of all rows.
+        count: how many rows.
+    """
+    sums = np.zeros((count, 4))
+    for episode in episodes:
+        goals = np.array([(read_view(frame) == GOAL).sum() for frame in episode.frames[1:]])
+        sums[episode.row] += (
+            *((goals > 0).sum(), (goals > 1).sum(), episode.rewards.sum()),
+            len(episode),
+        )
+    return {
+        name: {
+            "mean": float(sums[:, i].sum() / sums[:, 3].sum()),
+            "interval": bootstrap_interval(
+                sums[:, [i, 3]], lambda s: s[..., 0].sum(-1) / s[..., 1].sum(-1)
+            ),
+        }
+        for i, name in enumerate(MEASURES)
+    }
+
+
+def _cell(value: dict[str, Any]) -> str:
+    low, high = value["interval"]
+    return f"{100 * value['mean']:.3g} ({100 * low:.3g} to {100 * high:.3g})"
