@@ -173,8 +173,7 @@ class GuidedDream:
 
     def _generate(self, actions: np.ndarray) -> np.ndarray:
         dynamics, guidance = self.dynamics, self.guidance
-        rows = torch.arange(dynamics.num_rows, device=dynamics.device)
-        batch, conditions = dynamics.batch.select(rows), self._condition(actions)
+        batch, conditions = dynamics.batch.copy(), self._condition(actions)
         draws = dynamics.uniforms(batch)[:, 2:]
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
@@ -194,11 +193,10 @@ class GuidedDream:
 
     def _predict(self, x: Tensor, i: int, conditions: Conditions) -> FramePrediction:
         """Predict frames in denoising step i, guided by action and history."""
-        guidance, rows = self.guidance, torch.arange(len(x), device=x.device)
-        nothing = self._condition(self._nothing)
+        guidance, nothing = self.guidance, self._condition(self._nothing)
 
         def predict(of: Dynamics, condition: Conditions, begins: bool = False) -> FramePrediction:
-            batch = of.batch.select(rows)  # a copy, since the pass writes into it
+            batch = of.batch.copy()  # since the pass writes into it
             if begins:
                 batch = batch._replace(time=torch.zeros_like(batch.time))
             return of.predict(condition, batch, None, (x, i, of.position(condition, batch)))[0]

@@ -67,7 +67,7 @@ def look_ahead(
         The heads of the estimates, n, and of each of the frames that follow, n * k.
     """
     clean, conditions = arrival
-    batch = _copy(dynamics.batch)
+    batch = dynamics.batch.copy()
     tokens = dynamics.commit(clean, conditions, batch)
     heads = [dynamics.network.predict_transition(tokens)]
     batch = batch._replace(time=batch.time + 1)
@@ -80,19 +80,14 @@ def look_ahead(
     return heads
 
 
-def _copy(batch: Batch) -> Batch:
-    """Copy a batch: passes write into caches, and a gradient needs them as each pass saw them."""
-    return batch.repeat(1)
-
-
 def _follow(dynamics: Dynamics, conditions: Conditions, batch: Batch) -> tuple[object, Batch]:
     """Dream the next frames; returns their commit's tokens, and the batch behind them."""
     positions = dynamics.position(conditions, batch)
 
     def denoise(x: Tensor, tau: float, i: int) -> Tensor:
-        return dynamics.predict(conditions, _copy(batch), None, (x, i, positions))[0].mean
+        return dynamics.predict(conditions, batch.copy(), None, (x, i, positions))[0].mean
 
-    clean, batch = sample(denoise, dynamics.start(batch), dynamics.levels), _copy(batch)
+    clean, batch = sample(denoise, dynamics.start(batch), dynamics.levels), batch.copy()
     tokens = dynamics.commit(clean, conditions, batch, positions=positions)
     return tokens, batch._replace(time=batch.time + 1)
 

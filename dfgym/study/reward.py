@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dfgym.evaluation.rollout import Dream, Episode, roll
+from dfgym.files import write_json
 from dfgym.games import RandomPolicy
 from dfgym.games.minigrid import GOAL, read_view
 from dfgym.planning.guidance import Guidance, GuidedDream
@@ -19,12 +21,21 @@ from dfgym.study.runner import StudyRunner
 from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.world import shelf
-from dfgym.world.bundle import World
 from dfgym.world.settings import Settings
 
 GAMES = ("rooms",)
-WEIGHTS, ROWS, STEPS, DENOISING_STEPS = (0.0, 6.0, 12.0), 64, 16, 4
-QUICK = ((0.0, 12.0), 2, 2, 2)
+
+
+class Size(NamedTuple):
+    """How many dreams of how many frames of how many denoising steps."""
+
+    dreams: int
+    frames: int
+    denoising_steps: int
+
+
+WEIGHTS, SIZE = (0.0, 6.0, 12.0), Size(48, 16, 4)
+QUICK = ((0.0, 12.0), Size(2, 2, 2))
 KINDS: dict[str, dict[str, int]] = {
     "on arrival": {},
     "4 futures": {"futures": 4, "horizon": 3},
@@ -63,22 +74,16 @@ CONDITIONS = (
 
 def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     """Dream with several weights, with and without futures, and count goals and rewards."""
-    weights, rows, steps, denoising = (
-        (WEIGHTS, ROWS, STEPS, DENOISING_STEPS) if runner.scale == WHOLE else QUICK
-    )
-    settings = Settings(device=runner.device, denoising_steps=denoising)
+    weights, size = (WEIGHTS, SIZE) if runner.scale == WHOLE else QUICK
     numbers: dict[str, Any] = {}
     groups, cells, sentences = {}, [], []
     for game in games:
-        world = shelf.load(RECIPES[game])
-        plain = count_goals(world, Guidance(reward=NONE), rows, steps, settings)
+        plain = count_goals(runner, game, Guidance(reward=NONE), size)
         dreams = {
             kind: [
                 plain,
                 *(
-                    count_goals(
-                        world, Guidance(reward=w, survival=0.0, **ahead), rows, steps, settings
-                    )
+                    count_goals(runner, game, Guidance(reward=w, survival=0.0, **ahead), size)
                     for w in weights[1:]
                 ),
             ]
@@ -103,7 +108,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "over futures (Monte-Carlo guidance, Chen et al. 2024).",
         "; ".join(sentences) + f" (weights {', '.join(f'{w:g}' for w in weights)}).",
         numbers,
-        f"{rows} dreams of {steps} frames of the shipped world, {denoising} denoising steps each, "
+        f"{size.dreams} dreams of {size.frames} frames of the shipped world, "
+        f"{size.denoising_steps} denoising steps each, "
         "from an episode's first frame, played at random. Where the goal is that frame mostly does "
         "not show, so a dream may lay it out as it likes. "
         f"Guidance counts the reward on arrival at a frame, or that of {ahead['futures']} futures "
@@ -114,13 +120,20 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     )
 
 
-def count_goals(
-    world: World, guidance: Guidance, count: int, steps: int, settings: Settings
-) -> dict[str, Any]:
-    """Let a random player play dreams; means over frames, with intervals over dreams."""
-    rows: Any = GuidedDream(world, count, guidance, settings)
-    players = [RandomPolicy(world.card.actions, seed) for seed in range(count)]
-    return summarize(roll(Dream(rows), players, count * steps, steps), count)
+def count_goals(runner: StudyRunner, game: str, guidance: Guidance, size: Size) -> dict[str, Any]:
+    """Let a random player play guided dreams, once; see `summarize`."""
+    name = f"{guidance.reward:g}-{guidance.futures}x{guidance.horizon}-{'x'.join(map(str, size))}"
+    path = runner.folder / game / "measured" / "reward" / f"{name}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    world = shelf.load(RECIPES[game])
+    settings = Settings(device=runner.device, denoising_steps=size.denoising_steps)
+    rows: Any = GuidedDream(world, size.dreams, guidance, settings)
+    players = [RandomPolicy(world.card.actions, seed) for seed in range(size.dreams)]
+    episodes = roll(Dream(rows), players, size.dreams * size.frames, size.frames)
+    numbers = summarize(episodes, size.dreams)
+    write_json(path, numbers)
+    return numbers
 
 
 def summarize(episodes: Sequence[Episode], count: int) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Batch(NamedTuple):
         ]
         return Batch(caches, self.time[rows], self.seeds[rows])
 
+    def copy(self) -> Batch:
+        """Copy all rows: a pass writes into caches, and a gradient needs them as it saw them."""
+        caches = [[tuple(t.clone() for t in layer) for layer in cache] for cache in self.caches]
+        return self._replace(caches=caches)
+
     def repeat(self, copies: int) -> Batch:
         """Copy every row so many times, copies of a row side by side."""
         rows = torch.arange(len(self.time), device=self.time.device)
