@@ -159,9 +159,13 @@ def test_goals_in_view_are_counted_by_frame() -> None:
     frames[[0, 1, 3], 4, 4], frames[1, 7, 0], frames[2, 0, 7] = goal, goal, goal
     rewards, ends = np.array([0.0, 0.3, 0.6]), np.zeros(3, bool)
     episodes = [Episode(frames, np.zeros(3, int), rewards, ends, row, 0) for row in range(2)]
-    numbers = reward.summarize(episodes, 2)
+    sums = reward.count_frames(episodes, 2)
+    assert sums == pytest.approx(np.array([[2, 1, 0.9, 3]] * 2))
+    numbers = reward.summarize(sums, sums - [1, 0, 0, 0])
     means = {name: value["mean"] for name, value in numbers.items()}
     assert means == pytest.approx({"in_view": 2 / 3, "two": 1 / 3, "reward": 0.3})
+    assert numbers["in_view"]["gain"] == pytest.approx((1 / 3, 1 / 3))
+    assert numbers["two"]["gain"] == (0, 0)
 
 
 def test_luck_is_summarized_over_agents() -> None:
