@@ -87,9 +87,9 @@ class Schedule:
         """Return where the step number `step`, from 0, stands in the run."""
         seconds, step_seconds, interrupted = self._agree()
         if not self.config.seconds:
-            total = self.config.image_steps + self.config.steps
+            steps = self.config.image_steps + self.config.steps
             return Progress(
-                min(1.0, step / total), min(1.0, (step + 1) / total), total, step >= total,
+                min(1.0, step / steps), min(1.0, (step + 1) / steps), steps, step >= steps,
                 interrupted, seconds,
             )  # fmt: skip
         budget = self.config.seconds
