@@ -121,8 +121,7 @@ def grow(
     Raises:
         NotMeasuredError: the real game cannot be brought back to a moment, or is too slow.
     """
-    rows = min(count, moments.ROWS)
-    pasts = moments.draw(card, count, EPSILON, seed, least=rows * age)
+    pasts = moments.draw(card, count, EPSILON, seed, least=age)
     actions, names = choices(card)
     real = _real(open_twin(opening(card)), pasts, actions, draws, seed)
     pasts = pasts[: len(real)]

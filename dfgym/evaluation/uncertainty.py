@@ -93,7 +93,7 @@ def _surprises(
     make: MakeDynamics, card: Card, count: int, seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Take one step from each moment; returns scores, which frames differ, and real ends."""
-    pasts = moments.draw(card, count, EPSILON, seed, least=moments.ROWS * AGE)
+    pasts = moments.draw(card, count, EPSILON, seed, least=AGE)
     dynamics = make(min(BATCH, count))
     rows, notes, frames = dynamics.num_rows, [], []
     for first in range(0, count, rows):
@@ -122,7 +122,7 @@ def _faults(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Let dreams go on until the real game forbids them; returns scores and what it forbade."""
     twin, tolerance = open_twin(opening(card)), 0 if card.frames.palette else BLUR
-    pasts: Sequence[Moment] = moments.draw(card, plays, EPSILON, seed + 1, least=plays * AGE)
+    pasts: Sequence[Moment] = moments.draw(card, plays, EPSILON, seed + 1, least=AGE)
     notes: list[dict[str, np.ndarray]] = []
 
     def watch(step: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dfgym.evaluation import horizon, moments, next_frame
+from dfgym.evaluation import horizon, moments, next_frame, rollout, uncertainty
 from dfgym.evaluation.moments import Moment
-from dfgym.evaluation.rollout import Episode, open_real
+from dfgym.evaluation.rollout import Episode, Rows, open_real
 from dfgym.world.card import Card, Rewards
 from dfgym.world.outcomes import Transition
 from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
@@ -26,6 +27,23 @@ def test_moment_holds_its_end_and_notices_a_cut() -> None:
     assert Moment(cut, 2).after(6)[2] == 2
     past, between = Moment(episode, 3).context(3)
     assert np.array_equal(past, frames[1:4]) and between.tolist() == [1, 2]
+
+
+def test_no_more_is_played_than_moments_need(
+    breakout_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[float] = []
+
+    def roll(game: Rows, players: Any, transitions: int, most: int | None) -> list[Episode]:
+        steps.append(transitions / game.num_rows)
+        return rollout.roll(game, players, transitions, most)
+
+    monkeypatch.setattr(moments, "roll", roll)
+    for count, least in ((20, 0), (20, 50), (4, 50)):
+        assert len(moments.draw(breakout_card, count, 0.1, 0, least)) == count
+    assert steps == [80 / 16, 50, 50]  # the second number is each row's, however many there are
+    uncertainty.compare(rows_of(FrozenDynamics, breakout_card), breakout_card, 32, 8, 10)
+    assert max(steps) == uncertainty.AGE
 
 
 def test_a_twin_has_the_same_past_and_another_future(breakout_card: Card) -> None:

@@ -73,8 +73,8 @@ def test_a_candid_dream_foretells_its_faults(
     monkeypatch.setattr(moments, "ROWS", 8)
     card = replace(breakout_card, model=replace(breakout_card.model, window=48))
     pasts = [
-        *moments.draw(card, 32, uncertainty.EPSILON, 0, least=8 * 24),
-        *moments.draw(card, 24, uncertainty.EPSILON, 1, least=24 * 24),
+        *moments.draw(card, 32, uncertainty.EPSILON, 0, least=24),
+        *moments.draw(card, 24, uncertainty.EPSILON, 1, least=24),
     ]
 
     def make(rows: int) -> Any:

@@ -97,8 +97,7 @@ class Ballless(RealGame):
 def branch(kind: type[RealGame], card: Card, count: int, seed: int = 5) -> branches.Branches:
     """Branch with a toy in the place of the dream."""
     card = replace(card, model=replace(card.model, window=AGE))  # no two moments look alike
-    rows = min(count, moments.ROWS)
-    pasts = moments.draw(card, count, branches.EPSILON, seed, least=rows * AGE)
+    pasts = moments.draw(card, count, branches.EPSILON, seed, least=AGE)
 
     def make(rows: int) -> Any:
         return kind(card, rows, pasts)
