@@ -102,6 +102,16 @@ def held_out_starts(
     )
 
 
+def player_shares(stores: Sequence[EpisodeStore]) -> dict[str, float]:
+    """Return which players made recordings, and which share of all frames each was to make."""
+    total = sum(store.num_frames for store in stores if "policies" in store.meta)
+    shares: dict[str, float] = {}
+    for store in stores:
+        for player, share in store.meta.get("policies", {}).items():
+            shares[player] = shares.get(player, 0.0) + share * store.num_frames / total
+    return {player: round(share, 4) for player, share in shares.items()}
+
+
 def draft_actions(
     space: ActionSpace, keys: dict[str, int | dict[str, float]], names: tuple[str, ...] = ()
 ) -> Actions:
@@ -213,7 +223,8 @@ def draft_card(
             "frames": sum(store.num_frames for store in stores),
             "episodes": sum(len(store) for store in stores),
             "held_out": config.held_out,
-            **{key: meta[key] for key in ("policies", "seed") if key in meta},
+            **({"seed": meta["seed"]} if "seed" in meta else {}),
+            **({"policies": shares} if (shares := player_shares(stores)) else {}),
         },
         training=training or {},
         measured={},

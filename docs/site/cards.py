@@ -14,6 +14,7 @@ from dfgym.actions import ActionSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELF = ROOT / "envs_registry"
+RECIPES = ROOT / "dfgym" / "train" / "recipes"
 Card = dict[str, Any]
 BEGIN, END = "<!-- worlds -->", "<!-- /worlds -->"
 
@@ -99,9 +100,16 @@ def world_page(card: Card) -> str:
         f"{card['data']['held_out']:.0%} are held out: starts and evaluation come from them.",
         "The network and its training:",
         _table(("setting", "value"), _settings(card)),
-        f"To make it again: `dfgym make-world {name}`.",
+        _how_again(name),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _how_again(name: str) -> str:
+    """Say how a world is made again: by its recipe, or as the diary tells."""
+    if (RECIPES / f"{name}.toml").is_file():
+        return f"To make it again: `dfgym make-world {name}`."
+    return "How it was made, command by command: [the diary](../lab/training.md)."
 
 
 def worlds_index() -> str:

@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from dfgym.train.checkpoint import FILE, metadata, read_checkpoint
 from dfgym.train.config import TrainConfig
 from dfgym.train.loop import train
 from dfgym.train.observe import LOG_FILE
-from dfgym.train.pack import pack
+from dfgym.train.pack import pack, player_shares
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -187,3 +188,13 @@ def test_data_may_move(config: TrainConfig, tmp_path: Path) -> None:
     other = toy_walk.record(tmp_path / "other", episodes=30, seed=1)
     with pytest.raises(DataError, match="on other data than"):
         pack(config.out, tmp_path / "toy-v1", "toy-v1", data=(other,))
+
+
+def test_a_card_names_the_players_of_all_recordings() -> None:
+    stores: list[Any] = [
+        SimpleNamespace(num_frames=300, meta={"policies": {"random": 1.0}}),
+        SimpleNamespace(num_frames=100, meta={"policies": {"random": 0.5, "scripted:0": 0.5}}),
+        SimpleNamespace(num_frames=999, meta={}),  # imported: nobody knows who played
+    ]
+    assert player_shares(stores) == {"random": 0.875, "scripted:0": 0.125}
+    assert player_shares(stores[2:]) == {}
