@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,10 @@ def _probe(game: Game, run: Path) -> tuple[Recording, EpisodeStore, float]:
         if max(shape[:2]) > LARGE:
             recording = small
             print(f"frames of {shape[0]} x {shape[1]} become {SIDE} x {SIDE}: see --resize")
+        elif (size := choose.nearest_size(*shape[:2])) != shape[:2]:
+            recording = dataclasses.replace(recording, resize=size)
+            print(f"frames of {shape[0]} x {shape[1]} become {size[0]} x {size[1]}, as a network "
+                  "cuts them into patches: see --resize")  # fmt: skip
     if game.policies is None and can_play(recording):
         recording = dataclasses.replace(
             recording,
@@ -222,7 +227,8 @@ def _is_coarse(facts: Facts) -> bool:
 
 
 def _record_briefly(recording: Recording, folder: Path) -> tuple[EpisodeStore, float]:
-    """Record for about `PROBE_SECONDS`; returns the data and frames a second."""
+    """Record for about `PROBE_SECONDS`, anew; returns the data and frames a second."""
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier call: it tells no time
     frames, seconds, before = 64, 0.0, 0
     while True:
         began = time.monotonic()

@@ -85,10 +85,7 @@ def summary(folder: Path) -> dict[str, Any]:
             points.append((budget, dream["in_real"], table["real"]["in_real"], gaps))
             promises.append(float(dream["in_dream"]["mean"]))
     if not points:
-        raise NotMeasuredError(
-            "agents are not trained here, since that takes hours; run python -m "
-            f"dfgym.evaluation.lift --out {folder}, then evaluate again"
-        )
+        raise NotMeasuredError(f"no agents have been trained into {folder}")
     signals = {
         "the return in the dream": promises,
         "the budget": [float(budget) for budget, *_ in points],
@@ -109,7 +106,11 @@ def measure(subject: Subject) -> dict[str, Any]:
         Also `recorded`: the real frames that the world was learned from, if its card says so.
     """
     recorded = subject.card.data.get("frames")
-    return {**summary(subject.folder / NAME), "recorded": recorded}
+    try:
+        return {**summary(subject.folder / NAME), "recorded": recorded}
+    except NotMeasuredError as reason:
+        command = "dfgym.evaluation.lift --training.world"
+        raise NotMeasuredError(transfer.advise(subject, command, NAME)) from reason
 
 
 def findings(result: dict[str, Any]) -> list[Finding]:

@@ -158,11 +158,14 @@ RewardKind = Callable[[np.ndarray], np.ndarray]
 
 
 def _reward_kinds(*games: Sequence[Episode]) -> dict[str, RewardKind]:
-    """Return which rewards are counted: those that differ from the real game's commonest one."""
+    """Return which rewards are counted: those that differ from the real game's commonest one.
+
+    They are compared as a card holds them, in single precision.
+    """
     usual = _usual_reward(games[1])
-    others = sorted({reward for game in games for e in game for reward in e.rewards.tolist()})
+    others = sorted({r for game in games for e in game for r in _single(e.rewards).tolist()})
     others.remove(usual)
-    kinds: dict[str, RewardKind] = {"rewards": lambda rewards: rewards != usual}
+    kinds: dict[str, RewardKind] = {"rewards": lambda rewards: _single(rewards) != usual}
     if len(others) > MOST_REWARDS:
         kinds["rewards above 0"] = lambda rewards: rewards > 0
         kinds["rewards below 0"] = lambda rewards: rewards < 0
@@ -172,12 +175,17 @@ def _reward_kinds(*games: Sequence[Episode]) -> dict[str, RewardKind]:
 
 
 def _usual_reward(episodes: Sequence[Episode]) -> float:
-    values, counts = np.unique(np.concatenate([e.rewards for e in episodes]), return_counts=True)
+    rewards = _single(np.concatenate([e.rewards for e in episodes]))
+    values, counts = np.unique(rewards, return_counts=True)
     return float(values[counts.argmax()])
 
 
 def _equals(value: float) -> RewardKind:
-    return lambda rewards: rewards == value
+    return lambda rewards: _single(rewards) == value
+
+
+def _single(rewards: np.ndarray) -> np.ndarray:
+    return np.asarray(rewards, np.float32).astype(np.float64)
 
 
 def _samples(

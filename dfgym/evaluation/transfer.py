@@ -196,14 +196,18 @@ def measure(subject: Subject) -> dict[str, Any]:
     """
     result = summary(subject.folder / NAME)
     if result is None:
-        name, shelved = subject.card.name, subject.card.name in shelf.names()
-        place = "" if shelved else f"{shelf.VARIABLE}={subject.world.path.resolve().parent} "
-        raise NotMeasuredError(
-            f"agents are not trained here, since that takes hours; run {place}python -m "
-            f"dfgym.evaluation.transfer --world {name} --out {subject.folder / NAME}, "
-            "then evaluate again"
-        )
+        raise NotMeasuredError(advise(subject, "dfgym.evaluation.transfer --world", NAME))
     return result
+
+
+def advise(subject: Subject, command: str, name: str) -> str:
+    """Say how a world's agents are trained: by a module's command, which ends before the world."""
+    world, shelved = subject.card.name, subject.card.name in shelf.names()
+    place = "" if shelved else f"{shelf.VARIABLE}={subject.world.path.resolve().parent} "
+    return (
+        f"agents are not trained here, since that takes hours; run {place}python -m {command} "
+        f"{world} --out {subject.folder / name}, then evaluate again"
+    )
 
 
 def findings(result: dict[str, Any]) -> list[Finding]:

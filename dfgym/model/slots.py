@@ -31,7 +31,7 @@ class MemoryPosition(NamedTuple):
 
     def write(self, slots: Tensor, value: Tensor) -> None:
         """Write the frame's own part of `(b, 2, ...)`."""
-        slots[self.rows, self.time % 2] = value
+        slots[self.rows, self.time % 2] = value.to(slots.dtype)  # of half precision, perhaps
 
 
 class Recalled(NamedTuple):

@@ -130,6 +130,13 @@ def choose(
     return choice
 
 
+def nearest_size(height: int, width: int) -> tuple[int, int]:
+    """Return a size, of no more pixels where it differs, that a network can cut into patches."""
+    if _patches(height, width, MAX_TOKENS):
+        return height, width
+    return max(8, height // 8 * 8), max(8, width // 8 * 8)
+
+
 def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
     height, width, _ = game.frame_shape
     coarse = [side for side in _patches(height, width, MAX_COARSE) if side % 4 == 0]
@@ -145,7 +152,7 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
     else:
         patches = _patches(height, width, MAX_TOKENS)
         if not patches:
-            better = (max(8, height // 8 * 8), max(8, width // 8 * 8))
+            better = nearest_size(height, width)
             raise ConfigError(
                 f"frames of {height} x {width} have no common divisor that cuts them into at most "
                 f"{MAX_TOKENS} patches; record them anew with --resize {better[0]} {better[1]}"

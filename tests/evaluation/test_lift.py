@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,8 +48,14 @@ def test_exploitation_grows_with_the_budget(tmp_path: Path) -> None:
 
 
 def test_no_agents_and_no_budget(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasuredError, match=r"dfgym\.evaluation\.lift"):
+    with pytest.raises(NotMeasuredError, match="no agents"):
         lift.summary(tmp_path)
+    card, world = SimpleNamespace(name="my-v0", data={}), SimpleNamespace(path=tmp_path / "my-v0")
+    subject: Any = SimpleNamespace(card=card, world=world, folder=tmp_path)
+    with pytest.raises(NotMeasuredError) as reason:
+        lift.measure(subject)
+    assert f"DFGYM_WORLDS={tmp_path} python -m dfgym.evaluation.lift" in str(reason.value)
+    assert f"--training.world my-v0 --out {tmp_path / 'lift'}" in str(reason.value)
     with pytest.raises(ConfigError, match="budgets"):
         lift.Config(budgets=(0,))
 

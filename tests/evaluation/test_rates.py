@@ -13,6 +13,7 @@ import pytest
 from dfgym.evaluation import rates
 from dfgym.evaluation.blobs import find_scenery, follow, name_colour
 from dfgym.evaluation.rates import Sample
+from dfgym.evaluation.rollout import Episode
 from dfgym.evaluation.verdict import Level
 from dfgym.games.minatar import MinAtarEnv, env_id
 from dfgym.statistics import ratio_interval
@@ -165,3 +166,18 @@ def test_a_measure_is_wrong_only_if_its_interval_is(
     ratio = float(np.mean(dream) / np.mean(real)) if any(real) else None
     interval = ratio_interval(dream, real, paired=False)
     assert rates.judge(of_dream, of_real, ratio, interval) == expected
+
+
+def test_rewards_are_compared_as_a_card_holds_them() -> None:
+    """A card holds -0.15 in single precision, the real game pays it in double."""
+    real = np.array([-0.15, 0.575, -0.15, 1.6])
+    frames, nothing = np.zeros((5, 2, 2, 3), np.uint8), np.zeros(4, bool)
+    games = [
+        [Episode(frames, np.zeros(4, int), rewards, nothing, 0, 0)]
+        for rewards in (real.astype(np.float32).astype(float), real)
+    ]
+    kinds = rates._reward_kinds(*games)
+    assert list(kinds) == ["rewards", "rewards of 0.575", "rewards of 1.6"]
+    for kind, paid in zip(kinds.values(), ([1, 3], [1], [3]), strict=True):
+        for (episode,) in games:
+            assert np.flatnonzero(kind(episode.rewards)).tolist() == paid

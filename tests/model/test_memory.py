@@ -91,6 +91,22 @@ def test_what_is_looked_up_once_serves_all_passes_over_a_frame(memory: str) -> N
     assert not all(map(torch.equal, before, chain(*one[net.config.depth :])))
 
 
+def test_half_precision_is_close(memory: str) -> None:
+    net, noised = network(memory), sequences(2, 6)
+    scores = []
+    for half in (False, True):
+        cache, conditioning = net.empty_cache(2), net.conditioning(1.0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            for i in range(6):
+                position = net.cache_position(torch.full((2,), i))
+                tokens = net.step(
+                    noised.frames[:, i], conditioning, noised.actions[:, i], position, cache
+                )
+        scores.append(net.predict_frame(tokens).scores)
+    torch.testing.assert_close(*scores, rtol=0, atol=0.1)
+    assert not torch.equal(*scores)
+
+
 def test_what_has_left_the_window_matters_and_the_future_does_not(memory: str) -> None:
     t, noised = 12, sequences(1, 12)
     changed = noised.frames.clone()

@@ -80,6 +80,15 @@ def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
         pick(monkeypatch, (37, 53))
 
 
+def test_the_nearest_size_can_be_cut() -> None:
+    assert choosing.nearest_size(37, 53) == (32, 48) and choosing.nearest_size(3, 53) == (8, 48)
+    for size in ((10, 10), (64, 64), (12, 16), (64, 96)):
+        assert choosing.nearest_size(*size) == size
+    for size in ((37, 53), (41, 43), (95, 89)):
+        nearest = choosing.nearest_size(*size)
+        assert choosing.nearest_size(*nearest) == nearest
+
+
 def test_outcomes_follow_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     def mixture(outcomes: int | None, colours: int = 5, **more: Any) -> int:
         chance = Chance(2, 0.9, 0.8, outcomes, 1) if outcomes else Chance()
