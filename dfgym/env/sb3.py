@@ -22,8 +22,13 @@ def make_sb3(id: str = "DFWorld-v0", num_envs: int = 1, **make_keywords: Any) ->
         **make_keywords: those of `gym.make_vec(id)`.
 
     Raises:
-        ConfigError: the id is not a learned world's.
+        ConfigError: the id is not a learned world's, or a keyword is not for it.
     """
+    if "autoreset_mode" in make_keywords:
+        raise ConfigError(
+            "a row begins anew in the step that ends its episode, as Stable-Baselines3 has it; "
+            "leave autoreset_mode out"
+        )
     spec = gym.spec(id.removeprefix("dfgym:"))
     if spec.vector_entry_point != f"{DreamVectorEnv.__module__}:{DreamVectorEnv.__qualname__}":
         raise ConfigError(

@@ -277,7 +277,8 @@ class Dynamics:
         """Work out what a step of every row may lead to; no row moves.
 
         Where `exact` holds, `step` draws one of these outcomes with these probabilities (up to
-        rounding, since more rows than one pass the network together here).
+        rounding, since more rows than one pass the network together here). They are the game's own
+        chance: `luck`, which bends what `step` draws, does not bend them.
 
         Args:
             actions: as for `step`.

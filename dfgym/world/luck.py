@@ -50,11 +50,15 @@ def check_luck(card: Card, luck: float, exact: bool) -> float:
         ConfigError: the world, as it is sampled, tells no outcomes apart, or its actions cannot be
             drawn one by one.
     """
+    if luck and not exact and card.model.mixture > 1:
+        raise ConfigError(
+            f"luck is {luck}, and a frame takes several denoising steps, in which outcomes are not "
+            "told apart; set denoising_steps to 1, or leave luck out"
+        )
     if luck and not exact:
         raise ConfigError(
             f"luck is {luck}, and {card.name} tells no outcomes apart, which luck could reweight: "
-            f"its mixture is {card.model.mixture}, and a frame must take one denoising step; leave "
-            "it out"
+            "its mixture is 1; leave luck out"
         )
     if luck and not card.actions.is_discrete:
         raise ConfigError(

@@ -101,6 +101,8 @@ def test_attributes_are_shared_and_methods_are_not_a_rows_own() -> None:
 
 
 def test_what_is_refused() -> None:
+    with pytest.raises(ConfigError, match="leave autoreset_mode out"):
+        dfgym.make_sb3("Toy-v0", num_envs=2, autoreset_mode="NextStep")
     with pytest.raises(ConfigError, match="make_vec_env"):
         dfgym.make_sb3("CartPole-v1", num_envs=2)
     with pytest.raises(ConfigError, match="num_envs = 0"):

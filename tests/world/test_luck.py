@@ -152,11 +152,15 @@ def test_luck_is_refused_where_it_means_nothing() -> None:
             Settings(luck=dial)
     with pytest.raises(ConfigError, match="compile"):
         Settings(luck=1.0, compile=True)
-    for card, settings in (
-        (lucky_card(mixture=1), Settings(device="cpu", luck=1.0)),
-        (lucky_card(), Settings(device="cpu", luck=1.0, denoising_steps=2)),
+    for card, settings, why in (
+        (lucky_card(mixture=1), Settings(device="cpu", luck=1.0), "tells no outcomes apart"),
+        (
+            lucky_card(),
+            Settings(device="cpu", luck=1.0, denoising_steps=2),
+            "set denoising_steps to 1",
+        ),
     ):
         world = World(card, "", Path(), toy_weights(card), toy_starts(card))
-        with pytest.raises(ConfigError, match="tells no outcomes apart"):
+        with pytest.raises(ConfigError, match=why):
             Dynamics(world, 1, settings)
         Dynamics(world, 1, dataclasses.replace(settings, luck=0.0))
