@@ -32,16 +32,15 @@ pytest_plugins = [
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Share the files among the cores, unless the command names one file alone.
 
-    There is a worker more than cores, as tests that start processes wait for them. A worker runs
-    whole files, so that what a module prepares is prepared once, and in their order, since the
-    slowest file has few tests and must not come last. `-n` and `--dist` say otherwise, `--pdb`
-    stays in this process, and without pytest-xdist nothing is shared.
+    A worker runs whole files, so that what a module prepares is prepared once, and in their order,
+    since the slowest file has few tests and must not come last. `-n` and `--dist` say otherwise,
+    `--pdb` stays in this process, and without pytest-xdist nothing is shared.
     """
     options = config.option
     if "PYTEST_XDIST_WORKER" in os.environ or getattr(options, "numprocesses", 0) is not None:
         return
     paths = {argument.split("::")[0] for argument in config.args}
     if len(paths) > 1 or any(os.path.isdir(path) for path in paths):
-        options.numprocesses = min((os.cpu_count() or 1) + 1, options.maxprocesses or 8)
+        options.numprocesses, options.maxprocesses = "logical", options.maxprocesses or 8
         options.dist = "loadfile" if options.dist == "no" else options.dist
         options.loadscopereorder = False
