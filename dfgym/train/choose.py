@@ -131,10 +131,12 @@ def choose(
 
 
 def nearest_size(height: int, width: int) -> tuple[int, int]:
-    """Return a size, of no more pixels where it differs, that a network can cut into patches."""
+    """Return the size, or if no network cuts it into patches the next smaller one that is cut."""
     if _patches(height, width, MAX_TOKENS):
         return height, width
-    return max(8, height // 8 * 8), max(8, width // 8 * 8)
+    sizes = ((max(1, height // side), max(1, width // side), side) for side in range(4, 65, 4))
+    rows, columns, side = next(size for size in sizes if size[0] * size[1] <= MAX_TOKENS)
+    return side * rows, side * columns
 
 
 def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,12 @@ class Dynamics:
         self.network = runtime.load_network(world, self.device)
         # Of batches of any size, which a compiled step does not take.
         eager = replace(settings, compile=False)
-        self._step = runtime.prepare(self.network.step, self.device, settings)
-        self._eager = runtime.prepare(self.network.step, self.device, eager)
-        looking = settings if world.card.model.memory != "none" else eager
-        self._look = runtime.prepare(self.network.look, self.device, looking)
-        self._eager_look = runtime.prepare(self.network.look, self.device, eager)
+        fused = settings if world.card.model.memory != "none" else eager
+        step, look = self.network.step, self.network.look
+        self._step, self._eager = (runtime.prepare(step, self.device, s) for s in (settings, eager))
+        self._look, self._eager_look = (
+            runtime.prepare(look, self.device, s) for s in (fused, eager)
+        )
         onnx = settings.runtime == "onnx"
         self._onnx = OnnxStep(world, num_rows, settings, self.threads.count) if onnx else None
         self._rewards = np.array(world.card.rewards.values, np.float64)
@@ -119,7 +121,8 @@ class Dynamics:
         frames = self.codec.encode(torch.from_numpy(self.present.frames).to(self.device))
         levels, places = self.condition(self.world.card.actions.fill(rows))
         runtime.pin(self._caches, self.device)
-        positions = self.position(Conditions(levels, places), self.batch, self._look)
+        look = partial(runtime.warm_up, self._look)
+        positions = self.position(Conditions(levels, places), self.batch, look)
         for cache, both in zip(self._caches, positions, strict=True):
             for level, position in itertools.product(levels.values(), both):
                 runtime.warm_up(self._step, frames, level, places, position, cache)
@@ -192,13 +195,10 @@ class Dynamics:
         step: runtime.Step | None = None,
         positions: list[tuple[Any, Any]] | None = None,
     ) -> Any:
-        """Commit finished frames to every context level's cache; returns the last one's tokens.
-
-        `positions` are those of the passes before, see `position`.
-        """
-        step, tokens = step or self._eager, None
-        any_pass = (self.network.cache_position(batch.time),) * 2
-        positions = positions or [any_pass] * len(batch.caches)
+        """Commit frames, at their `position`, to every level's cache; returns the last tokens."""
+        tokens: Any = None
+        if positions is None:
+            positions = [(self.network.cache_position(batch.time),) * 2] * len(batch.caches)
         for level, cache, (_, last) in zip(self._plan.levels, batch.caches, positions, strict=True):
             frames, conditioning = clean, conditions.levels[level.stated]
             if level.applied < 1:
@@ -206,8 +206,8 @@ class Dynamics:
                 eps = eps.view_as(clean)
                 frames = interpolate(clean, eps, clean.new_tensor(level.applied))
             with self.section("dfgym::commit"):
-                tokens = step(frames, conditioning, conditions.places, last, cache)
-        assert tokens is not None
+                run = step or self._eager
+                tokens = run(frames, conditioning, conditions.places, last, cache)
         return tokens
 
     def step(self, actions: np.ndarray) -> Transition:

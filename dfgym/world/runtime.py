@@ -123,14 +123,14 @@ def pin(caches: Sequence[Cache], device: torch.device) -> None:
             torch._dynamo.mark_static_address(tensor)
 
 
-def warm_up(step: Step, *arguments: Any) -> None:
-    """Call a compiled step a first time, which compiles it.
+def warm_up(step: Step, *arguments: Any) -> Any:
+    """Call a compiled step a first time, which compiles it; returns what it does.
 
     Raises:
         DeviceError: it cannot be compiled here.
     """
     try:
-        step(*arguments)
+        return step(*arguments)
     except RuntimeError as reason:
         raise DeviceError(f"compile is True, but torch cannot compile here: {reason}") from reason
 

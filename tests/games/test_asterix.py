@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,28 +17,14 @@ from dfgym.games import Policy, RandomPolicy, Verdicts
 from dfgym.games.asterix import ENEMY, GAME, AsterixPolicy, RuleBook, read_things
 from dfgym.games.minatar import MinAtarEnv, env_id, palette, read_cells
 from dfgym.games.rules import judge_by
-from toys.judging import check_play_after_the_end, check_rewards_and_ends
+from toys.judging import check_play_after_the_end, check_rewards_and_ends, play_real
 
 judge_episode = judge_by(RuleBook)
 
 EMPTY, PLAYER, FOE, TRAIL, GOLD = palette(4)
 
 
-def play(policy: Policy, seed: int, steps: int = 300, sticky: float = 0.1) -> Episode:
-    """Play one real episode, cut after some steps."""
-    env = MinAtarEnv("asterix", sticky)
-    policy.reset()
-    observation, _ = env.reset(seed=seed)
-    frames, played = [observation], []
-    for _ in range(steps):
-        action: Any = policy(observation)
-        observation, reward, over, _, _ = env.step(action)
-        frames.append(observation)
-        played.append((action, reward, over))
-        if over:
-            break
-    actions, rewards, ends = (np.array(column) for column in zip(*played, strict=True))
-    return Episode(np.stack(frames), actions, rewards, ends, 0, seed)
+play = functools.partial(play_real, "asterix")
 
 
 def judge(episode: Episode) -> Verdicts:

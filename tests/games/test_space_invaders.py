@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from dfgym.games import Policy, RandomPolicy, Verdicts
 from dfgym.games.minatar import MinAtarEnv, env_id, palette
 from dfgym.games.rules import judge_by
 from dfgym.games.space_invaders import GAME, RuleBook, SpaceInvadersPolicy
-from toys.judging import check_play_after_the_end, check_rewards_and_ends
+from toys.judging import check_play_after_the_end, check_rewards_and_ends, play_real
 
 judge_episode = judge_by(RuleBook)
 
@@ -24,20 +24,7 @@ GAME_ID = env_id("space_invaders")
 EMPTY, CANNON, _, LEFT_ALIEN, RIGHT_ALIEN, SHOT, BOMB = palette(6)
 
 
-def play(policy: Policy, seed: int, steps: int = 400, sticky: float = 0.1) -> Episode:
-    """Play one real episode."""
-    env = MinAtarEnv("space_invaders", sticky)
-    policy.reset()
-    observation, _ = env.reset(seed=seed)
-    frames, over = [observation], False
-    played: list[tuple[int, float, bool]] = []
-    while not over and len(played) < steps:
-        action: Any = policy(observation)
-        observation, reward, over, _, _ = env.step(action)
-        frames.append(observation)
-        played.append((action, reward, over))
-    actions, rewards, ends = (np.array(column) for column in zip(*played, strict=True))
-    return Episode(np.stack(frames), actions, rewards, ends, 0, seed)
+play = functools.partial(play_real, "space_invaders", steps=400)
 
 
 def judge(episode: Episode) -> Verdicts:

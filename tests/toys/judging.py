@@ -1,15 +1,36 @@
-"""What every judge of a game must notice of rewards and ends; `judge` is a game's own."""
+"""Real episodes to judge, and what every judge must notice of them; `judge` is a game's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from dfgym.evaluation.rollout import Episode
-from dfgym.games import Verdicts
+from dfgym.games import Policy, Verdicts
+from dfgym.games.minatar import MinAtarEnv
 
 Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Verdicts]
+
+
+def play_real(
+    game: str, policy: Policy, seed: int, steps: int = 300, sticky: float = 0.1
+) -> Episode:
+    """Play one real episode of a MinAtar game, cut after some steps."""
+    env = MinAtarEnv(game, sticky)
+    policy.reset()
+    observation, _ = env.reset(seed=seed)
+    frames, played = [observation], []
+    for _ in range(steps):
+        action: Any = policy(observation)
+        observation, reward, over, _, _ = env.step(action)
+        frames.append(observation)
+        played.append((action, reward, over))
+        if over:
+            break
+    actions, rewards, ends = (np.array(column) for column in zip(*played, strict=True))
+    return Episode(np.stack(frames), actions, rewards, ends, 0, seed)
 
 
 def check_rewards_and_ends(judge: Judge, episode: Episode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -81,12 +82,13 @@ def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
 
 
 def test_the_nearest_size_can_be_cut() -> None:
-    assert choosing.nearest_size(37, 53) == (32, 48) and choosing.nearest_size(3, 53) == (8, 48)
+    assert choosing.nearest_size(37, 53) == (32, 48) and choosing.nearest_size(48, 88) == (48, 84)
     for size in ((10, 10), (64, 64), (12, 16), (64, 96)):
         assert choosing.nearest_size(*size) == size
-    for size in ((37, 53), (41, 43), (95, 89)):
+    for size in itertools.product(range(8, 129, 5), range(8, 513, 7)):
         nearest = choosing.nearest_size(*size)
-        assert choosing.nearest_size(*nearest) == nearest
+        assert choosing._patches(*nearest, choosing.MAX_TOKENS)
+        assert nearest[1] <= size[1] and nearest[0] <= max(size[0], 32)
 
 
 def test_outcomes_follow_from_chance(monkeypatch: pytest.MonkeyPatch) -> None:
