@@ -14,6 +14,7 @@ from dfgym.checks import shorten
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError
 from dfgym.study import (
+    action,
     backbones,
     chunks,
     composition,
@@ -118,6 +119,7 @@ CLAIMS = (
     Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
     Claim("search", "D15", search.GAMES, search.measure, search.CONDITIONS),
     Claim("guidance", "D15", guidance.GAMES, guidance.measure, guidance.CONDITIONS),
+    Claim("guidance-action", "D15", action.GAMES, action.measure, action.CONDITIONS),
     Claim("guidance-reward", "D15", reward.GAMES, reward.measure, reward.CONDITIONS),
     Claim("guidance-luck", "D15", luck.GAMES, luck.measure, luck.CONDITIONS),
     Claim("composition", "D15", composition.GAMES, composition.measure, composition.CONDITIONS),

@@ -51,14 +51,14 @@ class ModelRecipe:
         model: changes of the network's sizes.
         settings: changes of the training configuration.
         recording: changes of the recordings, which the model then has for itself.
-        longer: by how much more steps it is trained.
+        longer: by how many times more steps it is trained.
     """
 
     method: Method = field(default_factory=Method)
     model: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     recording: dict[str, Any] = field(default_factory=dict)
-    longer: int = 1
+    longer: float = 1
 
 
 def fenced(*players: str) -> ModelRecipe:
@@ -92,6 +92,8 @@ MODELS: dict[str, ModelRecipe] = {
     "v": ModelRecipe(Method(target="v")),
     "shortcut": ModelRecipe(Method(finest=16)),
     "outcomes": ModelRecipe(model={"mixture": 8}),
+    "half": ModelRecipe(longer=0.5),
+    "half with action dropout": ModelRecipe(settings={"action_dropout": 0.1}, longer=0.5),
     "halves": fenced("Left", "Right"),
     "open": fenced("Open"),
 }
@@ -158,7 +160,7 @@ class StudyRunner:
         settings = dict(recipe.settings)
         if "image_steps" in settings:  # as many steps in all
             settings["steps"] = base.steps + base.image_steps - settings["image_steps"]
-        settings["steps"] = recipe.longer * settings.get("steps", base.steps)
+        settings["steps"] = int(recipe.longer * settings.get("steps", base.steps))
         folder = self.folder / game
         return dataclasses.replace(
             base,
@@ -278,7 +280,8 @@ def load_trained(config: TrainConfig, method: Method) -> StudyModel:
     """Make in memory what `pack` writes: not every model of the study can be an environment."""
     tensors, *_ = read_checkpoint(config.out)
     stores = [EpisodeStore.open(path) for path in config.data]
-    card = draft_card(config, survey(stores, config.held_out), stores)
+    training = {"action_dropout": config.action_dropout}  # without, no guidance
+    card = draft_card(config, survey(stores, config.held_out), stores, training=training)
     weights = averaged_weights(tensors)
     parts = (name.encode() + weights[name].numpy().tobytes() for name in sorted(weights))
     digest = hashlib.sha256(b"".join(parts))

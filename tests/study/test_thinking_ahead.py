@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +12,29 @@ import pytest
 import torch
 
 from dfgym.diffusion.joint_sampler import Pass
+from dfgym.evaluation.branches import SAMPLES, Branch, Branches
 from dfgym.evaluation.rollout import Episode
 from dfgym.frames import Codec
 from dfgym.games.minatar import MinAtarEnv, palette
 from dfgym.games.minigrid import GOAL, PALETTE
-from dfgym.study import composition, horizon, luck, product, pyramid, reward, search, uncertainty
+from dfgym.model.config import ModelConfig
+from dfgym.planning.guidance import Guidance
+from dfgym.study import (
+    action,
+    composition,
+    horizon,
+    luck,
+    product,
+    pyramid,
+    reward,
+    search,
+    uncertainty,
+)
 from dfgym.world import shelf
+from dfgym.world.bundle import World
+from dfgym.world.card import Sampler
+from dfgym.world.settings import Settings
+from toys.world import toy_card, toy_starts, toy_weights
 
 
 def test_ages_are_counted_in_spans() -> None:
@@ -166,6 +184,68 @@ def test_goals_in_view_are_counted_by_frame() -> None:
     assert means == pytest.approx({"in_view": 2 / 3, "two": 1 / 3, "reward": 0.3})
     assert numbers["in_view"]["gain"] == pytest.approx((1 / 3, 1 / 3))
     assert numbers["two"]["gain"] == (0, 0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_guidance_sticks_as_its_definition_says(weight: float) -> None:
+    """By the joint odds of three equally likely actions, of which the last one was 0."""
+    odds = np.eye(3) * 0.9
+    odds[:, 0] += 0.1
+    guided = odds * (odds / odds.mean(0)) ** weight
+    guided /= guided.sum(1, keepdims=True)
+    assert action.predict_sticking(weight) == pytest.approx(guided[1, 0])
+
+
+def test_frames_obey_or_stick_or_do_neither() -> None:
+    """Of the first moment one action counts, whose chance shows; of the second none does."""
+    pictures = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+
+    def branch(**probabilities: float) -> Branch:
+        places = [int(name[1:]) for name in probabilities]
+        return Branch(pictures[places], np.array([*probabilities.values()]), 0.0, 0.0, None)
+
+    real = [[branch(_0=0.1, _1=0.9), branch(_0=1.0)], [branch(_0=0.5, _1=0.5), branch(_2=1.0)]]
+    dream = [[branch(_0=0.2, _1=0.5, _3=0.3), branch(_0=1.0)]] * 2
+    branches = Branches(("still", "left"), pictures[:2], dream, real, 0)
+    sums = action.split(branches)
+    assert sums == pytest.approx(np.array([[0.5, 0.2, 0.3, 1], [0, 0, 0, 0]]))
+    measured = {"illegal": {}, "apart": 0.5, "moments": sums.tolist()}
+    none = {**measured, "moments": [[0.9, 0.1, 0, 1], [0.9, 0.1, 0, 1]]}
+    numbers = action.summarize(measured, none)
+    assert [numbers[name]["mean"] for name in action.MEASURES] == pytest.approx([0.5, 0.2, 0.3])
+    same = action.summarize(none, none)
+    assert same["sticks"]["gain"] == (0, 0) and same["sticks"]["mean"] == pytest.approx(0.1)
+
+
+def test_verdicts_on_guidance_ask_for_gaps() -> None:
+    def of_weight(low: float, high: float, gain: tuple[float, float]) -> dict[str, Any]:
+        kept = {"interval": (0.05, 0.15), "gain": gain}
+        return {"illegal": {"interval": (low, high)}, "neither": kept, "sticks": kept}
+
+    none, better = of_weight(0.2, 0.3, (0, 0)), of_weight(0.1, 0.15, (-0.1, -0.01))
+    even = of_weight(0.1, 0.25, (-0.1, 0.1))
+    for others, answers in (([better], [True] * 3), ([better, even], [True, True, False])):
+        game = {"weights": [none, *others]}
+        assert [c.holds and c.holds(game) for c in action.CONDITIONS] == answers
+    game = {"weights": [none, even]}
+    assert [c.holds and c.holds(game) for c in action.CONDITIONS] == [False] * 3
+
+
+def test_guided_rows_are_drawn_again_from_where_they_stand() -> None:
+    card = toy_card(
+        model=ModelConfig(16, 2, 1, patch=2, window=3, mixture=1, kind="transformer"),
+        sampler=Sampler(denoising_steps=2, shift=1.0, context_mode="clean", context_noise=0.0),
+        training={"action_dropout": 0.1},
+    )
+    tiny = World(card, "", Path(), toy_weights(card), toy_starts(card))
+    rows = action.Redrawn(tiny, 2, Guidance(action=1.0), Settings(device="cpu"))
+    frames, actions = tiny.starts.episode(0)
+    rows.reset(np.arange(2), np.arange(2), [(frames[:2], actions[:1])] * 2)
+    first, other, again = (rows.outcomes(np.full(2, a)) for a in (0, 1, 0))
+    assert first.frames.shape[:2] == (2, SAMPLES) and first.probabilities.sum() == 2
+    assert (first.frames == again.frames).all(), "no row moves"
+    assert (first.frames != other.frames).any()
+    assert (first.frames[0, 0] != first.frames[0]).any(), "draws differ"
 
 
 def test_luck_is_summarized_over_agents() -> None:
