@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import logging
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -113,7 +113,7 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
             )
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"`render_mode` is {render_mode!r}; allowed are 'rgb_array' and None")
-        self.game = _import(game).Env(ramping=True)
+        self.game = import_game(game).Env(ramping=True)
         self.sticky_action_prob = sticky_action_prob
         self.render_mode = render_mode
         self.action_set: list[int] = self.game.minimal_action_set()
@@ -175,15 +175,17 @@ class MinAtarEnv(gym.Env[np.ndarray, Any]):
         return self.palette[(self.game.state() * self._ranks).max(axis=2)]
 
 
-def _import(game: str) -> ModuleType:
-    """Import a game without MinAtar's warning that it cannot find seaborn: nothing here needs it.
+def import_game(game: str) -> ModuleType:
+    """Import a game of MinAtar, but not seaborn, which takes seconds and only draws its own window.
 
-    The warning goes to the root logger, which at a first message also installs a handler for the
-    whole process, so one is installed here until the import is over.
+    MinAtar's modules get a stand-in, which imports seaborn when something of it is asked for.
+
+    Raises:
+        MissingPackageError: MinAtar is not installed.
     """
-    root, silence = logging.getLogger(), logging.NullHandler()
-    root.addHandler(silence)
-    root.addFilter(_is_wanted)
+    stand_in = ModuleType("seaborn")
+    stand_in.__getattr__ = lambda name: getattr(importlib.import_module("seaborn"), name)  # type: ignore[method-assign]
+    absent = sys.modules.setdefault("seaborn", stand_in) is stand_in
     try:
         return importlib.import_module(f"minatar.environments.{game}")
     except ModuleNotFoundError as reason:
@@ -191,12 +193,8 @@ def _import(game: str) -> ModuleType:
             'the real MinAtar games need the package minatar: pip install "dfgym[minatar]"'
         ) from reason
     finally:
-        root.removeFilter(_is_wanted)
-        root.removeHandler(silence)
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Cannot import")
+        if absent:
+            sys.modules.pop("seaborn", None)
 
 
 def _pack(colours: np.ndarray) -> np.ndarray:

@@ -80,26 +80,26 @@ WHOLE = Scale(
     long=10_000,
 )
 QUICK = Scale(
-    frames={"breakout": 800, "cartpole": 400},
+    frames={"breakout": 400, "cartpole": 200},
     settings={
         "breakout": {
-            "steps": 8,
-            "image_steps": 2,
+            "steps": 3,
+            "image_steps": 1,
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 5, "window": 3},
         },
         "cartpole": {
-            "steps": 8,
-            "image_steps": 2,
+            "steps": 3,
+            "image_steps": 1,
             "length": 6,
             "batch": 4,
             "model": {"dim": 16, "depth": 1, "heads": 2, "patch": 16, "window": 3},
         },
     },
     rows={"breakout": 2, "cartpole": 2},
-    horizon=8,
-    long=20,
+    horizon=4,
+    long=12,
     seeds=(0, 1),
 )
 
@@ -117,13 +117,13 @@ ROOMS: dict[str, Any] = {
 """What differs in the trainings on rooms, which only memories are tried on, from the recipe."""
 ROOMS_FRAMES, ROOMS_PLAYERS = 70_000, {"scripted:0.02": 0.7, "scripted:0.1:0.5": 0.3}
 QUICK_ROOMS: dict[str, Any] = ROOMS | {
-    "steps": 4,
+    "steps": 3,
     "image_steps": 1,
     "length": 8,
     "batch": 4,
     "model": ROOMS["model"] | {"dim": 16, "heads": 2, "window": 3},
 }
-QUICK_FRAMES = 400
+QUICK_FRAMES = 200
 
 
 PLAIN: dict[str, Any] = {

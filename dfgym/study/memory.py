@@ -26,7 +26,7 @@ from dfgym.world.settings import Settings
 
 GAMES = ("rooms",)
 GAPS, TRIPS, PAIR_GAP = (2, 8, 32, 128), 64, 32
-QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 8), 2, 8
+QUICK_GAPS, QUICK_TRIPS, QUICK_PAIR_GAP = (2, 4), 2, 4
 SEED = 0
 """Of the trips, and of the training that all memories have; the layouts were not trained on."""
 BASE = "window-6"

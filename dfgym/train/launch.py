@@ -73,7 +73,7 @@ def launch(config: TrainConfig, processes: int) -> None:
         environment |= {
             "WORLD_SIZE": str(processes),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
+            "MASTER_PORT": str(find_free_port()),
         }
     numbers = range(processes) if processes > 1 else ()
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in numbers] or [{}]
@@ -160,7 +160,8 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _free_port() -> int:
+def find_free_port() -> int:
+    """Return the number of a port of this machine that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,6 +12,7 @@ import torch
 
 import dfgym  # noqa: F401  registers the ids
 from dfgym.device import pick_device
+from toys import ranks
 
 SCRIPT = """
 import json, os, sys
@@ -36,13 +34,8 @@ Path(out, f"{rank}.json").write_text(json.dumps(found))
 
 
 def test_processes_play_what_one_batch_would(random_world: Path, tmp_path: Path) -> None:
-    script = tmp_path / "play.py"
-    script.write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*launch, str(script), str(random_world), str(tmp_path)], check=True, env=environment
-    )
+    for process in ranks.run(SCRIPT, random_world, tmp_path):
+        assert not process.returncode, process.stderr
     parts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
 
     envs = gym.make_vec("DFWorld-v0", num_envs=6, world=random_world)

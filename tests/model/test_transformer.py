@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -178,12 +176,3 @@ def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
     sizes = {"dim": 16, "depth": 1, "heads": 2, "patch": 2, "window": 2, **wrong}
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .*; expected"):
         build(ModelConfig(**sizes), game)  # type: ignore[arg-type]
-
-
-def test_the_first_environment_does_not_wait_for_the_compiler() -> None:
-    script = (
-        "import sys, gymnasium, dfgym\n"
-        "env = gymnasium.make('DFWorld-v0'); env.reset(seed=0); env.step(0)\n"
-        "assert 'torch._dynamo' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)

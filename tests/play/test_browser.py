@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(browser: Browser) -> Iterator[str]:
-    with running_server() as (url, _):
+    with running_server() as url:
         yield url
 
 
@@ -287,15 +287,13 @@ def test_a_hidden_page_waits(address: str, open_page: Opener) -> None:
 
 
 def test_a_stopped_server_is_an_error_on_the_page(open_page: Opener) -> None:
-    with running_server() as (url, process):
+    with serve_here(WORLD) as url:
         page = open_page(url)
         header(page)
-        process.terminate()
-        page.get_by_role("button", name="Reconnect").wait_for()
-        assert "connection" in page.inner_text("#alert")
-        process.wait(PATIENCE_S)
-        page.get_by_role("button", name="Reconnect").click()
-        wait_for(lambda: "No connection" in page.inner_text("#alert"), "a connection error")
+    page.get_by_role("button", name="Reconnect").wait_for()
+    assert "connection" in page.inner_text("#alert")
+    page.get_by_role("button", name="Reconnect").click()
+    wait_for(lambda: "No connection" in page.inner_text("#alert"), "a connection error")
 
 
 def test_a_phone_plays_by_touch(address: str, open_page: Opener) -> None:

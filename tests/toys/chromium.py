@@ -33,8 +33,8 @@ Opener = Callable[..., Page]
 
 
 @contextlib.contextmanager
-def running_server(world: str = WORLD) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run `dfgym play` on a free port; yield the address that it prints, and its process."""
+def running_server(world: str = WORLD) -> Iterator[str]:
+    """Run `dfgym play` on a free port; yield the address that it prints."""
     command = [sys.executable, "-m", "dfgym.cli", "play", world, "--port", "0", "--no-open"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -47,7 +47,7 @@ def running_server(world: str = WORLD) -> Iterator[tuple[str, subprocess.Popen[s
         reader = threading.Thread(target=read_lines)
         reader.start()
         try:
-            yield _address(lines), process
+            yield _address(lines)
         finally:
             process.terminate()
             try:
@@ -66,7 +66,7 @@ def _address(lines: queue.Queue[str]) -> str:
 
 
 @contextlib.contextmanager
-def serve_here(world: Path) -> Iterator[str]:
+def serve_here(world: str | Path) -> Iterator[str]:
     """Serve a world from a thread of this process, which has imported torch; yield the address."""
     loop, stop, token = asyncio.new_event_loop(), asyncio.Event(), "the-token"
     make = functools.partial(Session, str(world), Settings(device="cpu"), seed=0)

@@ -14,26 +14,36 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SERVER = """
-import json, os, sys, warnings
+PATIENCE = 300
+"""Seconds that a process may take, on whatever machine."""
+SERVER = f"""
+import json, os, signal, sys, warnings
 import stable_baselines3, torch, torch._dynamo
 
+def fork_all(jobs):
+    children = []
+    for job in jobs:
+        child = os.fork()
+        if not child:
+            return job
+        children.append(child)
+    print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
+
 for line in sys.stdin:
-    job = json.loads(line)
-    child = os.fork()
-    if not child:
+    if job := fork_all(json.loads(line)):
         break
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 else:
     sys.exit()
+signal.alarm({PATIENCE})  # it is killed then
 os.chdir(job["folder"])
 os.environ.clear()
 os.environ.update(job["environment"])
 for number, name in enumerate((os.devnull, job["out"], job["errors"])):
-    os.dup2(os.open(name, os.O_RDWR), number)
+    os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
 sys.argv[1:], __file__ = job["arguments"], job["name"]
 torch.set_num_threads(1)
 warnings.simplefilter("error")
@@ -66,20 +76,39 @@ def run(
     Returns:
         The arguments, the exit code, and what was printed.
     """
+    (done,) = run_together(code, *arguments, folder=folder, environments=[environment])
+    return done
+
+
+def run_together(
+    code: str | Path,
+    *arguments: object,
+    folder: Path | None = None,
+    environments: Sequence[Mapping[str, str | None]],
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run code in several processes at once, each with its own environment; see `run`."""
     server = _server()
     assert server.stdin and server.stdout
-    variables = {name: v for name, v in {**os.environ, **environment}.items() if v is not None}
-    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as errors:
-        job: dict[str, Any] = {
-            "code": code.read_text() if isinstance(code, Path) else code,
-            "name": str(code) if isinstance(code, Path) else "<test>",
-            "arguments": [str(argument) for argument in arguments],
-            "folder": str(folder or Path.cwd()),
-            "environment": variables,
-            "out": out.name,
-            "errors": errors.name,
-        }
-        server.stdin.write(json.dumps(job) + "\n")
+    jobs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as printed:
+        for number, environment in enumerate(environments):
+            variables = {**os.environ, **environment}
+            job = {
+                "code": code.read_text() if isinstance(code, Path) else code,
+                "name": str(code) if isinstance(code, Path) else "<test>",
+                "arguments": [str(argument) for argument in arguments],
+                "folder": str(folder or Path.cwd()),
+                "environment": {n: v for n, v in variables.items() if v is not None},
+                "out": f"{printed}/{number}.out",
+                "errors": f"{printed}/{number}.errors",
+            }
+            jobs.append(job)
+        server.stdin.write(json.dumps(jobs) + "\n")
         server.stdin.flush()
-        status = int(server.stdout.readline())
-        return subprocess.CompletedProcess(job["arguments"], status, out.read(), errors.read())
+        statuses = map(int, server.stdout.readline().split())
+        return [
+            subprocess.CompletedProcess(
+                job["arguments"], status, *(Path(job[n]).read_text() for n in ("out", "errors"))
+            )
+            for job, status in zip(jobs, statuses, strict=True)
+        ]

@@ -6,8 +6,6 @@ import dataclasses
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,14 +14,14 @@ from torch import nn
 
 from dfgym.diffusion.corrupt import NoisedSequences
 from dfgym.errors import ConfigError, DataError
-from dfgym.files import lock_folder, write_json
+from dfgym.files import lock_folder
 from dfgym.train.batches import Batch
 from dfgym.train.checkpoint import FILE, Checkpoint, metadata, read_checkpoint
-from dfgym.train.config import to_table
 from dfgym.train.loop import train
 from dfgym.train.loss import Losses, diffusion_forcing
 from dfgym.train.observe import LOG_FILE
 from dfgym.train.pack import pack
+from toys import ranks
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -84,18 +82,9 @@ except DfgymError as error:
 
 def test_where_one_process_diverges_all_stop(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", steps=1, image_steps=0)
-    (tmp_path / "one.py").write_text(ONE_DIVERGES)
-    write_json(config.out / "config.json", to_table(config))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "one.py"), str(config.out / "config.json")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode and not (config.out / FILE).exists()
-    assert "training has diverged: at step 0 the loss is inf" in done.stderr
+    first, second = ranks.train(config, ONE_DIVERGES)
+    assert first.returncode and second.returncode and not (config.out / FILE).exists()
+    assert "training has diverged: at step 0 the loss is inf" in first.stderr
 
 
 def test_a_run_knows_its_data(walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import torch
 
 from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, DeviceError, MissingPackageError, WorldError
-from dfgym.files import write_json
 from dfgym.train import loop, recipe
 from dfgym.train.batches import Batches, Process
 from dfgym.train.checkpoint import FILE, read_checkpoint
@@ -29,6 +25,7 @@ from dfgym.train.survey import survey
 from dfgym.world import bundle
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
+from toys import ranks
 from toys import walk as toy_walk
 from toys.walk import tiny
 
@@ -144,17 +141,8 @@ def test_training_leaves_global_generators_alone(walks: Path, tmp_path: Path) ->
 
 def test_any_number_of_processes_learns_the_same(walks: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "two", steps=5, image_steps=1)
-    file = config.out / "config.json"
-    write_json(file, to_table(config))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "dfgym.train", str(file)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    for process in ranks.train(config):
+        assert not process.returncode, process.stderr
     tensors, step, *_ = read_checkpoint(config.out)
     assert step == 6
     assert all(value.isfinite().all() for value in tensors.values())
