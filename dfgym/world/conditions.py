@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dfgym.actions import ActionSpace
+from dfgym.errors import ConfigError
 from dfgym.model.network import Network
+from dfgym.world.card import Card
 
 
 class Conditions(NamedTuple):
@@ -57,7 +59,7 @@ class Conditioner:
 
 
 def in_turn(
-    contexts: Sequence[tuple[np.ndarray, np.ndarray]], space: ActionSpace
+    contexts: Sequence[tuple[np.ndarray, np.ndarray]], card: Card
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[int]]]:
     """Go through contexts of several rows side by side, frame by frame.
 
@@ -66,15 +68,25 @@ def in_turn(
     Args:
         contexts: for each row frames `(t, h, w, 3)` and at least the t - 1 actions between them, of
             which the last ones count.
-        space: of the actions. What led to a first frame, where none did, is its first one.
+        card: the world's. What led to a first frame, where none did, is its first action.
 
     Yields:
         The rows' frames `(b, h, w, 3)`, the actions that led there `(b, ...)`, and the frames'
         numbers in their contexts.
+
+    Raises:
+        ConfigError: frames of another size than the model's, or of none.
     """
-    nothing = space.fill(1)[0]
+    size = (card.frames.height, card.frames.width, 3)
+    shapes = [frames.shape for frames, _ in contexts]
+    if wrong := [shape for shape in shapes if shape[1:] != size or not shape[0]]:
+        raise ConfigError(
+            f"a context has frames of shape {wrong[0]}; expected (t, *{size}), t at least 1, as "
+            f"{card.name} draws them"
+        )
+    nothing = card.actions.fill(1)[0]
     for t in range(max(len(frames) for frames, _ in contexts)):
         time = [min(t, len(frames) - 1) for frames, _ in contexts]
         rows = list(zip(contexts, time, strict=True))
         actions = [a[len(a) - len(frames) + i] if i else nothing for (frames, a), i in rows]
-        yield np.stack([frames[i] for (frames, _), i in rows]), space.stack(actions), time
+        yield np.stack([frames[i] for (frames, _), i in rows]), card.actions.stack(actions), time

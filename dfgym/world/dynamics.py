@@ -174,7 +174,7 @@ class Dynamics:
         lengths = torch.tensor([len(frames) for frames, _ in contexts], device=self.device)
         group_seeds = torch.from_numpy(np.resize(seeds, size)).to(self.device)
         batch = Batch(self._empty_caches(size), torch.zeros_like(lengths), group_seeds)
-        for frames, actions, time in in_turn(contexts, self.world.card.actions):
+        for frames, actions, time in in_turn(contexts, self.world.card):
             self.commit(
                 self.codec.encode(torch.from_numpy(frames).to(self.device)),
                 self.condition(actions),

@@ -81,7 +81,7 @@ def tilt(weights: np.ndarray, values: np.ndarray, luck: float) -> tuple[np.ndarr
     tilted /= tilted.sum(1, keepdims=True)
     there = tilted > 0
     ratio = np.log(np.where(there, tilted, 1) / np.where(there, weights, 1))
-    return tilted, (tilted * ratio).sum(1)
+    return tilted, (tilted * ratio).sum(1).clip(min=0)  # rounding may end below
 
 
 def choose(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from msgspec import Meta
 
 from dfgym import checks
@@ -77,7 +78,7 @@ class Settings:
 
     @classmethod
     def from_keywords(cls, keywords: dict[str, Any]) -> Settings:
-        """Return the settings among an environment's keywords.
+        """Return the settings among an environment's keywords; NumPy's numbers count as numbers.
 
         Raises:
             KeywordError: a keyword is unknown.
@@ -89,7 +90,8 @@ class Settings:
             raise KeywordError(
                 f"unexpected keyword argument {shorten(min(unknown))}; allowed are {allowed}"
             )
-        return checks.convert(cls, keywords, ConfigError)
+        plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in keywords.items()}
+        return checks.convert(cls, plain, ConfigError)
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings that are not left at their defaults, as an environment's keywords."""

@@ -53,7 +53,7 @@ def test_tilting_is_the_closed_form(raw: list[float], values: list[float], dial:
     normaliser = exact.sum()
     assert np.allclose(tilted, exact / normaliser, rtol=1e-9)
     assert np.allclose(divergence, dial * (tilted * v).sum() - np.log(normaliser), atol=1e-9)
-    assert divergence[0] >= -1e-12
+    assert divergence[0] >= 0
     mean, before = (tilted * v).sum(), (weights * v).sum()
     assert (mean - before) * dial >= -1e-9  # above 0 kinder, below 0 harsher
     zero, nothing = tilt(weights, v, 0)
@@ -90,7 +90,7 @@ def test_steps_draw_by_the_tilted_distribution(
     plain = (outcomes.probabilities * alike).sum()
     assert abs(plain - expected.sum()) > 20  # it is not what would have come without luck
     assert transition.luck_divergence is not None
-    assert (transition.luck_divergence >= -1e-9).all() and transition.luck_divergence.max() > 0.01
+    assert (transition.luck_divergence >= 0).all() and transition.luck_divergence.max() > 0.01
 
 
 def test_outcomes_are_worth_what_a_judge_says_of_their_frames() -> None:

@@ -137,6 +137,20 @@ def test_environments_refuse_what_cannot_be(
         make("dfgym:DFWorld-v0", world=str(random_world), **keywords)
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    keywords = {"denoising_steps": np.int64(3), "luck": np.float32(0.5), "compile": np.False_}
+    assert Settings.from_keywords(keywords) == Settings(denoising_steps=3, luck=0.5)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 7, 3), (2, 16, 16, 3), (0, 8, 8, 3)])
+def test_contexts_that_the_model_cannot_read_are_named(
+    toy: World, shape: tuple[int, int, int, int]
+) -> None:
+    run, words = begin(toy, "clean", [0, 1, 2], [1, 1, 1]), rf"\({shape[0]}, .*expected \(t, "
+    with pytest.raises(ConfigError, match=words):
+        run.reset(np.arange(1), np.arange(1), [(np.zeros(shape, np.uint8), np.zeros(1, int))])
+
+
 def test_kept_is_refused_where_the_last_pass_sees_too_much_noise() -> None:
     card = toy_card(sampler=Sampler(5, 2.0, "kept", 0.0))
     with pytest.raises(ConfigError, match=r"signal of 0\.67, .* take at least 6 denoising_steps"):
