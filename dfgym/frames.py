@@ -65,7 +65,7 @@ class Codec:
         if not self.palette:
             pixels = ((frames.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             return pixels, self.encode(pixels)
-        index = frames.argmax(-1)
+        index = frames.max(-1).indices  # argmax is slow where colours lie before the cells
         palette = torch.tensor(self.palette, dtype=torch.uint8, device=frames.device)
         return palette[index], self._one_hot(index)
 

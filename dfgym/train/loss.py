@@ -126,10 +126,9 @@ def frame_loss(
         balanced: see `mixture_loss`.
     """
     if categorical:
-        target, colour = ((clean + 1) / 2)[:, :, None], -1
-        if (first := scores.movedim(-1, 3)).is_contiguous():  # as fast as its layout allows
-            scores, target, colour = first, target.movedim(-1, 3), 3
-        likelihood = (scores.log_softmax(colour) * target).sum((3, 4, 5))
+        target = ((clean + 1) / 2)[:, :, None].movedim(-1, 3).contiguous()
+        # Colours before cells, see `dfgym.model.transformer.colour_probabilities`.
+        likelihood = (scores.movedim(-1, 3).log_softmax(3) * target).sum((3, 4, 5))
         return mixture_loss(likelihood, log_weights, balanced=balanced)
     return (scores[:, :, 0] - clean).square().sum((2, 3, 4))
 

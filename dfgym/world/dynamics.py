@@ -403,12 +403,12 @@ class Dynamics:
 
         def denoise(x: Tensor, tau: float, i: int) -> Tensor:
             prediction, last = self.predict(conditions, batch, step, (x, i, positions))
-            means.append(prediction.mean)
             tokens.append(last)
+            if not i or i >= uniforms.shape[1]:  # nowhere else, since it is slow of many outcomes
+                means.append(prediction.mean)
             return prediction.sample(uniforms[:, i]) if i < uniforms.shape[1] else means[-1]
 
-        first_order = uniforms.shape[1] > 0
-        frames = sample(denoise, start, self.levels, first_order=first_order)
+        frames = sample(denoise, start, self.levels, first_order=uniforms.shape[1] > 0)
         return frames, means[0], tokens[-1]
 
     def start(self, batch: Batch) -> Tensor:

@@ -259,7 +259,7 @@ def test_it_learns_the_toy_and_the_world_obeys(tmp_path: Path) -> None:
     config = TrainConfig(
         data=(toy_walk.record(tmp_path / "walk"),),
         out=tmp_path / "run",
-        steps=160,
+        steps=200,
         image_steps=10,
         batch=16,
         learning_rate=2e-2,
