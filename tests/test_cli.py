@@ -246,10 +246,20 @@ def small_demo(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_the_demo_trains_in_the_dream_and_plays_both(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_demo_trains_in_nothing_but_the_dream_and_plays_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["demo", "--minutes", "0.01", "--out", str(tmp_path)]) == 0
+    configs: list[demo.ppo.Config] = []
+    original = demo.ppo.train
+
+    def train(config: demo.ppo.Config) -> Path:
+        configs.append(config)
+        return original(config)
+
+    monkeypatch.setattr(demo.ppo, "train", train)
+    command = ["demo", "--minutes", "0.01", "--seed", "5", "--out", str(tmp_path)]
+    assert cli.main(command) == 0
+    assert [(config.env, config.seed) for config in configs] == [(DREAM, 5)]
     printed = capsys.readouterr().out
     assert (tmp_path / "demo.gif").read_bytes().startswith(b"GIF89a")
     assert (tmp_path / "agent.zip").is_file()
@@ -277,19 +287,3 @@ def test_the_demo_without_the_real_game_prints_how_to_get_it(
         "this agent": ["dream"],
     }
     assert (tmp_path / "demo.gif").is_file()
-
-
-@pytest.mark.usefixtures("small_demo")
-def test_the_demo_trains_in_nothing_but_the_dream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configs: list[demo.ppo.Config] = []
-    original = demo.ppo.train
-
-    def train(config: demo.ppo.Config) -> Path:
-        configs.append(config)
-        return original(config)
-
-    monkeypatch.setattr(demo.ppo, "train", train)
-    demo.demo(demo.Config(minutes=0.01, seed=5, out=tmp_path))
-    assert [(config.env, config.seed) for config in configs] == [(DREAM, 5)]

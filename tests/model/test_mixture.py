@@ -154,14 +154,14 @@ def flips(world: World, denoising_steps: int = 1) -> tuple[np.ndarray, np.ndarra
 
 @pytest.mark.slow
 def test_a_coin_is_tossed_once_for_all_cells() -> None:
-    world = train_on_coins(OUTCOMES, 300)
+    world = train_on_coins(OUTCOMES, 180)
     for denoising_steps in (1, 2, 4):
         heads, uncertainty = flips(world, denoising_steps)
         assert (heads[..., 0] == heads[..., 1]).mean() > 0.99, "both ends show one coin"
         n = heads[..., 0].size
         assert abs(heads[..., 0].mean() - 0.25) < 5 * (0.25 * 0.75 / n) ** 0.5 + 0.03
         assert uncertainty[heads[..., 0]].mean() > 1.5 * uncertainty[~heads[..., 0]].mean() > 0
-    plain, _ = flips(train_on_coins(1, 150))
+    plain, _ = flips(train_on_coins(1, 100))
     assert not plain.any(), "the mean of all outcomes is rounded to tails"
 
 

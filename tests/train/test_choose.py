@@ -197,7 +197,7 @@ def test_the_command_chooses_says_trains_and_goes_on(
     assert step >= 1 and list((run / "strips").glob("*.png"))
     assert cli.main(command) == 0, "the time is over"
     assert read_checkpoint(run).step == step
-    assert cli.main([*command, "--minutes", "0.1"]) == 0
+    assert cli.main([*command, "--minutes", "0.05"]) == 0
     assert read_checkpoint(run).step > step
     assert "plan" not in capsys.readouterr().out, "it is the run's, and is not made anew"
     assert cli.main([*command, "--seed", "1"]) == 2
