@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -83,10 +85,11 @@ def build_empty(config: ModelConfig, game: GameSpec) -> Transformer | Recurrent 
         return build(config, game)
 
 
-def weight_shapes(config: ModelConfig, game: GameSpec) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=32)  # every environment asks, for what its memory will be
+def weight_shapes(config: ModelConfig, game: GameSpec) -> Mapping[str, tuple[int, ...]]:
     """Return the names and shapes of a network's weights; allocates nothing."""
     state = build_empty(config, game).state_dict()
-    return {name: tuple(value.shape) for name, value in state.items()}
+    return MappingProxyType({name: tuple(value.shape) for name, value in state.items()})
 
 
 class _NoInitialisation(TorchFunctionMode):

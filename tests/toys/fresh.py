@@ -21,8 +21,10 @@ from typing import Any
 PATIENCE = 300
 """Seconds that a process may take, on whatever machine."""
 SERVER = f"""
-import json, os, signal, sys, warnings
+import gc, json, os, signal, sys, warnings
 import stable_baselines3, torch, torch._dynamo
+gc.collect()
+gc.freeze()  # else a fork copies all of it as it ends, a second's work
 
 def fork_all(jobs):
     children = []
