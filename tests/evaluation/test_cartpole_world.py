@@ -85,7 +85,7 @@ def test_horizons_beyond_every_episode_are_left_out(world: Path) -> None:
     assert all(len(result[name]["psnr"]) == len(result["horizons"]) for name in ("dream", "copy"))
     assert "real" not in result
     with pytest.raises(NotMeasuredError, match=r"`horizons` is \(64,\); .* cut after 24"):
-        horizon.compare(make_of(world), card, 6, (64,))
+        horizon.compare(make_of(world), card, 1, (64,))
 
 
 def test_real_episodes_are_cut_at_the_cards_limit() -> None:
