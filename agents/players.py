@@ -219,10 +219,11 @@ def _make_module_factory(player: Player, source: Source) -> PolicyFactory:
 def _make_search_factory(player: Player, env_id: str) -> PolicyFactory:
     from dfgym.agents.search import plan_for  # torch and Stable-Baselines3 are slow to import
 
-    plan_for(player, env_id, 1, 0, 0.0)  # raises now what it would raise later
+    config = plan_for(player, env_id, 1, 0, 0.0).config  # raises now what it would raise later
+    noise = config.value_noise if config else None  # the prior's, in whatever episode
 
     def begin(seed: np.random.SeedSequence) -> SourcePolicy:
-        plan = plan_for(player, env_id, 1, int(seed.generate_state(1)[0]), 0.0)
+        plan = plan_for(player, env_id, 1, int(seed.generate_state(1)[0]), 0.0, noise)
         begins = [True]
 
         def play(observation: Any, frame: np.ndarray) -> int:

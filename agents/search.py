@@ -285,9 +285,22 @@ def open_dream(env: str, num_envs: int) -> Any:
 
 
 def plan_for(
-    player: players.Player, env: str, num_envs: int, seed: int, gumbel_scale: float
+    player: players.Player,
+    env: str,
+    num_envs: int,
+    seed: int,
+    gumbel_scale: float,
+    noise: float | None = None,
 ) -> Planner:
     """Make the planner that a player's name asks for, with the settings' defaults.
+
+    Args:
+        player: the player.
+        env: what it plays, see `open_dream`.
+        num_envs: rows.
+        seed: of the search's chance.
+        gumbel_scale: see `SearchConfig`.
+        noise: of the prior's values; None: it is measured.
 
     Raises:
         ConfigError: there is no dream of the environment, the prior does not fit, or the search is
@@ -301,7 +314,7 @@ def plan_for(
         raise ConfigError("a search of 0 simulations needs an agent to play; expected at least 1")
     if not count:
         return Planner(dream, prior, None, seed)
-    noise = measure_noise(prior, dream, seed)
+    noise = measure_noise(prior, dream, seed) if noise is None else noise
     config = SearchConfig(count, discount, gumbel_scale=gumbel_scale, value_noise=noise)
     return Planner(dream, prior, config, seed)
 

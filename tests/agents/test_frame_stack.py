@@ -69,7 +69,7 @@ def changed_id() -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An agent that has learned from two frames at once."""
     config = ppo.Config(
-        env=CHANGED, steps=3072, num_envs=8, rollout=32, batch=64, learning_rate=2e-3,
+        env=CHANGED, steps=2048, num_envs=8, rollout=32, batch=64, learning_rate=2e-3,
         frame_stack=2, out=tmp_path_factory.mktemp("changed"), device="cpu",
     )  # fmt: skip
     return ppo.train(config)
