@@ -17,6 +17,7 @@ from dfgym.env import real
 from dfgym.errors import MissingPackageError
 from dfgym.world.settings import Settings
 from dfgym.world.shelf import VARIABLE
+from toys import fresh
 from toys.game import DREAM, NAME
 
 COMMANDS = (
@@ -205,9 +206,8 @@ def test_only_a_command_that_can_continue_announces_it(
 
 
 def test_as_a_program_it_exits_with_the_code() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "dfgym.cli", "bench", "Bad"], capture_output=True, text=True
-    )
+    program = "import runpy; runpy.run_module('dfgym.cli', run_name='__main__', alter_sys=True)"
+    ran = fresh.run(program, "bench", "Bad")
     assert ran.returncode == 2
     assert ran.stderr.startswith("dfgym: error: ") and ran.stderr.count("\n") == 1
 
