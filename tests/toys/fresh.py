@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 300
+PATIENCE = 1200
 """Seconds that a process may take, on whatever machine."""
 SERVER = f"""
 import gc, json, os, signal, sys, warnings
