@@ -27,8 +27,7 @@ from dfgym.model.transformer import (
     FramePrediction,
     NetworkOutput,
     Transformer,
-    select_targets,
-    unflatten_outputs,
+    read_out,
 )
 
 
@@ -156,8 +155,7 @@ class Recurrent(nn.Module):
         after = torch.cat((torch.stack(latents, 1), of_targets), 1)
         before = before.repeat(1, 2, 1, 1, 1)
         x = self.decode_frame(x, modulations, before.flatten(0, 1), after.flatten(0, 1))
-        output = unflatten_outputs(self.predict_frame(x), self.predict_transition(x), n)
-        return select_targets(output, targets)
+        return read_out(self.predict_frame, self.predict_transition, x, n, targets)
 
     def conditioning(self, tau: float, actions: Tensor | None = None) -> Conditioning:
         """Precompute what `step` needs of a signal level; arguments as for `Transformer`'s."""

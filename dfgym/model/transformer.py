@@ -7,7 +7,7 @@ buckets. Frames come and go as `(b, t, h, w, c)`; inside, batch and time are fol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -132,15 +132,25 @@ def unflatten_outputs(
     return NetworkOutput(folded, reward, termination)
 
 
-def select_targets(output: NetworkOutput, targets: int | None) -> NetworkOutput:
-    """Return the pictures of the last `targets` copies, and what came of the copies before them."""
-    if targets is None:
-        return output
-    prediction, reward, termination = output
-    prediction = prediction._replace(
-        scores=prediction.scores[:, -targets:], log_weights=prediction.log_weights[:, -targets:]
+def read_out(
+    predict_frame: Callable[[Tensor], FramePrediction],
+    predict_transition: Callable[[Tensor], tuple[Tensor, Tensor]],
+    x: Tensor,
+    t: int,
+    targets: int | None,
+) -> NetworkOutput:
+    """Read off the last tokens `(b * t, y, x, d)` of all copies what a `Network` predicts of them.
+
+    Nobody asks for the pictures of copies that others see, and with many outcomes they take long.
+    """
+    copies, others = x.unflatten(0, (-1, t)), t - (targets or 0)
+    pictures = copies[:, -(targets or t) :].flatten(0, 1)
+    return unflatten_outputs(
+        predict_frame(pictures),
+        predict_transition(copies[:, :others].flatten(0, 1)),
+        targets or t,
+        others,
     )
-    return NetworkOutput(prediction, reward[:, :-targets], termination[:, :-targets])
 
 
 def embed_level(embed: nn.Module, tau: Tensor, action: Tensor) -> Tensor:
@@ -305,10 +315,7 @@ class Transformer(nn.Module):
     ) -> NetworkOutput:
         """Predict the frames of whole sequences; arguments as for `encode_sequence`, `Network`."""
         x = self.encode_sequence(frames, tau, actions, time, mask)
-        output = unflatten_outputs(
-            self.predict_frame(x), self.predict_transition(x), frames.shape[1]
-        )
-        return select_targets(output, targets)
+        return read_out(self.predict_frame, self.predict_transition, x, frames.shape[1], targets)
 
     def empty_cache(
         self, rows: int, device: torch.device | str = "cpu"
