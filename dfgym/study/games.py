@@ -142,7 +142,7 @@ def recipe(game: str, scale: Scale) -> Recipe:
     What the worlds add for the one denoising step that they take is left out: it would favour that
     number of steps over the others.
     """
-    bundled = _bundled(game)
+    shipped = bundled(game)
     if game == "rooms":
         quick = scale == QUICK
         recording: dict[str, Any] = {
@@ -153,17 +153,18 @@ def recipe(game: str, scale: Scale) -> Recipe:
     else:
         recording = {"frames": scale.frames[game]}
         changes = {**PLAIN, **scale.settings[game]}
-    model = dataclasses.replace(bundled.train.model, **{"mixture": 1, **changes.pop("model")})
-    sampler = dataclasses.replace(bundled.train.sampler, **changes.pop("sampler", {}))
+    model = dataclasses.replace(shipped.train.model, **{"mixture": 1, **changes.pop("model")})
+    sampler = dataclasses.replace(shipped.train.sampler, **changes.pop("sampler", {}))
     return dataclasses.replace(
-        bundled,
-        record=dataclasses.replace(bundled.record, **recording),
-        train=dataclasses.replace(bundled.train, **changes, model=model, sampler=sampler),
+        shipped,
+        record=dataclasses.replace(shipped.record, **recording),
+        train=dataclasses.replace(shipped.train, **changes, model=model, sampler=sampler),
     )
 
 
 @functools.cache
-def _bundled(game: str) -> Recipe:
+def bundled(game: str) -> Recipe:
+    """Return the recipe of a game's shipped world."""
     return load_recipe(find_recipe(RECIPES[game]))
 
 
@@ -187,7 +188,7 @@ class Judged:
 def judge(game: str, episode: Episode) -> Judged:
     """Judge each transition of an episode."""
     nothing = np.full(len(episode), np.nan)
-    source_game = games.find(_bundled(game).record.env)
+    source_game = games.find(bundled(game).record.env)
     assert source_game is not None
     if source_game.judge is not None:
         verdicts = legality.judge(source_game, episode)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dfgym.agents import ppo
 from dfgym.agents import search as agent
-from dfgym.statistics import bootstrap_interval
+from dfgym.statistics import bootstrap_interval, mean_interval
 from dfgym.study.figures import lines
 from dfgym.study.games import RECIPES
 from dfgym.study.runner import StudyRunner
@@ -20,9 +20,11 @@ from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 
 GAMES = ("breakout",)
-BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32, 64), 2, 32, 500_000
+BUDGETS, TRAININGS, EPISODES, STEPS = (0, 4, 8, 16, 32, 64), 3, 32, 500_000
 SAMPLED = (8, 16)
 """The budgets at which chance is sampled, too, to compare."""
+LONG_WORLD, LONG = "minatar-breakout-long-v0", (32,)
+"""A world that has learned long games, too, and the budgets at which it is planned in as well."""
 ALONE, ALONE_EPISODES, ALONE_ROLLOUT = 64, 16, 2
 """Simulations without any agent, whose leaves are valued by so many steps of random play."""
 QUICK = ((0, 2), 1, 2, 16)
@@ -93,6 +95,11 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             for b in SAMPLED
             if b in budgets
         }
+        long = {
+            b: np.array([play(p, b, episodes, world=LONG_WORLD) for p in priors])
+            for b in LONG
+            if b in budgets
+        }
         alone = play(None, alone_budget, alone_episodes)
         numbers[game] = summarize(returns, sampled) | {"alone": _mean(np.array(alone))}
         means = {budget: values.mean(1) for budget, values in returns.items()}
@@ -101,13 +108,20 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
             {f"prior {i}": [float(m[i]) for m in means.values()] for i in range(trainings)},
         )
         rows += _rows(game, numbers[game], means)
+        if long:
+            numbers[game]["long"] = summarize({0: returns[0]} | long)
+            in_long = {budget: values.mean(1) for budget, values in long.items()}
+            rows += _rows(f"{game}, planned in {LONG_WORLD}", numbers[game]["long"], in_long)
         mean, (low, high) = numbers[game]["alone"].values()
         sentences.append(
             f"{game}: {returns[0].mean():.1f} without a search, "
             + ", ".join(f"{returns[b].mean():.1f} with {b}" for b in budgets[1:])
             + f"; {mean:.1f} ({low:.1f} to {high:.1f}) with {alone_budget} and no agent"
         )
-    header = ("game", "simulations", "return of each prior", "all", "over the prior", "sampled")
+    header = (
+        *("game", "simulations", "return of each prior", "all", "over the prior", "sampled"),
+        "interval over priors",
+    )
     return Finding(
         "Search",
         "a world that branches can be searched: tree search in the dream improves an agent.",
@@ -115,8 +129,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         numbers,
         f"{trainings} PPO agents, each {steps:,} steps in the dream, played greedily as they are "
         f"and as priors of a search in the dream that follows the real game, {episodes} episodes "
-        "each from the same seeds. Intervals are over episodes of both, which two trainings are "
-        "too few to say more than. `sampled`: an action is worth the mean over outcomes that "
+        "each from the same seeds. Intervals are over episodes, but the last, of Student's t over "
+        "the priors' own gains. `sampled`: an action is worth the mean over outcomes that "
         "simulations have drawn, one each, instead of over all by their probabilities. No agent: "
         f"all actions alike, and states valued by {ALONE_ROLLOUT} steps of random play, "
         f"{alone_episodes} episodes.\n\n" + table(header, rows),
@@ -143,6 +157,9 @@ def _rows(game: str, numbers: Numbers, means: dict[int, np.ndarray]) -> list[lis
                 if sampled is None
                 else f"{sampled['mean']:.1f} ({sampled['interval'][0]:.1f} to "
                 f"{sampled['interval'][1]:.1f})",
+                "-"
+                if gain is None or (over := gain["by_prior"]["interval"]) is None
+                else f"{over[0]:+.0%} to {over[1]:+.0%}",
             ]
         )
     return rows
@@ -159,14 +176,18 @@ def summarize(
     """
     flat = {budget: values.ravel() for budget, values in returns.items()}
     flat_sampled = {budget: values.ravel() for budget, values in (sampled or {}).items()}
-    base = flat[0]
+    base, none = flat[0], returns[0]
     means = np.array([values.mean() for values in flat.values()])
     ranks = means.argsort().argsort()
     return {
         "returns": {str(budget): values.tolist() for budget, values in returns.items()},
         "means": {str(budget): float(values.mean()) for budget, values in flat.items()},
         "intervals": {str(budget): _mean(values)["interval"] for budget, values in flat.items()},
-        "gain": {str(b): _compare(values, base, _gain) for b, values in flat.items() if b},
+        "gain": {
+            str(b): _compare(values.ravel(), base, _gain) | {"by_prior": _over_priors(values, none)}
+            for b, values in returns.items()
+            if b
+        },
         "sampled": {str(budget): _mean(values) for budget, values in flat_sampled.items()},
         "exact_over_sampled": {
             str(budget): _compare(flat[budget], values, np.subtract)
@@ -178,6 +199,12 @@ def summarize(
 
 def _gain(mean: np.ndarray, base: np.ndarray) -> np.ndarray:
     return np.asarray(mean / np.maximum(base, 1e-9) - 1)
+
+
+def _over_priors(returns: np.ndarray, none: np.ndarray) -> dict[str, Any]:
+    """Compare each prior's mean return, of `(prior, episode)`, with its own without a search."""
+    gains = (returns.mean(1) / np.maximum(none.mean(1), 1e-9) - 1).tolist()
+    return {"gains": gains, "interval": mean_interval(gains)}
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:
@@ -212,15 +239,18 @@ def _play(
     budget: int,
     episodes: int,
     chance: Literal["exact", "sampled"] = "exact",
+    world: str = "",
 ) -> list[float]:
     """Play the real game, once; returns of its episodes."""
     name = f"{prior.parent.name if prior else 'none'}-{budget}"
     name += "-sampled" if chance == "sampled" else ""
+    name += "-long" if world else ""
     out = runner.folder / game / "measured" / "search" / f"{name}.json"
     if not out.is_file():
         agent.main(
             agent.Config(
-                RECIPES[game],
+                world or RECIPES[game],
+                f"DFReal/{RECIPES[game]}",
                 simulations=budget,
                 prior=prior,
                 episodes=episodes,

@@ -57,6 +57,9 @@ def test_gains_are_over_the_prior() -> None:
     assert numbers["gain"]["32"]["mean"] == pytest.approx(0.5)
     low, high = numbers["gain"]["32"]["interval"]
     assert 0.3 < low < 0.5 < high < 0.75 and numbers["spearman"] == pytest.approx(0.5)
+    over = numbers["gain"]["32"]["by_prior"]
+    assert over["gains"] == pytest.approx([45 / 32 - 1, 45 / 28 - 1])
+    assert over["interval"][0] < over["gains"][0] and over["interval"][1] > over["gains"][1]
     assert next(c.holds(numbers) for c in search.CONDITIONS if c.holds)
 
 
