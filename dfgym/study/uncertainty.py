@@ -19,7 +19,7 @@ from dfgym.games.minatar import MinAtarEnv
 from dfgym.study.figures import bars
 from dfgym.study.games import RECIPES, bundled
 from dfgym.study.methods.objectives import Method
-from dfgym.study.runner import OURS, StudyRunner, load_trained
+from dfgym.study.runner import StudyRunner, load_trained
 from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.train.loop import train
@@ -196,8 +196,6 @@ class _Recorder:
 
 def train_young(runner: StudyRunner, game: str) -> World:
     """Return the world of the shipped recipe after few steps, trained if it is missing."""
-    if runner.scale.horizon < 100:
-        return runner.model(game, OURS).world
     runner.data(game)
     small, recipe = runner.config(game), bundled(game).train
     config = replace(
@@ -208,6 +206,9 @@ def train_young(runner: StudyRunner, game: str) -> World:
         out=small.out.with_name("young"),
         device=runner.device,
     )
+    if runner.scale.horizon < 100:
+        sizes = replace(small.model, mixture=recipe.model.mixture)
+        config = replace(small, model=sizes, sampler=recipe.sampler, out=config.out)
     train(config)
     return load_trained(config, Method()).world
 
