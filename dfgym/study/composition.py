@@ -19,11 +19,11 @@ from dfgym.evaluation.rollout import Dream, Episode, find_game, policies, roll
 from dfgym.games.breakout import MOTION, NOOP, PADDLE, BreakoutPolicy
 from dfgym.games.minatar import palette, red_table
 from dfgym.model.config import ModelConfig
-from dfgym.statistics import bootstrap_interval
+from dfgym.statistics import bootstrap_interval, mean_interval
 from dfgym.study import blocks
 from dfgym.study.figures import bars
 from dfgym.study.methods.objectives import Method
-from dfgym.study.runner import StudyRunner, load_trained
+from dfgym.study.runner import StudyRunner, composing, load_trained
 from dfgym.study.verdict import Condition, Numbers
 from dfgym.study.write import Finding, table
 from dfgym.train.config import TrainConfig
@@ -34,7 +34,7 @@ from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
 GAMES = ("breakout",)
-MODEL, CONTROL = "halves", "open"
+MODEL, CONTROL, TRAININGS = composing(0), "open", 3
 KINDS = ("all", "new", "across")
 ROWS, QUICK_ROWS, CONTEXT = 32, 4, 4
 STEPS, SPANS = 256, ((1, 16), (17, 32), (33, 128))
@@ -127,9 +127,10 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     rows: list[list[str]] = []
     shares, sentences = {}, []
     quick = runner.scale.horizon < 100
-    count, paths = (QUICK_ROWS, QUICK_PATHS) if quick else (ROWS, PATHS)
+    count, paths, trainings = (QUICK_ROWS, QUICK_PATHS, 1) if quick else (ROWS, PATHS, TRAININGS)
     for game in games:
-        numbers[game] = _examine(runner, game, count, MODEL)
+        worlds = [_examine(runner, game, count, composing(seed)) for seed in range(trainings)]
+        numbers[game] = worlds[0] | {"spans": over_trainings([world["spans"] for world in worlds])}
         numbers[game]["control"] = control = _examine(runner, game, count, CONTROL)["spans"]
         numbers[game]["cross"] = cross = {
             str(window): stitched(learn_cross(runner, window), paths) for window in WINDOWS
@@ -162,16 +163,15 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "Recordings of two scripted players, of whom one keeps the paddle in columns 0 to "
         f"{MEETING} and the other in {MEETING} to 9, so that they meet nowhere but where all "
         "episodes begin. No action sticks there, and one that does in a dream counts as illegal. "
-        f"The world was trained once; a player without a fence plays {count} dreams in it, a fifth "
+        f"Of {trainings} trainings; a player without a fence plays {count} dreams in each, a fifth "
         "of its actions at random. `control`: a world of as many frames of a player without a "
-        "fence, trained as long and asked the same. `new`: no recording holds the two frames and "
-        "the action; "
-        "`across`: the transition ends a window of frames in which the paddle is left and right of "
-        f"column {MEETING}, of which the recordings hold "
+        "fence, trained once as long and asked the same. `new`: no recording holds the two frames "
+        "and the action; `across`: the transition ends a window of frames in which the paddle is "
+        f"left and right of column {MEETING}, of which the recordings hold "
         f"{sum(n['recorded_across'] for n in numbers.values())}; their longest episode has "
-        f"{max(n['longest'] for n in numbers.values())} frames. Intervals are over "
-        "dreams.\n\nPaths that cross: a dot goes along one of two diagonals, and "
-        "worlds of one layer see the last frame or the last three. Where the paths "
+        f"{max(n['longest'] for n in numbers.values())} frames. Intervals are over trainings, and "
+        "over dreams of the control.\n\nPaths that cross: a dot goes along one of two diagonals, "
+        "and worlds of one layer see the last frame or the last three. Where the paths "
         "cross, one frame does not show where the dot comes from: half of the dreams should "
         "change over, none with more memory. "
         f"{paths} dreams each.\n\n"
@@ -220,6 +220,25 @@ def _examine(runner: StudyRunner, game: str, rows: int, model: str) -> dict[str,
         for of_span in sums
     ]
     return {"spans": spans, "recorded_across": recorded_across, "longest": int(longest_episode)}
+
+
+def over_trainings(worlds: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Join what `_examine` counts of worlds of several trainings; of one it stays as it is."""
+
+    def join(of_worlds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        legal = [of_world["legal"] for of_world in of_worlds]
+        low, high = mean_interval(legal) or of_worlds[0]["interval"]
+        return {
+            "legal": float(np.mean(legal)),
+            "interval": (low, min(high, 1.0)),
+            "transitions": sum(of_world["transitions"] for of_world in of_worlds),
+            "per_training": legal,
+        }
+
+    return [
+        {kind: join([of_span[kind] for of_span in spans]) for kind in KINDS}
+        for spans in zip(*worlds, strict=True)
+    ]
 
 
 def _kinds(episode: Episode, recorded: set[bytes], window: int) -> Iterator[np.ndarray]:

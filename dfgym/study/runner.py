@@ -97,7 +97,7 @@ MODELS: dict[str, ModelRecipe] = {
     "halves": fenced("Left", "Right"),
     "open": fenced("Open"),
 }
-"""All models but those of `chunked` and `remembering`."""
+"""All models but those of `chunked`, `remembering` and `composing`."""
 MEMORIES: dict[str, dict[str, Any]] = {
     "window-6": {},
     "window-16": {"window": 16},
@@ -116,6 +116,11 @@ def remembering(name: str, seed: int) -> str:
     return f"memory {name} {seed}"
 
 
+def composing(seed: int) -> str:
+    """Return the name of the model of two fenced players' recordings, trained from a seed."""
+    return f"halves {seed}" if seed else "halves"
+
+
 def chunked(clean_frames: int) -> str:
     """Return the name of the model of full-sequence diffusion that sees so many clean frames."""
     return f"chunked {clean_frames}"
@@ -130,6 +135,9 @@ def model_recipe(model: str) -> ModelRecipe:
     match model.split():
         case ["memory", name, seed]:
             return ModelRecipe(model=MEMORIES[name], settings={"seed": int(seed)})
+        case ["halves", seed]:
+            halves = MODELS["halves"]
+            return dataclasses.replace(halves, settings={**halves.settings, "seed": int(seed)})
         case ["chunked", clean_frames]:
             method = Method(corruption="full_sequence", clean_frames=int(clean_frames))
             return ModelRecipe(method)
@@ -247,8 +255,8 @@ class StudyRunner:
 
 
 def _data_name(model: str) -> str:
-    """Return the folder of the recordings that a model learns from."""
-    return f"data-{model.replace(' ', '-')}" if model_recipe(model).recording else "data"
+    """Return the folder of the recordings that a model learns from, whatever its seed."""
+    return f"data-{model.split()[0]}" if model_recipe(model).recording else "data"
 
 
 def _is_trained(config: TrainConfig, method: Method) -> bool:

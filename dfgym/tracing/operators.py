@@ -106,6 +106,9 @@ def write(names: Names, function: Any, args: Sequence[Any], kwargs: Any, result:
         _write_slot(names, args[0], args[1], args[2], result)
     elif kind in ("split", "split_with_sizes", "unbind"):
         _write_split(names, kind, args, result)
+    elif kind == "max" and not isinstance(result, Tensor):  # along an axis
+        names[result[0]] = _write_reduction(names, "amax", args, result[0].dtype)
+        names[result[1]] = names.graph.node("ArgMax", names[args[0]], axis=args[1], keepdims=0)
     elif isinstance(result, Tensor):
         names[result] = _write_one(names, kind, args, kwargs, result)
     elif kind == "native_layer_norm":

@@ -63,6 +63,23 @@ def test_gains_are_over_the_prior() -> None:
     assert next(c.holds(numbers) for c in search.CONDITIONS if c.holds)
 
 
+def test_shares_are_joined_over_trainings() -> None:
+    worlds = [
+        [
+            {
+                kind: {"legal": share, "interval": (0, 1), "transitions": 10}
+                for kind in composition.KINDS
+            }
+        ]
+        for share in (0.9, 1.0, 1.0)
+    ]
+    joined = composition.over_trainings(worlds)[0]["new"]
+    assert joined["legal"] == pytest.approx(29 / 30) and joined["transitions"] == 30
+    low, high = joined["interval"]
+    assert low == pytest.approx(29 / 30 - 4.3027 / 30, abs=1e-4) and high == 1
+    assert composition.over_trainings(worlds[:1])[0]["all"]["interval"] == (0, 1)
+
+
 def test_noise_in_the_weights_changes_the_matrices_alone() -> None:
     world = shelf.load(shelf.DEFAULT)
     spoiled = uncertainty.spoil(world)

@@ -72,6 +72,7 @@ def follow_actions(x: Tensor, action: Tensor) -> Tensor:
         (lambda x: Codec(PALETTE).round(x)[1], (normal(4, 4, 3),)),
         (lambda x: Codec().round(x)[0], (normal(4, 4, 3),)),
         (lambda x: Codec(PALETTE).encode(x), (COLOURS,)),
+        (lambda x: x.max(1).values - x.max(-1).indices[:, :1], (normal(2, 3, 3),)),
         (lambda x: (x >> 3) + x % 7, (torch.tensor([-(2**62), -1, 0, 5, 2**50]),)),
         (lambda x: torch.where(x > 0, x, -1.0).chunk(2, 1)[1], (normal(3, 6),)),
         (lambda x: torch.stack(x.unbind(1), -1)[..., 1:].square().mean((0, 1)), (normal(3, 2, 4),)),
