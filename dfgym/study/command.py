@@ -139,8 +139,8 @@ class Config:
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
     """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory,
-    endurance, search, guidance, composition, uncertainty or horizon; or one row of the deck, D3
-    to D15, D17, steps or long."""
+    endurance, search, guidance, composition, uncertainty or horizon; one part of them, such as
+    guidance-action; or one row of the deck, D3 to D15, D17, steps or long."""
     all: bool = False
     """Every subject, in this order."""
     page: bool = False
@@ -194,7 +194,8 @@ def choose_claims(config: Config) -> list[tuple[Claim, list[str]]]:
         ConfigError: see `study`.
     """
     rows = sorted({claim.row for claim in CLAIMS}, key=lambda row: (row[0] != "D", len(row), row))
-    allowed = ", ".join([*SUBJECTS, *rows])
+    parts = [claim.name for claim in CLAIMS if claim.name not in SUBJECTS]
+    allowed = ", ".join([*SUBJECTS, *parts, *rows])
     if config.all == (config.subject is not None):
         raise ConfigError(f"give either one subject ({allowed}) or --all")
     subject = config.subject.lower() if config.subject else None

@@ -117,7 +117,10 @@ def test_the_committed_page_is_made_from_the_committed_numbers(tmp_path: Path) -
     ("changes", "words"),
     [
         ({"page": True, "subject": "D4"}, "--page is of everything in `out`; leave out"),
-        ({"subject": "D2"}, "the subject is 'D2'; allowed are backbones, .*, D3, D4, D5, D6, D7"),
+        (
+            {"subject": "D2"},
+            "the subject is 'D2'; allowed are backbones, .*, guidance-action, .*, D3, D4, D5, D6",
+        ),
         ({}, "give either one subject"),
         ({"subject": "D4", "all": True}, "give either one subject"),
         ({"subject": "D3", "games": ("cartpole",)}, "are cartpole; D3 is tried on breakout"),
