@@ -15,9 +15,8 @@ from dfgym.games.minatar import import_game
 torch.set_num_threads(1)  # two threads are slower than one on so small tensors, and fork is safer
 
 with contextlib.suppress(MissingPackageError):
-    import_game(
-        "breakout"
-    )  # so that no `importorskip("minatar")` waits for all that MinAtar brings
+    # So that no `importorskip("minatar")` waits for all that MinAtar brings.
+    import_game("breakout")
 
 # The same examples in every run, and none written to disk.
 hypothesis.settings.register_profile("dfgym", deadline=None, derandomize=True, database=None)

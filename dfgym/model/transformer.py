@@ -91,7 +91,7 @@ class FramePrediction(NamedTuple):
 def colour_probabilities(scores: Tensor) -> Tensor:
     """Turn colour logits `(..., h, w, c)` into probabilities.
 
-    On a CPU a softmax over so short a last axis takes ten times as long as over one before cells.
+    On a CPU a softmax over so short a last axis takes many times as long as one before the cells.
     """
     return scores.movedim(-1, -3).softmax(-3).movedim(-3, -1)
 

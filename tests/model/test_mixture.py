@@ -26,7 +26,7 @@ from dfgym.world.bundle import World
 from dfgym.world.card import Frames, Sampler
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
-from toys.world import toy_card, toy_starts, toy_weights
+from toys.world import tensors, toy_card, toy_starts, toy_weights
 
 OUTCOMES = 3
 
@@ -62,6 +62,28 @@ def test_the_loss_is_the_negative_logarithm_of_the_frames_probability(m: int, se
         torch.testing.assert_close(loss, plain)
     mean = (loss.neg().exp()[:, None, None, None] * coloured(cells)).sum(0)
     torch.testing.assert_close(prediction.mean[0], mean, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ModelConfig(16, 2, heads=2, patch=2, window=4, mixture=2),
+        ModelConfig(16, 2, heads=1, patch=2, window=4, mixture=2, kind="recurrent"),
+        ModelConfig(16, 1, 2, 4, 4, mixture=2, kind="multiscale", fine_patch=2, fine_dim=8),
+    ],
+    ids=lambda model: model.kind,
+)
+def test_targets_and_contexts_alone_are_what_all_copies_are(model: ModelConfig) -> None:
+    card = toy_card(model=model)
+    network = build(card.model, card.game_spec).eval().requires_grad_(False)
+    network.load_state_dict(toy_weights(card))
+    actions = torch.zeros(2, 5, dtype=torch.int64)
+    cells = torch.randint(0, 3, (2, 5, 8, 8), generator=torch.Generator().manual_seed(0))
+    noised = corrupt(coloured(cells), actions, actions, Draws([0]), window=3)
+    scores, log_weights, *transitions = tensors(network(*noised))
+    expected = (scores[:, 5:], log_weights[:, 5:], *(tensor[:, :5] for tensor in transitions))
+    for whole, some in zip(expected, tensors(network(*noised, targets=5)), strict=True):
+        torch.testing.assert_close(whole, some, rtol=0, atol=1e-5)
 
 
 def test_outcomes_are_sampled_by_their_probabilities_and_whole() -> None:

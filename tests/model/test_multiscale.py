@@ -17,7 +17,7 @@ from dfgym.model.network import build
 from dfgym.train.batches import Batch
 from dfgym.train.loss import compute_losses
 from dfgym.world.card import Card, Frames
-from toys.world import tensors, toy_card, toy_weights
+from toys.world import toy_card, toy_weights
 
 SIZES = ModelConfig(
     16, 1, heads=2, patch=4, window=4, kind="multiscale", fine_patch=2, fine_dim=8, mixture=2
@@ -64,18 +64,6 @@ def test_the_past_of_every_layout_is_the_last_frames_that_are_in_sight() -> None
     index, begun = find_past(torch.tensor([[5, 6, 7]]), plain, 2)
     assert begun[:, 0].tolist() == [[False, True, True], [False, False, True]]
     assert index[0, 0, 1:].tolist() == [0, 1] and index[1, 0, 2] == 0
-
-
-def test_targets_and_contexts_alone_are_what_all_copies_are() -> None:
-    card = toy_card(model=SIZES)
-    network = built(card)
-    network.load_state_dict(toy_weights(card))
-    actions = torch.zeros(2, 5, dtype=torch.int64)
-    noised = corrupt(colours(2, 5, 8, 8), actions, actions, Draws([0]), window=3)
-    scores, log_weights, *transitions = tensors(network(*noised))
-    expected = (scores[:, 5:], log_weights[:, 5:], *(tensor[:, :5] for tensor in transitions))
-    for whole, some in zip(expected, tensors(network(*noised, targets=5)), strict=True):
-        torch.testing.assert_close(whole, some, rtol=0, atol=1e-5)
 
 
 def test_every_weight_is_learned() -> None:
