@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfgym.actions import Row
-from dfgym.env.real import opening
 from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import moments
 from dfgym.evaluation.moments import BLUR, Moment
-from dfgym.games.twin import Belief, Outcome, Twin, open_twin
+from dfgym.games.outcomes import Belief, Outcome, Twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +122,7 @@ def grow(
     """
     pasts = moments.draw(card, count, EPSILON, seed, least=age)
     actions, names = choices(card)
-    real = _real(open_twin(opening(card)), pasts, actions, draws, seed)
+    real = _real(moments.open_judge(card), pasts, actions, draws, seed)
     pasts = pasts[: len(real)]
     last = np.stack([past.episode.frames[past.at] for past in pasts])
     dream = _dream(make, pasts, actions, seed)

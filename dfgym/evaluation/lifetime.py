@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from dfgym.env.real import opening
-from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import moments
 from dfgym.evaluation.moments import BLUR, Moment
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table
-from dfgym.evaluation.rollout import Episode, describe_policy, find_game, policies
+from dfgym.evaluation.rollout import Episode, describe_policy, policies
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
-from dfgym.games.twin import Lifetime, Twin, follow, open_twin
+from dfgym.games.outcomes import Twin
+from dfgym.games.twin import Lifetime, follow
 from dfgym.statistics import bootstrap_interval
 from dfgym.world.card import Card
 from dfgym.world.outcomes import Transition
@@ -69,13 +68,7 @@ def compare(
         NotMeasuredError: the real game cannot be brought back to a moment, or it hides at the reset
             what a dream may lay out otherwise.
     """
-    game = find_game(card)
-    if game is not None and game.hides_layout:
-        raise NotMeasuredError(
-            "the game's layout is hidden until it comes into sight, and a dream may lay it out "
-            "otherwise; see `dfgym study memory` for what it remembers of what was in sight"
-        )
-    twin = open_twin(opening(card))
+    twin = moments.open_judge(card)
     tolerance = 0 if card.frames.palette else BLUR
     pasts = moments.draw(card, count, EPSILON, seed)
     checks = pasts[: min(CHECKS, count)]
@@ -171,10 +164,10 @@ def summarise(lifetimes: Sequence[Lifetime]) -> dict[str, Any]:
     Returns:
         `dreams`, `transitions` (judged), `illegal`, `illegal_per_1000` with its 95 % `interval`
         over dreams (a dream is judged to its first illegal transition, so that each of these was
-        preceded by lawful ones only), `wrong` and `sticky` (see `Lifetime`), `too_wide` (dreams
-        that chance made impossible to judge on), and the survival curve (Kaplan and Meier 1958):
-        the share `surviving` after so many `after` transitions, and their `median`, None if more
-        than half survive.
+        preceded by lawful ones only), `wrong`, `sticky` and `chance` (see `Lifetime`), `too_wide`
+        (dreams that chance made impossible to judge on), and the survival curve (Kaplan and Meier
+        1958): the share `surviving` after so many `after` transitions, and their `median`, None if
+        more than half survive.
     """
     lawful = np.array([lifetime.lawful for lifetime in lifetimes])
     illegal = np.array([lifetime.end == "illegal" for lifetime in lifetimes])
@@ -200,6 +193,7 @@ def summarise(lifetimes: Sequence[Lifetime]) -> dict[str, Any]:
         "interval": list(bootstrap_interval(counts, rate, resamples=2000)),
         "wrong": sum(lifetime.wrong for lifetime in lifetimes),
         "sticky": sum(lifetime.sticky for lifetime in lifetimes),
+        "chance": sum(lifetime.chance for lifetime in lifetimes),
         "too_wide": sum(lifetime.end == "wide" for lifetime in lifetimes),
         "surviving": surviving,
         "median": below[0] if below else None,
@@ -249,11 +243,11 @@ def section(result: dict[str, Any]) -> Section:
         low, high = entry["interval"]
         life = "more than half survive" if entry["median"] is None else f"{entry['median']}"
         rate = f"{entry['illegal_per_1000']:.2f} ({low:.2f} to {high:.2f})"
-        keys = ("dreams", "transitions", "wrong", "sticky", "too_wide")
+        keys = ("dreams", "transitions", "wrong", "sticky", "chance", "too_wide")
         counts = [str(entry[key]) for key in keys]
         rows.append([name, life, rate, *counts])
     header = ["", "median lifetime", "illegal in 1,000, 95 % interval", "plays", "transitions"]
-    header += ["wrong reward or end", "last action repeated", "chance too wide"]
+    header += ["wrong reward or end", "last action repeated", "decided by chance", "too wide"]
     dream = result["dream"]
     life = "more than half of the dreams" if dream["median"] is None else "half of the dreams"
     return Section(

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfgym.evaluation.rollout import Episode, Real, policies, roll
+from dfgym.env.real import opening
+from dfgym.errors import NotMeasuredError
+from dfgym.evaluation.rollout import Episode, Real, find_game, policies, roll
+from dfgym.games.outcomes import Twin
 from dfgym.games.source import Source
+from dfgym.games.twin import open_twin
 
 if TYPE_CHECKING:
     from dfgym.world.card import Card
@@ -67,6 +71,22 @@ def draw(card: Card, count: int, epsilon: float, seed: int, least: int = 0) -> l
     moments = [Moment(episode, at) for episode in episodes for at in range(len(episode))]
     indices = np.random.default_rng(seed).choice(len(moments), count, replace=False)
     return [moments[i] for i in indices]
+
+
+def open_judge(card: Card) -> Twin:
+    """Open a world's real game, to judge dreams that go on from moments of it.
+
+    Raises:
+        NotMeasuredError: it cannot be brought back to a moment, or it hides at the reset what a
+            dream may lay out otherwise.
+    """
+    game = find_game(card)
+    if game is not None and game.hides_layout:
+        raise NotMeasuredError(
+            "the game's layout is hidden until it comes into sight, and a dream may lay it out "
+            "otherwise; see `dfgym study memory` for what it remembers of what was in sight"
+        )
+    return open_twin(opening(card))
 
 
 def begin(dynamics: Dynamics, moments: Sequence[Moment], seed: int) -> None:

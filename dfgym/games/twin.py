@@ -9,17 +9,17 @@ Games are brought back in one of three ways. MinAtar's are copied, with a genera
 walks through all that it could return. The Arcade Learning Environment saves and restores its
 state, and stickiness is tried for every part of a step. Any other game is played again from its
 seed by the same actions, and its chance is walked through as in MinAtar, if it comes from
-Gymnasium's `np_random`; chance from elsewhere falls as the seed has it.
+Gymnasium's `np_random`. A game that steps by a generator of its own is refused: its chance would
+fall as the seed has it, and whatever else a dream draws would seem to be illegal.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -27,33 +27,12 @@ from dfgym.actions import Row
 from dfgym.errors import NotMeasuredError
 from dfgym.games.decisions import Decisions, walk
 from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.outcomes import Belief, Outcome, Twin, freeze, play_again
+from dfgym.games.replay import ReplayTwin, generators_used
 from dfgym.games.source import Opening, Source, open_source
 
-WIDE_REPLAY = 64
-"""Chance that can fall in more ways is too wide where each way plays the episode again."""
-MOST_STATES, MOST_PATHS = 64, 8
-"""A set of more real states than this is not followed; fewer where each is played again."""
-MOST_DRAWS, MOST_REPLAYS = 1000, 16
-"""A state is stepped by chance no more often; less often where each draw is played again."""
-
-
-class Outcome(NamedTuple):
-    """One way in which the real game goes on from one of its states."""
-
-    state: Any
-    key: Any
-    """Equal for states that go on equally."""
-    frame: np.ndarray
-    reward: float
-    terminated: bool
-    sticky: bool
-    """Only a repeated last action leads here."""
-    probability: float = math.nan
-    """Of all ways from this state; NaN where the game draws real numbers."""
-
-
-Belief = list[tuple[Any, float]]
-"""Real states, each with its probability given all that was drawn so far."""
+MOST_STATES, MOST_DRAWS = 64, 1000
+"""See `Twin`, of games whose states are copied or restored."""
 
 
 class Play(Protocol):
@@ -80,30 +59,6 @@ class Play(Protocol):
         ...
 
 
-class Twin(Protocol):
-    """The real game, which can be brought back to any of its states.
-
-    Attributes:
-        most_states: a set of more states than this is not followed.
-        most_draws: a state is stepped by chance no more often than this.
-    """
-
-    most_states: int
-    most_draws: int
-
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
-        """Play an episode again; returns the states that it can be in, and its frame."""
-        ...
-
-    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
-        """Step a state in every way; raises `NotMeasuredError` if there are too many."""
-        ...
-
-    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
-        """Step a state once, by chance."""
-        ...
-
-
 @dataclass(frozen=True)
 class Lifetime:
     """How long a dream obeys the real game.
@@ -114,12 +69,14 @@ class Lifetime:
             game's chance is too `wide` to say.
         wrong: lawful transitions with another reward or end than the real game's.
         sticky: lawful ones that only a repeated last action explains.
+        chance: lawful ones in whose place the game could have drawn another frame.
     """
 
     lawful: int
     end: Literal["illegal", "cut", "wide"]
     wrong: int
     sticky: int
+    chance: int = 0
 
 
 def open_twin(opening: Opening) -> Twin:
@@ -128,6 +85,7 @@ def open_twin(opening: Opening) -> Twin:
     Raises:
         ConfigError: the game cannot be opened.
         MissingPackageError: its package is missing.
+        NotMeasuredError: its chance comes from where it cannot be walked through.
     """
     source = open_source(opening)
     game: Any = source.env.unwrapped
@@ -136,7 +94,17 @@ def open_twin(opening: Opening) -> Twin:
     if hasattr(game, "ale") and not opening.wrappers:
         quiet = {**opening.kwargs, "repeat_action_probability": 0.0}
         return _AleTwin(source, open_source(replace(opening, kwargs=quiet)))
-    return _ReplayTwin(source)
+    if hasattr(game, "ale") and game.ale.getFloat("repeat_action_probability"):
+        raise NotMeasuredError(
+            f"{opening.env} has wrappers, around which its emulator is not brought back, and "
+            "repeats actions by chance; set repeat_action_probability to 0, or leave them out"
+        )
+    if own := generators_used(source):
+        raise NotMeasuredError(
+            f"{opening.env} draws its chance from a generator of its own ({', '.join(own)}), which "
+            "cannot be walked through; let it draw from Gymnasium's `self.np_random` alone"
+        )
+    return ReplayTwin(source)
 
 
 def follow(twin: Twin, seed: int, past: Iterable[Row], play: Play, tolerance: int = 0) -> Lifetime:
@@ -159,38 +127,33 @@ def follow(twin: Twin, seed: int, past: Iterable[Row], play: Play, tolerance: in
             "the real game does not come back to a moment by its seed and its actions, so it has "
             "chance that its seed does not rule"
         )
-    wrong = sticky = 0
+    wrong = sticky = chance = 0
     for i, action in enumerate(play.actions):
         try:
-            matches = _matching(twin, states, action, play.frames[i + 1], tolerance)
+            ways = [way for state in states for way in twin.outcomes(state, action)]
         except NotMeasuredError:
-            return Lifetime(i, "wide", wrong, sticky)
+            return Lifetime(i, "wide", wrong, sticky, chance)
+        matches = [way for way in ways if _draws(way, play.frames[i + 1], tolerance)]
         if not matches:
-            return Lifetime(i, "illegal", wrong, sticky)
+            return Lifetime(i, "illegal", wrong, sticky, chance)
         reward, ends = float(play.rewards[i]), bool(play.terminated[i])
         agreeing = [m for m in matches if np.isclose(m.reward, reward) and m.terminated == ends]
         wrong += not agreeing
         sticky += all(match.sticky for match in matches)
+        chance += len(matches) < len(ways)
         if ends:
-            return Lifetime(i + 1, "cut", wrong, sticky)
+            return Lifetime(i + 1, "cut", wrong, sticky, chance)
         # Nothing follows the end of the game, so a terminal state is not carried on.
         going = {m.key: m.state for m in agreeing or matches if not m.terminated}
         states = list(going.values())
         if len(states) > twin.most_states:
-            return Lifetime(i + 1, "wide", wrong, sticky)
-    return Lifetime(len(play.actions), "cut", wrong, sticky)
+            return Lifetime(i + 1, "wide", wrong, sticky, chance)
+    return Lifetime(len(play.actions), "cut", wrong, sticky, chance)
 
 
-def _matching(
-    twin: Twin, states: Sequence[Any], action: Row, frame: np.ndarray, tolerance: int
-) -> list[Outcome]:
-    """Return the outcomes that draw this frame."""
-    return [
-        outcome
-        for state in states
-        for outcome in twin.outcomes(state, action)
-        if np.abs(outcome.frame.astype(np.int16) - frame).max() <= tolerance
-    ]
+def _draws(way: Outcome, frame: np.ndarray, tolerance: int) -> bool:
+    """Whether the game draws this frame."""
+    return int(np.abs(way.frame.astype(np.int16) - frame).max()) <= tolerance
 
 
 class _MinAtarTwin:
@@ -203,7 +166,7 @@ class _MinAtarTwin:
 
     def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
         self.env.game = copy.deepcopy(self.env.game)  # a state shown last must not be reset
-        frames = _play(self.source, seed, actions)
+        frames = play_again(self.source, seed, actions)
         self.env.game.random = None  # a reset brings another
         true = (copy.deepcopy(self.env.game), self.env.last_action)
         try:
@@ -223,7 +186,7 @@ class _MinAtarTwin:
             game.reset()
             game.random = None
             frame = self.source.frame(self.env.show(game))
-            key, chance = _freeze(vars(game)), decisions.probability
+            key, chance = freeze(vars(game)), decisions.probability
             return Outcome((game, 0), key, frame, 0.0, False, False, chance)
 
         belief = _condition(((item, 1.0) for item in walk(start)), frames[0])
@@ -263,7 +226,7 @@ class _MinAtarTwin:
         reward, terminal = after.act(number)
         after.random = None
         frame = self.source.frame(self.env.show(after))
-        key = (_freeze(vars(after)), number)
+        key = (freeze(vars(after)), number)
         return Outcome((after, number), key, frame, float(reward), bool(terminal), False)
 
 
@@ -300,7 +263,7 @@ class _AleTwin:
         quiet.env.reset(seed=0)
 
     def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
-        frame = _play(self.source, seed, actions)[-1]
+        frame = play_again(self.source, seed, actions)[-1]
         state = self.honest.ale.cloneState()
         # Which action may stick is the game's secret: the last one, unless stickiness lasted for
         # all parts of the step, and for all of the step before.
@@ -336,91 +299,3 @@ class _AleTwin:
         ways = list(self.outcomes(state, action))
         weights = np.array([way.probability for way in ways])
         return ways[np.random.default_rng(seed).choice(len(ways), p=weights / weights.sum())]
-
-
-class _Step(NamedTuple):
-    """A step of a path: the action, and how chance fell; None if it fell as the seed had it."""
-
-    action: Any
-    picks: tuple[int, ...] | None
-
-
-class _ReplayTwin:
-    """Any seeded game: a state is its seed and all steps since, played again if need be."""
-
-    most_states, most_draws = MOST_PATHS, MOST_REPLAYS
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.game: Any = source.env.unwrapped
-        self.path: tuple[int, tuple[_Step, ...]] | None = None
-
-    def begin(self, seed: int, actions: Sequence[Row]) -> tuple[Belief, np.ndarray]:
-        frame = _play(self.source, seed, actions)[-1]
-        self.path = (seed, tuple(_Step(_plain(action), None) for action in actions))
-        return [(self.path, 1.0)], frame
-
-    def outcomes(self, state: Any, action: Row) -> Iterator[Outcome]:
-        seed, steps = state
-
-        def play(decisions: Decisions) -> Outcome:
-            self._load(seed, steps)
-            observation, reward, terminated = self._step(action, decisions)
-            self.path = (seed, (*steps, _Step(_plain(action), tuple(decisions.picks))))
-            frame, chance = self.source.frame(observation), decisions.probability
-            return Outcome(self.path, self.path, frame, reward, terminated, False, chance)
-
-        yield from walk(play, WIDE_REPLAY)
-
-    def draw(self, state: Any, action: Row, seed: int) -> Outcome:
-        self._load(*state)
-        observation, reward, terminated = self._step(action, np.random.default_rng(seed))
-        frame = self.source.frame(observation)
-        return Outcome(None, None, frame, reward, terminated, False)
-
-    def _load(self, seed: int, steps: tuple[_Step, ...]) -> None:
-        if self.path == (seed, steps):
-            return
-        _play(self.source, seed, ())
-        for step in steps:
-            row = step.action if isinstance(step.action, int) else np.array(step.action, np.float32)
-            decisions = None if step.picks is None else Decisions(step.picks)
-            self.source.frame(self._step(row, decisions)[0])
-        self.path = (seed, steps)
-
-    def _step(self, action: Row, decisions: Any) -> tuple[Any, float, bool]:
-        generator = self.game._np_random
-        self.path = None  # until the step is done
-        if decisions is not None:
-            self.game._np_random = decisions
-        try:
-            observation, reward, terminated, _, _ = self.source.env.step(self.source.to_env(action))
-        finally:
-            self.game._np_random = generator
-        return observation, float(reward), bool(terminated)
-
-
-def _play(source: Source, seed: int, actions: Sequence[Row]) -> list[np.ndarray]:
-    """Play an episode again and return its frames."""
-    observation, _ = source.env.reset(seed=seed)
-    frames = [source.frame(observation)]
-    for action in actions:
-        observation, *_ = source.env.step(source.to_env(action))
-        frames.append(source.frame(observation))  # some games go on by being drawn
-    return frames
-
-
-def _plain(action: Row) -> Any:
-    return int(action) if np.ndim(action) == 0 else tuple(np.asarray(action).tolist())
-
-
-def _freeze(value: Any) -> Any:
-    """Return a value that can be compared and hashed."""
-    match value:
-        case np.ndarray():
-            return value.shape, value.tobytes()
-        case dict():
-            return tuple((key, _freeze(item)) for key, item in sorted(value.items()))
-        case list() | tuple():
-            return tuple(_freeze(item) for item in value)
-    return value

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dfgym.errors import NotMeasuredError
-from dfgym.evaluation import lifetime
+from dfgym.evaluation import branches, lifetime
 from dfgym.games import minigrid
 from dfgym.games.twin import Lifetime
 from dfgym.world.card import Card
@@ -65,3 +65,5 @@ def test_a_game_that_hides_its_layout_is_not_followed(breakout_card: Card) -> No
     card = dataclasses.replace(card, frames=dataclasses.replace(card.frames, height=8, width=8))
     with pytest.raises(NotMeasuredError, match="hidden until it comes into sight"):
         lifetime.compare(rows_of(FrozenDynamics, card), card, 2, 2)
+    with pytest.raises(NotMeasuredError, match="hidden until it comes into sight"):
+        branches.grow(rows_of(FrozenDynamics, card), card, 2, 2)

@@ -6,6 +6,7 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -13,9 +14,10 @@ from dfgym.errors import NotMeasuredError
 from dfgym.games import RandomPolicy, breakout
 from dfgym.games.decisions import Decisions, walk
 from dfgym.games.minatar import MinAtarEnv
+from dfgym.games.outcomes import Outcome
 from dfgym.games.rules import judge_by
 from dfgym.games.source import Opening, open_source
-from dfgym.games.twin import Lifetime, Outcome, follow, open_twin
+from dfgym.games.twin import Lifetime, follow, open_twin
 
 PAST = 12
 
@@ -226,3 +228,54 @@ def test_what_no_frame_has_shown_is_a_matter_of_odds() -> None:
     twin = open_twin(Opening("DFSource/MinAtar-Breakout-v0"))
     belief, _ = twin.begin(7, [])
     assert [weight for _, weight in belief] == pytest.approx([1 / len(belief)] * len(belief))
+
+
+class Coin(gym.Env[np.ndarray, int]):
+    """Draws one of two grey levels a step, by Gymnasium's generator or by one of its own."""
+
+    observation_space = gym.spaces.Box(0, 255, (4, 4, 3), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, own: bool, tosses: bool = True) -> None:
+        self.own, self.tosses = own, tosses
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, Any]:
+        super().reset(seed=seed)
+        self.rng = np.random.default_rng(seed)
+        self.rng.random()
+        return np.zeros((4, 4, 3), np.uint8), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, Any]:
+        generator = self.rng if self.own else self.np_random
+        level = int(generator.integers(1, 3)) if self.tosses else 1
+        return np.full((4, 4, 3), level, np.uint8), 0.0, False, False, {}
+
+
+gym.register("toys/Coin-v0", Coin)
+
+
+def test_chance_of_the_games_own_generator_is_refused() -> None:
+    """It would fall as the seed has it, so that the other side of the coin would seem illegal."""
+    with pytest.raises(NotMeasuredError, match=r"toys/Coin-v0 .* generator of its own \(rng\)"):
+        open_twin(Opening("toys/Coin-v0", {"own": True}))
+    for own, tosses in ((False, True), (True, False)):  # held, and not used to step
+        opening = Opening("toys/Coin-v0", {"own": own, "tosses": tosses})
+        episode, at = play(opening, 3, 30)
+        dream = after(episode, at)
+        count = len(dream.actions)
+        life = follow(open_twin(opening), 3, episode.actions[:at], dream)
+        assert life == Lifetime(count, "cut", 0, 0, count * tosses)
+        dream.frames[5] = 3 - dream.frames[5]
+        life = follow(open_twin(opening), 3, episode.actions[:at], dream)
+        assert life.end == ("cut" if tosses else "illegal")
+
+
+def test_an_emulator_in_wrappers_that_repeats_actions_is_refused() -> None:
+    pytest.importorskip("ale_py")
+    wrappers = ("gymnasium.wrappers:AtariPreprocessing",)
+    quiet = {"frameskip": 1, "repeat_action_probability": 0.0}
+    opening = Opening("ALE/Pong-v5", quiet, wrappers=wrappers)
+    episode, at = play(opening, 1, 15)
+    assert follow(open_twin(opening), 1, episode.actions[:at], after(episode, at)).end == "cut"
+    with pytest.raises(NotMeasuredError, match="repeats actions by chance"):
+        open_twin(Opening("ALE/Pong-v5", {"frameskip": 1}, wrappers=wrappers))
