@@ -3,7 +3,8 @@
 A small network learns to tell clips of 8 frames apart, and is tested on clips of other rows (a
 classifier two-sample test, Lopez-Paz and Oquab 2017): 50 % means that it cannot. The distance is
 the unbiased maximum mean discrepancy of a polynomial kernel of degree 3 (Binkowski et al. 2018) on
-the features of a network with random weights. The real game against itself shows what chance makes.
+the features of an agent, or of a network with random weights where none was trained. The real game
+against itself shows what chance makes.
 
 Legend: n clips, d features.
 """
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dfgym.evaluation.eyes import Eyes, find_eyes
 from dfgym.evaluation.plays import CLIP, Plays, clips
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table, percent
@@ -31,6 +33,7 @@ OVERLAP = 2
 """The network learns from clips that begin every so many frames; it is tested on disjoint ones."""
 FLAWED, FAULTY = 0.65, 0.9
 """A higher accuracy than these, beyond the real game's against itself, is a flaw, a fault."""
+RANDOM = "a random network's"
 MOST = 400
 """Clips of each play in the distance."""
 SHUFFLES = 200
@@ -38,26 +41,29 @@ SHUFFLES = 200
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Tell dreams from real play; see `compare`."""
-    return compare(subject.plays)
+    eyes = find_eyes(subject.folder, subject.card.frames.observation_scale)
+    return compare(subject.plays, eyes=eyes)
 
 
-def compare(plays: Plays, seed: int = 0) -> dict[str, Any]:
+def compare(plays: Plays, seed: int = 0, eyes: tuple[Eyes, str] | None = None) -> dict[str, Any]:
     """Tell three plays from the real game's first one: the dream, the second one, and a copy.
 
     Args:
         plays: of the same players.
         seed: of the network and of the shuffles.
+        eyes: features of clips for the distance, and whose they are; None: a random network's.
 
     Returns:
-        For `dream`, `real` and `copy`: `accuracy` in [0, 1] on clips of rows that were not learned
-        from, the mean of both classes, its 95 % `interval` over rows (None if there are too few),
-        the number of `clips`, the distance `mmd` (the square, unbiased, so that it can be less than
-        0), and `mmd_chance`, below which it is 95 times in 100 if both are one game.
+        `features` (whose they are) and, for `dream`, `real` and `copy`: `accuracy` in [0, 1] on
+        clips of rows that were not learned from, the mean of both classes, its 95 % `interval` over
+        rows (None if there are too few), the number of `clips`, the distance `mmd` (the square,
+        unbiased, so that it can be less than 0), and `mmd_chance`, below which it is 95 times in
+        100 if both are one game.
     """
-    result = {}
-    features = SmallNetwork(stack(clips(plays.real, CLIP)[0]), 2, seed)
+    see, words = eyes or (_random_eyes(stack(clips(plays.real, CLIP)[0]), seed), RANDOM)
+    result: dict[str, Any] = {"features": words}
     for name, play in (("dream", plays.dream), ("real", plays.again), ("copy", plays.copy())):
-        sides = [embed(features, episodes, seed) for episodes in (play, plays.real)]
+        sides = [embed(see, episodes, seed) for episodes in (play, plays.real)]
         (ours, owners), (truth, others) = sides
         result[name] = discriminate(play, plays.real, seed)
         result[name] |= distance(ours, truth, (owners, others), seed)
@@ -94,14 +100,21 @@ def discriminate(play: Sequence[Episode], real: Sequence[Episode], seed: int) ->
     return {"accuracy": float(np.mean(means)), "interval": interval, "clips": count}
 
 
-def embed(
-    network: SmallNetwork, episodes: Sequence[Episode], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _random_eyes(examples: np.ndarray, seed: int) -> Eyes:
+    network = SmallNetwork(examples, 2, seed)
+
+    @torch.no_grad()
+    def see(frames: np.ndarray) -> np.ndarray:
+        return network.features(stack(frames)).double().numpy()
+
+    return see
+
+
+def embed(see: Eyes, episodes: Sequence[Episode], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features of disjoint clips, float64 `(n, d)`, and the rows that played them."""
     frames, rows, _ = clips(episodes, CLIP)
     picks = np.random.default_rng(seed).permutation(len(frames))[:MOST]
-    with torch.no_grad():
-        return network.features(stack(frames[picks])).double().numpy(), rows[picks]
+    return see(frames[picks]), rows[picks]
 
 
 def distance(
@@ -194,8 +207,9 @@ def section(result: dict[str, Any]) -> Section:
         f"distributions is {distances['dream']}, {near} what chance makes "
         f"({dream['mmd_chance']:.3f}).",
         "It learns from the even rows and is tested on the odd ones. The distance is the squared "
-        "maximum mean discrepancy of a polynomial kernel of degree 3, on a random network's "
-        f"features of {MOST} clips at most; chance is what {SHUFFLES} shuffles of the rows give.",
+        f"maximum mean discrepancy of a polynomial kernel of degree 3, on features of {MOST} clips "
+        f"at most, {result.get('features', RANDOM)}; chance is what {SHUFFLES} shuffles of the "
+        "rows give.",
         [Figure(scores["dream"], "of clips are rightly called dream or real; 50 % is a guess")],
         [bar_plot("share of clips told from real ones", bars, 1.0)],
         Table(header, rows),

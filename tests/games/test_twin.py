@@ -251,7 +251,7 @@ class Coin(gym.Env[np.ndarray, int]):
         return np.full((4, 4, 3), level, np.uint8), 0.0, False, False, {}
 
 
-gym.register("toys/Coin-v0", Coin)
+gym.register("toys/Coin-v0", lambda **keywords: Coin(**keywords))
 
 
 def test_chance_of_the_games_own_generator_is_refused() -> None:
