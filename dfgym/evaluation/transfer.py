@@ -36,6 +36,8 @@ from dfgym.world import shelf
 NAME = "transfer"
 ENOUGH = 0.9
 """Of the real agents' return; an agent that reaches less has not learned the game."""
+FEW = 5
+"""Agents a side that a verdict needs: trainings differ too much for fewer."""
 Side = Literal["dream", "real"]
 IDS = {"dream": "DFWorld/{}", "real": "DFReal/{}"}
 WORDS = {"dream": "trained in the dream", "real": "trained in the real game"}
@@ -53,8 +55,8 @@ class Config:
     """Folder of the agents and their results."""
     sides: tuple[Side, ...] = ("dream", "real")
     """Where agents are trained."""
-    seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0, 1, 2)
-    """One agent each."""
+    seeds: tuple[Annotated[int, Meta(ge=0)], ...] = (0, 1, 2, 3, 4)
+    """One agent each; of fewer than five a ratio says little."""
     steps: Positive = 500_000
     """Environment steps of a training."""
     episodes: Positive = 100
@@ -216,6 +218,8 @@ def findings(result: dict[str, Any]) -> list[Finding]:
     if ratio is None:
         return [Finding("untested", "transfer was not tested: no agents of both games to compare")]
     words = f"an agent that learned in the dream reaches {percent(ratio)} of the real game's agents"
+    if (least := min(len(result[side]["seeds"]) for side in IDS)) < FEW:
+        return [Finding("untested", f"{words}, by {least} of the {FEW} seeds that it takes to tell")]
     if ratio >= ENOUGH:
         return [Finding("merit", words)]
     certain = interval is not None and interval[1] < ENOUGH

@@ -88,7 +88,11 @@ def test_a_game_of_losses_says_what_its_shares_are_of(
         return SimpleNamespace(to_dict=lambda: {"mean": mean, "seed": seed})
 
     monkeypatch.setattr(scoring, "evaluate", score)
-    result = transfer.transfer(transfer.Config("toy-random-v0", tmp_path, seeds=(0, 1), steps=9))
+    few = transfer.transfer(transfer.Config("toy-random-v0", tmp_path, seeds=(0, 1), steps=9))
+    assert few is not None
+    (finding,) = transfer.findings(few)
+    assert finding.level == "untested" and "2 of the 5 seeds" in finding.words
+    result = transfer.transfer(transfer.Config("toy-random-v0", tmp_path, steps=9))
     assert result is not None and result["ratio"] == 750 / 800
     assert "gained over random play" in transfer.section(result).verdict
     assert transfer.card_entries(result)["transfer"]["counted_from"]["real"] == -1000

@@ -230,7 +230,7 @@ def test_what_no_frame_has_shown_is_a_matter_of_odds() -> None:
     assert [weight for _, weight in belief] == pytest.approx([1 / len(belief)] * len(belief))
 
 
-class Coin(gym.Env[np.ndarray, int]):
+class Coin(gym.Env[np.ndarray, Any]):
     """Draws one of two grey levels a step, by Gymnasium's generator or by one of its own."""
 
     observation_space = gym.spaces.Box(0, 255, (4, 4, 3), np.uint8)
