@@ -87,7 +87,7 @@ def test_players_are_ranked_on_a_cluster(ray: ToyRay, tmp_path: Path) -> None:
     files = [
         ranking.score_players(
             ranking.Config(("a", "bb"), out=tmp_path / name, ray=name and LOCAL),
-            lambda player, env: [len(player), len(env)],
+            lambda player, env, seed: [len(player), len(env), seed],
         ).read_text()
         for name in ("", "there")
     ]
