@@ -80,6 +80,8 @@ class Score:
     """float64 `(n,)`: each episode's undiscounted return."""
     lengths: np.ndarray
     """int64 `(n,)`: each episode's steps."""
+    uncertainty: float | None = None
+    """The mean of `info["uncertainty"]` over all steps; None in a game that has none."""
 
     @property
     def mean(self) -> float:
@@ -102,8 +104,9 @@ class Score:
         return bootstrap_interval(self.returns, interquartile_mean, self.seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
-        return {
+        """All of it as plain values, for JSON; `uncertainty` only where there is one."""
+        extra = {} if self.uncertainty is None else {"uncertainty": self.uncertainty}
+        return extra | {
             "agent": self.agent,
             "env": self.env,
             "greedy": self.greedy,
@@ -156,10 +159,27 @@ def evaluate(
         if frame_stack > 1:
             venv = VecFrameStack(venv, frame_stack)
         with tqdm(total=episodes, desc=env, unit="episode", disable=not progress) as bar:
-            returns, lengths = play_episodes(venv, play, episodes, seed, bar)
+            mean = Mean()
+            returns, lengths = play_episodes(venv, play, episodes, seed, bar, uncertainty=mean)
     finally:
         venv.close()
-    return Score(agent, env, greedy, seed, returns, lengths)
+    return Score(agent, env, greedy, seed, returns, lengths, mean.value)
+
+
+class Mean:
+    """A mean of numbers that come one by one."""
+
+    def __init__(self) -> None:
+        self.count, self.total = 0, 0.0
+
+    def add(self, number: float) -> None:
+        """Take a number in."""
+        self.count, self.total = self.count + 1, self.total + float(number)
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None of no number."""
+        return self.total / self.count if self.count else None
 
 
 def play_episodes(
@@ -169,6 +189,7 @@ def play_episodes(
     seed: int,
     bar: tqdm[Any],
     finish: Callable[[int], None] = lambda row: None,
+    uncertainty: Mean | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play whole episodes, every row its share; returns and lengths, in the order of their ends.
 
@@ -179,6 +200,7 @@ def play_episodes(
         seed: row i begins with seed + i.
         bar: counts the episodes.
         finish: is called with a row that has played its share; its further actions do not matter.
+        uncertainty: takes in that of every step of an episode that counts, if the game tells it.
     """
     rows = venv.num_envs
     missing = np.full(rows, episodes // rows)
@@ -189,6 +211,9 @@ def play_episodes(
     while missing.any():
         assert isinstance(observations, np.ndarray)
         observations, _, begins, infos = venv.step(play(observations, begins))
+        if uncertainty is not None and "uncertainty" in infos[0]:
+            for row in np.flatnonzero(missing > 0).tolist():
+                uncertainty.add(infos[row]["uncertainty"])
         for row in np.flatnonzero(begins & (missing > 0)).tolist():
             returns.append(infos[row]["episode"]["r"])
             lengths.append(infos[row]["episode"]["l"])

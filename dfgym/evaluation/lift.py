@@ -6,14 +6,14 @@
 trains the same agents as `dfgym.evaluation.transfer` with several budgets of steps, in the dream
 and in the real game. *Optimisation lift* is the real return of the dream's agents beside that of
 agents which took as many real steps; *exploitation*, how much more the dream's agents get in the
-dream than in the real game, and how that grows as they train.
-
-Legend: s seeds.
+dream than in the real game, and how that grows with the budget. Each budget is a training of its
+own, from its own beginning: this is no learning curve of one agent.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,16 @@ from dfgym import checks
 from dfgym.command import run_command
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation import transfer
-from dfgym.evaluation.plots import line_plot
+from dfgym.evaluation.correlation import spearman
+from dfgym.evaluation.plots import Plot, curves_plot, line_plot
 from dfgym.evaluation.report import Rung, Section, Table
 from dfgym.evaluation.subject import Subject
 from dfgym.evaluation.verdict import Finding, Level
 from dfgym.statistics import mean_interval
 
 NAME = "lift"
+POINTS = 4
+"""A rank correlation of fewer agents says nothing."""
 FLAWED, FAULTY = 0.1, 0.5
 """More exploitation than these shares of the real return, at the largest budget, is a flaw, a
 fault."""
@@ -69,13 +72,17 @@ def summary(folder: Path) -> dict[str, Any]:
         `budgets`, and of each: `dream` and `real`, the real return of agents that were trained
         there, and `gap`, dream minus real return of the dream's agents; all as
         `transfer.summarise_seeds`, with intervals over seeds. `warnings`: how well what can be
-        known without the real game foretells the gap; see `warning`.
+        known without the real game foretells each agent's gap (see `warning`): its budget, its
+        return in the dream and, if all results have it, its mean uncertainty there; over so many
+        `agents`, of all budgets and seeds.
 
     Raises:
         NotMeasuredError: there are none.
     """
     budgets = sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit())
-    points, promises = [], []
+    points: list[tuple[int, dict[str, Any], dict[str, Any], list[float]]] = []
+    signals: dict[str, list[float]] = {"the return in the dream": [], "the budget": []}
+    uncertainties: list[float | None] = []
     for budget in budgets:
         table = transfer.summary(folder / str(budget))
         if table is not None and "dream" in table and "real" in table:
@@ -83,20 +90,33 @@ def summary(folder: Path) -> dict[str, Any]:
             pairs = zip(dream["in_dream"]["per_seed"], dream["in_real"]["per_seed"], strict=True)
             gaps = [promised - real for promised, real in pairs]
             points.append((budget, dream["in_real"], table["real"]["in_real"], gaps))
-            promises.append(float(dream["in_dream"]["mean"]))
+            signals["the return in the dream"] += dream["in_dream"]["per_seed"]
+            signals["the budget"] += [float(budget)] * len(gaps)
+            uncertainties += _uncertainties(folder / str(budget))
     if not points:
         raise NotMeasuredError(f"no agents have been trained into {folder}")
-    signals = {
-        "the return in the dream": promises,
-        "the budget": [float(budget) for budget, *_ in points],
-    }
+    if present := [value for value in uncertainties if value is not None]:
+        if len(present) == len(uncertainties):
+            signals["the uncertainty in the dream"] = present
+    every = [gap for *_, gaps in points for gap in gaps]
     return {
-        "warnings": warning(signals, [float(np.mean(gaps)) for *_, gaps in points]),
+        "agents": len(every),
+        "warnings": warning(signals, every),
         "budgets": [budget for budget, *_ in points],
         "dream": [dream for _, dream, _, _ in points],
         "real": [real for _, _, real, _ in points],
         "gap": [transfer.summarise_seeds(gaps) for *_, gaps in points],
     }
+
+
+def _uncertainties(folder: Path) -> list[float | None]:
+    """Return the mean uncertainty of the dream's agents in the dream, in the order of `transfer`.
+
+    None where a result was written before it was kept.
+    """
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
+    scores = [result["scores"]["dream"] for result in results if result["side"] == "dream"]
+    return [score.get("uncertainty") for score in scores]
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -136,24 +156,32 @@ def section(result: dict[str, Any]) -> Section:
     """Report what training buys, budget by budget."""
     budgets = result["budgets"]
     means = {name: [point["mean"] for point in result[name]] for name in ("dream", "real", "gap")}
+    recorded = result["recorded"] if isinstance(result["recorded"], int) else None
+    used = "unknown" if recorded is None else f"{recorded:,}"
     rows = [
-        [f"{budget:,}", *(_cell(result[name][place]) for name in ("dream", "real", "gap"))]
+        [
+            f"{budget:,}",
+            *(_cell(result[name][place]) for name in ("dream", "real", "gap")),
+            used,
+            f"{budget:,}",
+        ]
         for place, budget in enumerate(budgets)
     ]
-    recorded = result["recorded"]
     cost = (
-        f" The world itself was learned from {recorded:,} real frames."
-        if isinstance(recorded, int)
-        else ""
+        ""
+        if recorded is None
+        else f" The dream was learned from {recorded:,} real frames, and all of its agents need no "
+        "more."
     )
     series = {"dream": means["dream"], "real": means["real"]}
     return Section(
         "What training in it buys",
         f"After {budgets[-1]:,} steps the dream's agents get {means['dream'][-1]:.2f} in the real "
         f"game, those of the real game {means['real'][-1]:.2f}; in the dream itself the former get "
-        f"{means['gap'][-1]:+.2f} more than in the game.{cost}{_foretell(result['warnings'])}",
-        "The same PPO with each budget of steps, in the dream and in the real game; means over "
-        "seeds with 95 % intervals of Student's t.",
+        f"{means['gap'][-1]:+.2f} more than in the game.{cost}{_foretell(result)}",
+        "The same PPO in the dream and in the real game, a training of its own for each budget of "
+        "steps; means over seeds with 95 % intervals of Student's t. Real frames used are those "
+        "of the recording that the dream was learned from, or of the training.",
         plots=[
             line_plot("real return by where it was trained", budgets, series, "steps of training"),
             line_plot(
@@ -162,9 +190,10 @@ def section(result: dict[str, Any]) -> Section:
                 {"dream": means["gap"], "ideal": [0.0] * len(budgets)},
                 "steps of training",
             ),
+            *([] if recorded is None else [_plot_cost(budgets, means, recorded)]),
         ],
-        table=Table(["steps", "trained in the dream", "trained in the game", "promised too much"],
-                    rows),
+        table=Table(["steps", "trained in the dream", "trained in the game", "promised too much",
+                     "real frames used, recording included: dream", "game"], rows),
         rungs=[
             Rung(
                 "players",
@@ -180,27 +209,44 @@ def warning(signals: dict[str, list[float]], gaps: list[float]) -> dict[str, flo
     """Return how well each signal of a training foretells its exploitation, best first.
 
     Args:
-        signals: by name a value a budget, such as the dream's own return or its uncertainty.
-        gaps: dream minus real return at the same budgets.
+        signals: by name a value an agent, such as its return in the dream or the uncertainty there.
+        gaps: dream minus real return of the same agents.
 
     Returns:
-        The rank correlation of each signal with the gap.
+        The rank correlation of each signal with the gap; nothing of fewer than 4 agents.
 
     Raises:
         ConfigError: a signal has another length than the gaps.
     """
-    from dfgym.evaluation.ranking import spearman
-
     for name, values in signals.items():
         if len(values) != len(gaps):
             raise ConfigError(f"`{name}` has {len(values)} values; expected {len(gaps)}, as gaps")
+    if len(gaps) < POINTS:
+        return {}
     scores = {name: spearman(np.array(v), np.array(gaps)) for name, v in signals.items()}
     return dict(sorted(scores.items(), key=lambda item: -abs(item[1])))
 
 
-def _foretell(warnings: dict[str, float]) -> str:
-    name, value = next(iter(warnings.items()))
-    return f" Of what is known without the game, {name} foretells that best (Spearman {value:.2f})."
+def _foretell(result: dict[str, Any]) -> str:
+    if not result["warnings"]:
+        return ""
+    name, value = next(iter(result["warnings"].items()))
+    agents = f" over {result['agents']} agents" if "agents" in result else ""
+    return (
+        f" Of what is known without the game, {name} foretells that best (Spearman {value:.2f}"
+        f"{agents})."
+    )
+
+
+def _plot_cost(budgets: list[int], means: dict[str, list[float]], recorded: int) -> Plot:
+    """Draw return over real frames: the dream's agents stand at those of its recording."""
+    curves = {
+        "dream": ([recorded] * len(budgets), means["dream"]),
+        "real": (budgets, means["real"]),
+    }
+    return curves_plot(
+        "real return by real frames used, recording included", curves, "real frames used"
+    )
 
 
 def _cell(point: dict[str, Any]) -> str:

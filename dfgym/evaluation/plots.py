@@ -195,6 +195,34 @@ def scatter_plot(
         return Plot(title, _svg(figure, title))
 
 
+def curves_plot(
+    title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_label: str
+) -> Plot:
+    """Draw lines whose points lie at places of their own.
+
+    Args:
+        title: what the y axis shows, with its unit.
+        curves: the places and the values by name; the names are those of `SERIES`.
+        x_label: what the x axis shows, from 0.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+        axes = figure.subplots()
+        for name, (x, y) in curves.items():
+            axes.plot(x, y, label=name, linewidth=1.6, **SERIES[name])
+        axes.set_xlim(left=0)
+        axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _shorten(value)))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8, labelcolor="linecolor"
+        )
+        return Plot(title, _svg(figure, title))
+
+
 def _svg(figure: Figure, label: str) -> str:
     """Return a figure as one SVG element that can stand in a page beside others."""
     file = io.StringIO()

@@ -6,11 +6,13 @@ import itertools
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import A2C, DQN, PPO
+from tqdm import tqdm
 
 from dfgym.agents import evaluate, ppo, saved
 from dfgym.errors import ConfigError
@@ -30,6 +32,42 @@ def test_scores_repeat_and_other_seeds_differ() -> None:
 def test_long_episodes_count_as_much_as_short_ones() -> None:
     score = evaluate.evaluate("random", LENGTHS, 16, num_envs=4, progress=False)
     assert sorted(score.returns) == [1.0] * 8 + [20.0] * 8
+
+
+def test_a_dreams_mean_uncertainty_is_kept_and_a_real_game_has_none() -> None:
+    real = evaluate.evaluate("random", REAL, 3, num_envs=2, progress=False)
+    assert real.uncertainty is None and "uncertainty" not in real.to_dict()
+    dream = evaluate.evaluate("random", DREAM, 3, num_envs=2, progress=False)
+    assert 0 < dream.to_dict()["uncertainty"] == dream.uncertainty
+
+
+def test_uncertainty_counts_in_episodes_that_count() -> None:
+    """Two rows share three episodes of two steps: what row 1 does after its own is not scored."""
+
+    class Rows:
+        num_envs, steps = 2, 0
+
+        def seed(self, seed: int) -> None:
+            pass
+
+        def reset(self) -> np.ndarray:
+            return np.zeros((2, 1))
+
+        def step(self, actions: object) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[object]]:
+            self.steps += 1
+            ends = np.full(2, self.steps % 2 == 0)
+            episode = {"r": 0.0, "l": 2}
+            infos: list[object] = [
+                {"uncertainty": 1.0, "episode": episode},
+                {"uncertainty": 4.0, "episode": episode},
+            ]
+            return np.zeros((2, 1)), np.zeros(2), ends, infos
+
+    mean, rows = evaluate.Mean(), Rows()
+    played: Any = evaluate.play_episodes
+    with tqdm(total=3, disable=True) as bar:
+        played(rows, lambda *_: np.zeros(2), 3, 0, bar, uncertainty=mean)
+    assert rows.steps == 4 and mean.value == pytest.approx((4 * 1 + 2 * 4) / 6)
 
 
 def test_the_scripted_player_beats_random_in_the_real_game() -> None:
