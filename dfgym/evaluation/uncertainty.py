@@ -5,19 +5,21 @@ real game drew after the same past: chance, or ignorance. An *illegal* transitio
 state of the real game explains (`dfgym.games.twin`). A score is of use if it is higher where faults
 are: its AUROC is the probability that a fault has a higher score than a transition without, so
 that 0.5 says nothing; and a risk-coverage curve says how many faults are left if the least certain
-transitions are not trusted (El-Yaniv and Wiener 2010). The probability of an end is judged too.
+transitions are not trusted (El-Yaniv and Wiener 2010). The probability of an end is held against
+the real game's ends. They are rare, so moments just before them are added: an AUROC compares pairs,
+and does not depend on how many there are of either kind; a risk does, and is left out for ends.
 
 Legend: n transitions.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dfgym.env.real import opening
 from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import lifetime, moments
 from dfgym.evaluation.moments import BLUR, Moment
@@ -26,7 +28,7 @@ from dfgym.evaluation.report import Figure, Rung, Section, Table
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
 from dfgym.frames import differ, flicker
-from dfgym.games.twin import open_twin
+from dfgym.games.outcomes import Twin
 from dfgym.statistics import bootstrap_interval
 from dfgym.world.card import Card
 
@@ -36,6 +38,11 @@ COUNT, BATCH = 1024, 128
 PLAYS, STEPS = 32, 100
 """Dreams that are judged by the real game, and their transitions at most."""
 QUICK_PLAYS, QUICK_STEPS = 4, 40
+ROUNDS, ENOUGH, SECONDS = 4, 30, 40.0
+"""Such plays are judged again and again, at most so often, until there are enough illegal
+transitions, or until another round would end after this time."""
+ENDS = 64
+"""Moments just before ends that are added, at most."""
 SCORES = ("uncertainty", "outcome_entropy", "epistemic")
 """Fields of a transition, those that it has."""
 EPSILON, AGE = 0.2, 200
@@ -50,7 +57,9 @@ RESAMPLES = 500
 def measure(subject: Subject) -> dict[str, Any]:
     """Hold the dream's uncertainty against its faults; see `compare`."""
     sizes = (QUICK_PLAYS, QUICK_STEPS) if subject.quick else (PLAYS, STEPS)
-    return compare(subject.make, subject.card, max(BATCH, subject.scale(COUNT)), *sizes)
+    rounds = 1 if subject.quick else ROUNDS
+    count = max(BATCH, subject.scale(COUNT))
+    return compare(subject.make, subject.card, count, *sizes, rounds=rounds)
 
 
 def compare(
@@ -60,6 +69,7 @@ def compare(
     plays: int = PLAYS,
     steps: int = STEPS,
     seed: int = 19,
+    rounds: int = 1,
 ) -> dict[str, Any]:
     """Hold scores of transitions against faults.
 
@@ -67,21 +77,22 @@ def compare(
         make: makes the dynamics.
         card: of the world.
         count: moments from which one step is compared with the real game's.
-        plays: dreams that the real game judges.
+        plays: dreams that the real game judges in a round.
         steps: their transitions at most.
         seed: of the games, the player, the moments and the dreams.
+        rounds: at most; no other begins after `ENOUGH` faults or `SECONDS`.
 
     Returns:
         For each score of `SCORES` that the world has, a table with `surprise` and, if the game can
         be brought back, `illegal`: see `validate`. `end`: the same of the probability of an end,
-        against the real game's ends.
+        against the real game's ends, without a curve of risk.
     """
     scores, differs, ended = _surprises(make, card, count, seed)
-    result: dict[str, Any] = {"scores": {}, "end": validate(scores.pop("end"), ended)}
+    result: dict[str, Any] = {"scores": {}, "end": validate(scores.pop("end"), ended, curve=False)}
     for name, values in scores.items():
         result["scores"][name] = {"surprise": validate(values, differs)}
     try:
-        scores, faults = _faults(make, card, plays, steps, seed)
+        scores, faults = _faults(make, card, (plays, steps, rounds), seed)
     except NotMeasuredError as reason:
         return result | {"not_judged": str(reason)}
     for name, values in scores.items():
@@ -92,22 +103,59 @@ def compare(
 def _surprises(
     make: MakeDynamics, card: Card, count: int, seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Take one step from each moment; returns scores, which frames differ, and real ends."""
-    pasts = moments.draw(card, count, EPSILON, seed, least=AGE)
+    """Take one step from each moment.
+
+    Returns:
+        The scores and which frames differ, of `count` moments each; but of the score `end`, and of
+        the real ends, also those that were added.
+    """
+    pasts = choose_moments(card, count, seed)
     dynamics = make(min(BATCH, count))
     rows, notes, frames = dynamics.num_rows, [], []
-    for first in range(0, count, rows):
+    for first in range(0, len(pasts), rows):
         batch = pasts[first : first + rows]
         filled = [*batch, *[batch[-1]] * (rows - len(batch))]
         moments.begin(dynamics, batch, seed + first)
         step = dynamics.step(np.array([m.episode.actions[m.at] for m in filled]))
         notes.append({name: value[: len(batch)] for name, value in _notes(step).items()})
         frames.append(step.frames[: len(batch)])
-    truth = np.stack([m.episode.frames[m.at + 1] for m in pasts])
+    truth = np.stack([m.episode.frames[m.at + 1] for m in pasts[:count]])
     tolerance = flicker(bool(card.frames.palette))
-    wrong = np.asarray(differ(np.concatenate(frames), truth, tolerance).any((1, 2)))
+    wrong = np.asarray(differ(np.concatenate(frames)[:count], truth, tolerance).any((1, 2)))
     ended = np.array([m.episode.terminated[m.at] for m in pasts])
-    return {name: np.concatenate([note[name] for note in notes]) for name in notes[0]}, wrong, ended
+    scores = {name: np.concatenate([note[name] for note in notes]) for name in notes[0]}
+    return {n: v if n == "end" else v[:count] for n, v in scores.items()}, wrong, ended
+
+
+def choose_moments(card: Card, count: int, seed: int) -> list[Moment]:
+    """Draw moments of real play evenly, and after them others for the ends.
+
+    These are the last moments of as many of the same episodes as ended, `ENDS` at most. Where a
+    good player leaves too few, a random one plays too: moments of its play and its ends, since only
+    among the same player's moments is it hard to tell which of them end.
+
+    Args:
+        card: of the world.
+        count: of the moments that are drawn evenly.
+        seed: of the games, the players and the draw.
+    """
+    pasts = moments.draw(card, count, EPSILON, seed, least=AGE)
+    ends = _find_ends(pasts)
+    if len(ends) >= ENDS:
+        return [*pasts, *ends[:ENDS]]
+    others = moments.draw(card, ENDS, 1.0, seed + 2, least=AGE // 2)
+    return [*pasts, *others, *[*ends, *_find_ends(others)][:ENDS]]
+
+
+def _find_ends(pasts: Sequence[Moment]) -> list[Moment]:
+    """Return the last moments of the episodes that ended, but for those that are given."""
+    present = {(id(moment.episode), moment.at) for moment in pasts}
+    episodes = {id(moment.episode): moment.episode for moment in pasts}
+    return [
+        Moment(episode, len(episode) - 1)
+        for key, episode in episodes.items()
+        if episode.terminated[-1] and (key, len(episode) - 1) not in present
+    ]
 
 
 def _notes(step: Any) -> dict[str, np.ndarray]:
@@ -118,18 +166,45 @@ def _notes(step: Any) -> dict[str, np.ndarray]:
 
 
 def _faults(
-    make: MakeDynamics, card: Card, plays: int, steps: int, seed: int
+    make: MakeDynamics, card: Card, sizes: tuple[int, int, int], seed: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Let dreams go on until the real game forbids them; returns scores and what it forbade."""
-    twin, tolerance = open_twin(opening(card)), 0 if card.frames.palette else BLUR
-    pasts: Sequence[Moment] = moments.draw(card, plays, EPSILON, seed + 1, least=AGE)
+    """Let dreams go on until the real game forbids them; returns scores and what it forbade.
+
+    Args:
+        make: makes the dynamics.
+        card: of the world.
+        sizes: plays of a round, their transitions, and rounds.
+        seed: of the moments, the player and the dreams.
+    """
+    plays, steps, rounds = sizes
+    twin, begin = moments.open_judge(card), time.monotonic()
+    tables: list[dict[str, np.ndarray]] = []
+    faults: list[np.ndarray] = []
+    for number in range(rounds):
+        pasts = moments.draw(card, plays, EPSILON, seed + 1 + 1000 * number, least=AGE)
+        scores, forbidden = _judge(make, card, twin, pasts, (steps, seed + 1000 * number))
+        tables.append(scores)
+        faults.append(forbidden)
+        expected = (time.monotonic() - begin) * (number + 2) / (number + 1)
+        if sum(map(np.sum, faults)) >= ENOUGH or expected > SECONDS:
+            break
+    names = tables[0].keys()
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in names}
+    return joined, np.concatenate(faults)
+
+
+def _judge(
+    make: MakeDynamics, card: Card, twin: Twin, pasts: Sequence[Moment], options: tuple[int, int]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Judge a round of dreams, of so many steps and from a seed; see `_faults`."""
+    steps, seed = options
     notes: list[dict[str, np.ndarray]] = []
 
     def watch(step: Any) -> None:
         notes.append(_notes(step))
 
     dreams = lifetime.dream_on(make, card, pasts, steps, seed, watch)
-    judged = lifetime.judge_all(twin, pasts, dreams, tolerance)
+    judged = lifetime.judge_all(twin, pasts, dreams, 0 if card.frames.palette else BLUR)
     scores: dict[str, list[float]] = {name: [] for name in notes[0] if name != "end"}
     faults: list[bool] = []
     for row, life in enumerate(judged):
@@ -140,13 +215,14 @@ def _faults(
     return {name: np.array(values) for name, values in scores.items()}, np.array(faults, bool)
 
 
-def validate(scores: np.ndarray, faults: np.ndarray) -> dict[str, Any]:
+def validate(scores: np.ndarray, faults: np.ndarray, curve: bool = True) -> dict[str, Any]:
     """Say what scores `(n,)` are worth for foretelling faults, bool `(n,)`.
 
     Returns:
         `transitions`, `faults`, `auroc` and its 95 % `interval` over transitions, None if all or
         none are faults; and of the risk-coverage curve `coverage`, `risk` (the share of faults
-        among the most certain transitions of that share), and their mean `area`.
+        among the most certain transitions of that share), and their mean `area`; without `curve`,
+        as where faults were added on purpose, none.
     """
     count = int(faults.sum())
     result: dict[str, Any] = {"transitions": len(faults), "faults": count}
@@ -154,11 +230,12 @@ def validate(scores: np.ndarray, faults: np.ndarray) -> dict[str, Any]:
         return result | {"auroc": None, "interval": None, "coverage": [], "risk": [], "area": None}
     pairs = np.stack([scores, faults], 1).astype(float)
     interval = bootstrap_interval(pairs, _auroc_of_samples, resamples=RESAMPLES)
+    result |= {"auroc": auroc(scores, faults), "interval": list(interval)}
+    if not curve:
+        return result | {"coverage": [], "risk": [], "area": None}
     coverage, risk = risk_coverage(scores, faults)
     places = np.linspace(0, len(risk) - 1, POINTS + 1).astype(int)[1:]
     return result | {
-        "auroc": auroc(scores, faults),
-        "interval": list(interval),
         "coverage": coverage[places].tolist(),
         "risk": risk[places].tolist(),
         "area": float(risk.mean()),
@@ -229,11 +306,20 @@ def findings(result: dict[str, Any]) -> list[Finding]:
             )
             continue
         best = max(tested, key=lambda name: tested[name]["auroc"])
-        value = tested[best]["auroc"]
-        level: Level = "merit" if value >= USEFUL else "flaw" if value < USELESS else "untested"
-        clause = f"`{best}` foretells {words} with an AUROC of {value:.2f}"
-        items.append(Finding(level, f"{clause} ({tested[best]['faults']} of them)", 1 - value))
+        items.append(_find(f"`{best}` foretells {words}", tested[best]))
+    if is_tested(result["end"]):
+        items.append(_find("the probability of an end foretells ends", result["end"]))
+    else:
+        count = result["end"]["faults"]
+        items.append(Finding("untested", f"whether ends are foreseen was not tested: {count} ends"))
     return items
+
+
+def _find(clause: str, entry: dict[str, Any]) -> Finding:
+    value = entry["auroc"]
+    level: Level = "merit" if value >= USEFUL else "flaw" if value < USELESS else "untested"
+    words = f"{clause} with an AUROC of {value:.2f} ({entry['faults']} of them)"
+    return Finding(level, words, 1 - value)
 
 
 def card_entries(result: dict[str, Any]) -> dict[str, Any]:
@@ -244,6 +330,8 @@ def card_entries(result: dict[str, Any]) -> dict[str, Any]:
         for fault, entry in table.items()
         if is_tested(entry)
     }
+    if is_tested(result["end"]):
+        entries["end_auroc"] = result["end"]["auroc"]
     return {NAME: entries} if entries else {}
 
 
@@ -274,6 +362,8 @@ def section(result: dict[str, Any]) -> Section:
         ]
         plots.append(bar_plot("AUROC (0.5: it says nothing)", bars, 1.0))
     for name, entry in tested:
+        if not entry["risk"]:
+            continue
         base = [entry["faults"] / entry["transitions"]] * len(entry["risk"])
         series = {"dream": entry["risk"], "copy": base}
         title = f"share of faults left, {name}"
@@ -294,6 +384,8 @@ def section(result: dict[str, Any]) -> Section:
         for fault in ("surprise", "illegal")
         if any(fault in table for table in result["scores"].values())
     ]
+    end = f"{result['end']['auroc']:.2f}" if is_tested(result["end"]) else "untested"
+    rungs.append(Rung("trust", "Does it foresee ends? (AUROC)", end, "", "0.50"))
     best = max(tested, key=lambda item: item[1]["auroc"], default=None)
     return Section(
         "Does it know where it errs?",
@@ -301,7 +393,8 @@ def section(result: dict[str, Any]) -> Section:
         "A surprise is a frame that differs from the real game's after the same past; an illegal "
         "transition is one that no state of the real game explains. AUROC is the probability that "
         "a fault scores higher than what is none. The dotted line is what trusting at random "
-        "leaves." + (f" Not judged: {result['not_judged']}." if "not_judged" in result else ""),
+        f"leaves. For the ends up to {ENDS} moments just before one were added."
+        + (f" Not judged: {result['not_judged']}." if "not_judged" in result else ""),
         [] if best is None else [Figure(f"{best[1]['auroc']:.2f}", f"AUROC of the {best[0]}")],
         plots,
         Table(["", "faults", "AUROC", "95 % interval", "area under risk and coverage"], rows),

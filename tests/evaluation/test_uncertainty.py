@@ -46,6 +46,37 @@ def test_scores_without_faults_are_not_tested() -> None:
     assert good["auroc"] == 1 and good["interval"] == [1, 1] and good["risk"][-1] == 19 / 40
 
 
+def test_ends_may_be_added_to_an_auroc_and_not_to_a_risk() -> None:
+    """The AUROC of two normals does not depend on how many there are of either."""
+    random = np.random.default_rng(0)
+    values = []
+    for count in (2000, 300):
+        scores = np.concatenate([random.normal(0, 1, 20_000), random.normal(1, 1, count)])
+        table = validate(scores[-2000 - count :], np.arange(2000 + count) >= 2000, curve=False)
+        assert table["risk"] == table["coverage"] == [] and table["area"] is None
+        assert table["interval"][0] < table["auroc"] < table["interval"][1]
+        values.append(table["auroc"])
+    assert values == pytest.approx([0.7602, 0.7602], abs=0.04)
+
+
+def test_moments_just_before_ends_are_added(
+    breakout_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("minatar")
+    monkeypatch.setattr(uncertainty, "AGE", 120)
+    pasts = uncertainty.choose_moments(breakout_card, 64, 0)
+    even = moments.draw(breakout_card, 64, uncertainty.EPSILON, 0, least=120)
+    assert [(m.episode.seed, m.at) for m in pasts[:64]] == [(m.episode.seed, m.at) for m in even]
+    others, ends = pasts[64:128], pasts[128:]  # a random player's moments, and the ends of both
+    assert sum(not m.episode.terminated[m.at] for m in others) > 48
+    assert 30 < len(ends) <= 64 and all(m.episode.terminated[m.at] for m in ends)
+    places = [(id(m.episode), m.at) for m in pasts]
+    assert len(set(places)) == len(places)
+    monkeypatch.setattr(uncertainty, "ENDS", 3)
+    few = uncertainty.choose_moments(breakout_card, 64, 0)
+    assert len(few) == 67 and all(m.episode.terminated[m.at] for m in few[64:])
+
+
 class Candid(RealGame):
     """The real game, of whose frames a tenth are spoiled, and which says so."""
 
@@ -72,21 +103,41 @@ def test_a_candid_dream_foretells_its_faults(
     monkeypatch.setattr(uncertainty, "AGE", 24)
     monkeypatch.setattr(moments, "ROWS", 8)
     card = replace(breakout_card, model=replace(breakout_card.model, window=48))
+    monkeypatch.setattr(uncertainty, "ENDS", 24)
+    monkeypatch.setattr(uncertainty, "ENOUGH", 1000)
     pasts = [
-        *moments.draw(card, 32, uncertainty.EPSILON, 0, least=24),
-        *moments.draw(card, 24, uncertainty.EPSILON, 1, least=24),
+        *uncertainty.choose_moments(card, 32, 0),
+        *moments.draw(card, 12, uncertainty.EPSILON, 1, least=24),
+        *moments.draw(card, 12, uncertainty.EPSILON, 1001, least=24),
     ]
 
     def make(rows: int) -> Any:
         return Candid(card, rows, pasts)
 
-    result = uncertainty.compare(make, card, 32, 24, 15, seed=0)
+    result = uncertainty.compare(make, card, 32, 12, 15, seed=0, rounds=2)
     table = result["scores"]["uncertainty"]
     assert table["illegal"]["faults"] >= 10 and table["illegal"]["auroc"] == 1
     assert table["surprise"]["auroc"] > 0.5
     assert result["scores"]["outcome_entropy"]["illegal"]["auroc"] == 0.5
     section = uncertainty.section(result)
-    assert section.table is not None and len(section.rungs) == 2
+    assert section.table is not None and len(section.rungs) == 3
+    assert result["scores"]["uncertainty"]["surprise"]["transitions"] == 32
+    end = result["end"]
+    assert end["transitions"] > 40 and end["faults"] >= 10 and end["auroc"] > 0.95
+    rung = section.rungs[-1]
+    assert rung.question == "Does it foresee ends? (AUROC)" and rung.copy == "0.50"
+    assert float(rung.figure) > 0.95
+    assert uncertainty.card_entries(result)["uncertainty"]["end_auroc"] == end["auroc"]
+    assert "foretells ends" in uncertainty.findings(result)[-1].words
+    blind = {**result, "end": validate(np.zeros(40), np.arange(40) < 16, curve=False)}
+    assert uncertainty.findings(blind)[-1].level == "flaw"
+    none = {**result, "end": validate(np.zeros(40), np.zeros(40, bool), curve=False)}
+    assert uncertainty.findings(none)[-1].level == "untested"
+    assert uncertainty.section(none).rungs[-1].figure == "untested"
+    assert "end_auroc" not in uncertainty.card_entries(none)["uncertainty"]
     assert {len(row) for row in section.table.rows} == {len(section.table.header)}
     assert uncertainty.findings(result)[0].level == "merit"
+    monkeypatch.setattr(uncertainty, "SECONDS", 0.0)
+    shorter = uncertainty.compare(make, card, 32, 12, 15, seed=0, rounds=2)["scores"]["uncertainty"]
+    assert shorter["illegal"]["transitions"] < table["illegal"]["transitions"]
     assert uncertainty.card_entries(result)["uncertainty"]["uncertainty_illegal_auroc"] == 1
