@@ -9,7 +9,7 @@ from typing import Any
 
 from dfgym.errors import ConfigError
 from dfgym.evaluation import report
-from dfgym.evaluation.report import LEVELS, Heading, Table
+from dfgym.evaluation.report import LEVELS, NONE, Heading, Table
 from dfgym.files import write_atomic
 
 FILE = "evaluation.json"
@@ -53,11 +53,16 @@ def beside(one: Table, two: Table, names: tuple[str, str]) -> Table:
             line[place] = [cells[0], cells[1], cells[3]]
     ordered = sorted(lines.items(), key=lambda item: LEVELS.index(item[0][0]))
     rows = [
-        [*key, one[0], two[0], one[1] or two[1], one[2] or "-", two[2] or "-"]
+        [*key, one[0], two[0], _first(one[1], two[1]), one[2] or NONE, two[2] or NONE]
         for key, (one, two) in ordered
     ]
     header = ["level", "question", *names, "real against real"]
     return Table([*header, *(f"verdict of {name}" for name in names)], rows)
+
+
+def _first(*cells: str) -> str:
+    """Return the first cell with a figure."""
+    return next((cell for cell in cells if cell not in ("", NONE)), NONE)
 
 
 def write(table: Table, names: tuple[str, str], quick: bool, out: Path) -> Path:

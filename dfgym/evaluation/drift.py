@@ -9,7 +9,7 @@ import numpy as np
 
 from dfgym.evaluation import legality, metrics
 from dfgym.evaluation.plots import line_plot
-from dfgym.evaluation.report import Section, Table
+from dfgym.evaluation.report import Rung, Section, Table
 from dfgym.evaluation.rollout import (
     Dream,
     Episode,
@@ -196,4 +196,16 @@ def section(result: dict[str, Any]) -> Section:
         f"{real['longest']:,} (real).",
         plots=plots,
         table=Table(["after", *(f"{place:,}" for place in places)], rows),
+        rungs=[_rung(result)],
     )
+
+
+def _rung(result: dict[str, Any]) -> Rung:
+    """Return the ladder's line: the last block's change over that of the whole real game."""
+    usual = float(np.mean(result["real"]["change"]))
+    frames = result["block"] * (len(result["dream"]["change"]) - 1)
+    cells = [
+        f"{result[game]['change'][-1] / usual:.2f}" if usual else "" for game in ("dream", "real")
+    ]
+    question = f"Is it as lively after {frames:,} frames? (changing pixels, of the game's)"
+    return Rung("laws", question, cells[0] or "untested", cells[1], "0.00" if usual else "")

@@ -17,7 +17,7 @@ import numpy as np
 from dfgym.errors import NotMeasuredError
 from dfgym.evaluation import metrics, moments
 from dfgym.evaluation.plots import line_plot
-from dfgym.evaluation.report import Section, Table, percent
+from dfgym.evaluation.report import Rung, Section, Table, percent
 from dfgym.evaluation.rollout import describe_policy, open_real
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding
@@ -150,11 +150,29 @@ def section(result: dict[str, Any]) -> Section:
         "game does so too: its own line is as high as any dream can stay.",
         plots=plots,
         table=Table(["steps", *map(str, result["horizons"])], rows),
+        rungs=[_rung(result)],
     )
 
 
+def _place(result: dict[str, Any]) -> int:
+    """Return the place of the horizon that the verdict speaks of."""
+    return max(i for i, h in enumerate(result["horizons"]) if h <= VERDICT_STEPS or i == 0)
+
+
+def _rung(result: dict[str, Any]) -> Rung:
+    place = _place(result)
+    steps = result["horizons"][place]
+    cells = [
+        f"{percent(result[name]['exact'][place])} / {result[name]['psnr'][place]:.1f} dB"
+        if name in result
+        else ""
+        for name in GAMES
+    ]
+    return Rung("laws", f"Is it the same game {steps} steps on? (no wrong pixel / PSNR)", *cells)
+
+
 def _verdict(result: dict[str, Any]) -> str:
-    place = max(i for i, h in enumerate(result["horizons"]) if h <= VERDICT_STEPS or i == 0)
+    place = _place(result)
     steps, count = result["horizons"][place], result["moments"][place]
     exact, psnr = (result["dream"][key][place] for key in ("exact", "psnr"))
     verdict = (

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dfgym.errors import ConfigError, NotMeasuredError
+from dfgym.evaluation.plays import freeze
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table
 from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
@@ -18,6 +21,8 @@ from dfgym.world.card import Card
 NAME = "legality"
 COUNT = 10_000
 ROWS = 16
+COPIED = 2000
+"""About so many transitions of the real play are judged as copies of a frame, too."""
 FLAWED, FAULTY = 10.0, 100.0
 """More illegal transitions in 1,000 than these are a flaw, a fault."""
 
@@ -80,7 +85,20 @@ def play_and_judge(
     max_steps: int = 500,
     seed: int = 0,
 ) -> Legality:
-    """Have the scripted policy play, and judge every transition.
+    """Have the scripted policy play, and judge every transition; see `play`."""
+    game, episodes = play(rows, card, transitions, epsilon, max_steps, seed)
+    return count(judge(game, episode) for episode in episodes)
+
+
+def play(
+    rows: Rows,
+    card: Card,
+    transitions: int = COUNT,
+    epsilon: float = 0.2,
+    max_steps: int = 500,
+    seed: int = 0,
+) -> tuple[Game, list[Episode]]:
+    """Have the scripted policy play; returns the game, whose judge knows its rules, and episodes.
 
     Args:
         rows: of the dream or of the real game.
@@ -99,15 +117,16 @@ def play_and_judge(
             f"`source.env` is {card.source.env!r} with frames of {card.frames.height} x "
             f"{card.frames.width}; no judge knows its rules; measure a world whose game has one"
         )
-    episodes = roll(rows, policies(card, rows.num_rows, epsilon, seed), transitions, max_steps)
-    return count(judge(game, episode) for episode in episodes)
+    policy = policies(card, rows.num_rows, epsilon, seed)
+    return game, roll(rows, policy, transitions, max_steps)
 
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Judge every transition of the dream and, as a check of the judge, of the real game.
 
     Returns:
-        For `dream` and `real` the counts of `Legality`, and the shares that follow from them.
+        For `dream`, `real` and `copy` (a real frame for ever) the counts of `Legality`, and the
+        shares that follow from them.
 
     Raises:
         NotMeasuredError: no judge knows the game's rules.
@@ -118,14 +137,17 @@ def measure(subject: Subject) -> dict[str, Any]:
             f"no judge knows the rules of {card.source.env} at {card.frames.height} x "
             f"{card.frames.width} pixels; its file in dfgym/games/ can give it one"
         )
-    sides: dict[str, Rows] = {"dream": Dream(subject.make(ROWS)), "real": Real(card, ROWS)}
     transitions = subject.scale(COUNT)
-    return {name: _table(play_and_judge(rows, card, transitions)) for name, rows in sides.items()}
+    _, dream = play(Dream(subject.make(ROWS)), card, transitions)
+    game, real = play(Real(card, ROWS), card, transitions)
+    return compare(game, dream, real)
 
 
 def compare(game: Game, dream: Sequence[Episode], real: Sequence[Episode]) -> dict[str, Any]:
     """Judge episodes that were played before; the same result as `measure`."""
-    sides = {"dream": dream, "real": real}
+    lengths = np.cumsum([0, *map(len, real)])
+    copies = [freeze(e) for e, before in zip(real, lengths, strict=False) if before < COPIED]
+    sides = {"dream": dream, "real": real, "copy": copies}
     return {name: _table(count(judge(game, e) for e in side)) for name, side in sides.items()}
 
 
@@ -175,6 +197,7 @@ def section(result: dict[str, Any]) -> Section:
             [
                 Bar(name, scale * counts[key], form.format(scale * counts[key]), name)
                 for name, counts in result.items()
+                if name != "copy"
             ],
             least,
         )
@@ -217,8 +240,7 @@ def section(result: dict[str, Any]) -> Section:
             Rung(
                 "laws",
                 "Does it keep the game's rules? (illegal in 1,000)",
-                f"{dream['illegal_per_1000']:.2f}",
-                f"{real['illegal_per_1000']:.2f}",
+                *(f"{counts['illegal_per_1000']:.2f}" for counts in result.values()),
             )
         ],
     )

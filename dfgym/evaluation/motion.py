@@ -12,7 +12,7 @@ import numpy as np
 from dfgym.diffusion.noise import mix
 from dfgym.errors import NotMeasuredError
 from dfgym.evaluation.plots import line_plot
-from dfgym.evaluation.report import Section, Table
+from dfgym.evaluation.report import Rung, Section, Table
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
 from dfgym.games import Game
@@ -47,7 +47,7 @@ def measure(subject: Subject) -> dict[str, Any]:
 
 def findings(result: dict[str, Any]) -> list[Finding]:
     """Return what moves too slowly or too fast, after the horizon that a card speaks of."""
-    place = max(i for i, h in enumerate(result["horizons"]) if h <= CARD_HORIZON or i == 0)
+    place = _place(result)
     if not result["starts"][place]:
         return [Finding("untested", "motion was not tested: nothing could be read off the dream")]
     items = []
@@ -199,4 +199,22 @@ def section(result: dict[str, Any]) -> Section:
         "over the starts that can be read in both.",
         plots=plots,
         table=Table(["frames dreamed", *map(str, result["horizons"])], rows),
+        rungs=[_rung(result)],
     )
+
+
+def _place(result: dict[str, Any]) -> int:
+    """Return the place of the horizon that a card speaks of, or of the one below it."""
+    return max(i for i, h in enumerate(result["horizons"]) if h <= CARD_HORIZON or i == 0)
+
+
+def _rung(result: dict[str, Any]) -> Rung:
+    """Return the ladder's line; without chance the real game repeats itself, and a copy rests."""
+    place, names = _place(result), list(result["units"])
+    question = f"Do things move the real way in {result['horizons'][place]} frames? (share of it: "
+    shares = [
+        f"{result[name]['share'][place]:.2f}" if result["starts"][place] else "untested"
+        for name in names
+    ]
+    sides = (shares, ["1.00"] * len(names), ["0.00"] * len(names))
+    return Rung("laws", f"{question}{' / '.join(names)})", *map(" / ".join, sides))

@@ -49,12 +49,12 @@ def compare(plays: Plays, palette: Sequence[Colour]) -> dict[str, Any]:
         palette: the game's colours; empty for an RGB game.
 
     Returns:
-        `players`, and for `dream`, `real` and `again` (the real game's second play) the rate in
-        1,000 steps of each of `EVENTS`.
+        `players`, and for `dream`, `real`, `again` (the real game's second play) and `copy` (its
+        first frames for ever) the rate in 1,000 steps of each of `EVENTS`.
     """
     frames = np.concatenate([episode.frames for episode in plays.real])
     scenery = find_scenery(frames, palette)
-    sides = {"dream": plays.dream, "real": plays.real, "again": plays.again}
+    sides = {"dream": plays.dream, "real": plays.real, "again": plays.again, "copy": plays.copy()}
     rates = {name: count(episodes, scenery) for name, episodes in sides.items()}
     return {"players": plays.players, **rates}
 
@@ -94,10 +94,9 @@ def card_entries(result: dict[str, Any]) -> dict[str, Any]:
 
 def section(result: dict[str, Any]) -> Section:
     """Report what does not persist."""
-    rows = [
-        [WORDS[name], *(f"{result[side][name]:.1f}" for side in ("dream", "real", "again"))]
-        for name in EVENTS
-    ]
+    names = {"dream": "dream", "real": "real", "again": "real again", "copy": "copy"}
+    sides = [side for side in names if side in result]  # an older result has no copy
+    rows = [[WORDS[name], *(f"{result[side][name]:.1f}" for side in sides)] for name in EVENTS]
     bars = [
         Bar(f"{WORDS[name]}, {side}", value := result[side][name], f"{value:.1f}", side)
         for name in EVENTS
@@ -112,16 +111,18 @@ def section(result: dict[str, Any]) -> Section:
         f"In 1,000 steps {text}.",
         f"{result['players'][:1].upper()}{result['players'][1:]}. A thing is a connected region of "
         "one colour, or one that differs from the median picture. Things that pass each other hide "
-        "and split in the real game too, so its own rates are the measure.",
+        "and split in the real game too, so its own rates are the measure. In a frame that is "
+        "copied for ever all things persist: this question alone says little.",
         plots=[bar_plot("times in 1,000 steps", bars)],
-        table=Table(["in 1,000 steps", "dream", "real", "real again"], rows),
+        table=Table(["in 1,000 steps", *(names[side] for side in sides)], rows),
         rungs=[
             Rung(
                 "laws",
                 "Do things persist? (vanish / double / jump in 1,000)",
                 *(
                     " / ".join(f"{result[side][name]:.1f}" for name in ("vanish", "double", "jump"))
-                    for side in ("dream", "again")
+                    for side in sides
+                    if side != "real"
                 ),
             )
         ],

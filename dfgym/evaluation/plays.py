@@ -7,7 +7,7 @@ chance alone can make.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,11 +49,18 @@ class Plays:
 
     def copy(self) -> list[Episode]:
         """Return the second real play with each episode's first frame for ever: the floor."""
-        return [
-            Episode(np.repeat(e.frames[:1], len(e.frames), 0), e.actions, 0 * e.rewards,
-                    e.terminated & False, e.row, e.seed)
-            for e in self.again
-        ]  # fmt: skip
+        return [freeze(episode) for episode in self.again]
+
+
+def freeze(episode: Episode) -> Episode:
+    """Return an episode with its first frame for ever, without rewards and without an end."""
+    frames = np.repeat(episode.frames[:1], len(episode.frames), 0)
+    return replace(
+        episode,
+        frames=frames,
+        rewards=0 * episode.rewards,
+        terminated=np.zeros_like(episode.terminated),
+    )
 
 
 def gather(

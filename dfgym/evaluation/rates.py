@@ -10,21 +10,28 @@ Legend: t frames of an episode, h w their size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dfgym.agents.players import HOLD
-from dfgym.evaluation import metrics
-from dfgym.evaluation.blobs import Events, Scenery, find_scenery, follow, name_colour
+from dfgym.evaluation.blobs import Scenery, find_scenery
+from dfgym.evaluation.counting import (
+    Play,
+    Sample,
+    count,
+    find_reward_kinds,
+    find_usual_reward,
+    gather,
+)
+from dfgym.evaluation.plays import freeze
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Rung, Section, Table
-from dfgym.evaluation.rollout import Dream, Episode, Real, Rows, find_game, policies, roll
+from dfgym.evaluation.rollout import Dream, Real, Rows, find_game, policies, roll
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level, conclude, sentence
-from dfgym.frames import differ, flicker
 from dfgym.games import Policy, RandomPolicy
 from dfgym.statistics import ratio_interval
 from dfgym.world.card import Card
@@ -38,10 +45,10 @@ LOW, HIGH = 0.8, 1.25
 ENOUGH = 6
 """If a fair coin gives so many events to one of two games, it has less than 5 % of giving none to
 the other."""
-MOST_REWARDS = 8
-"""More different rewards than this are counted by their sign."""
 EPSILON = 0.2
 """The scripted player's share of random actions."""
+SECONDS = 10.0
+"""A player plays the real game again, for the ceiling, if the first time took no longer."""
 
 GROSS = 4.0
 """A rate that is off by more than this factor is a fault, not a flaw."""
@@ -49,28 +56,6 @@ GROSS = 4.0
 RIGHT, LITTLE, MUCH = "right", "too little", "too much"
 NEVER, ONLY, UNSURE, UNTESTED = "never", "only in the dream", "too few to tell", "not tested"
 WRONG = (NEVER, LITTLE, ONLY, MUCH)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measure of one game.
-
-    Attributes:
-        values: independent ones, of rows or of episodes; the measure is their mean.
-        events: how many events were counted, or in how many frames or episodes it is not 0.
-    """
-
-    values: Sequence[float]
-    events: int
-
-
-@dataclass(frozen=True)
-class Play:
-    """What one player did in one game: the episodes, the blobs of each, and those that ended."""
-
-    episodes: Sequence[Episode]
-    blobs: Sequence[Events]
-    complete: Sequence[Episode]
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -97,35 +82,32 @@ def compare_players(
         95 % `interval` (None if it is unbounded), the number of `dream_events` and `real_events`,
         and a `verdict`. For each player also `usual_reward`, the commonest one, which counts as
         none, and `stops_after`: the step of the episode after which nothing appears any more,
-        though it does in the real game; or None.
+        though it does in the real game; or None. `again` (the real game with other chance; None if
+        it is slow) and `copy` (the real play's first frames for ever) have `right`, how many of the
+        `judged` measures are.
     """
     result: dict[str, Any] = {"steps": steps, "rows": rows, "players": {}}
+    limit = card.episode.max_steps
     for player, make_policies in players(card).items():
-        sides: dict[str, Rows] = {
-            "real": Real(card, rows, seed),
-            "dream": Dream(make(rows), seed),
-        }
-        limit = card.episode.max_steps
-        games = {
-            name: roll(side, make_policies(rows, seed), steps, limit)
-            for name, side in sides.items()
-        }
-        scenery = find_scenery(
-            np.concatenate([episode.frames for episode in games["real"]]), card.frames.palette
-        )
-        plays = {
-            name: Play(
-                episodes,
-                [follow(episode.frames, scenery) for episode in episodes],
-                [e for e in episodes if e.terminated[-1] or len(e) == limit],
-            )
-            for name, episodes in games.items()
-        }
-        result["players"][player] = {
-            "usual_reward": _usual_reward(games["real"]),
-            "measures": compare(plays["dream"], plays["real"], scenery, rows),
-            "stops_after": stops_after(plays["dream"], plays["real"]),
-        }
+        begin = time.monotonic()
+        real = roll(Real(card, rows, seed), make_policies(rows, seed), steps, limit)
+        slow = time.monotonic() - begin > SECONDS
+        scenery = find_scenery(np.concatenate([e.frames for e in real]), card.frames.palette)
+        sides: dict[str, Rows] = {"dream": Dream(make(rows), seed)}
+        if not slow:
+            sides["again"] = Real(card, rows, seed + 1)
+        games = {n: roll(g, make_policies(rows, seed), steps, limit) for n, g in sides.items()}
+        games["copy"] = [freeze(episode) for episode in real]
+        truth = gather(real, scenery, limit)
+        table: dict[str, Any] = {"usual_reward": find_usual_reward(real), "again": None}
+        for name, episodes in games.items():
+            own = gather(episodes, scenery, limit)
+            measures = compare(own, truth, scenery, rows)
+            if name == "dream":
+                table |= {"measures": measures, "stops_after": stops_after(own, truth)}
+            else:
+                table[name] = tally(measures)
+        result["players"][player] = table
     return result
 
 
@@ -146,92 +128,12 @@ def players(card: Card) -> dict[str, Callable[[int, int], list[Policy]]]:
 
 def compare(dream: Play, real: Play, scenery: Scenery, rows: int) -> dict[str, Any]:
     """Return the table of all measures of one player's play of the same length in both games."""
-    kinds = _reward_kinds(dream.episodes, real.episodes)
-    samples = [_samples(play, scenery, kinds, rows) for play in (dream, real)]
+    kinds = find_reward_kinds(dream.episodes, real.episodes)
+    samples = [count(play, scenery, kinds, rows) for play in (dream, real)]
     return {
         name: {"unit": unit, **_compare_samples(of_dream, samples[1][name, unit])}
         for (name, unit), of_dream in samples[0].items()
     }
-
-
-RewardKind = Callable[[np.ndarray], np.ndarray]
-
-
-def _reward_kinds(*games: Sequence[Episode]) -> dict[str, RewardKind]:
-    """Return which rewards are counted: those that differ from the real game's commonest one.
-
-    They are compared as a card holds them, in single precision.
-    """
-    usual = _usual_reward(games[1])
-    others = sorted({r for game in games for e in game for r in _single(e.rewards).tolist()})
-    others.remove(usual)
-    kinds: dict[str, RewardKind] = {"rewards": lambda rewards: _single(rewards) != usual}
-    if len(others) > MOST_REWARDS:
-        kinds["rewards above 0"] = lambda rewards: rewards > 0
-        kinds["rewards below 0"] = lambda rewards: rewards < 0
-    elif len(others) > 1:
-        kinds |= {f"rewards of {value:g}": _equals(value) for value in others}
-    return kinds
-
-
-def _usual_reward(episodes: Sequence[Episode]) -> float:
-    rewards = _single(np.concatenate([e.rewards for e in episodes]))
-    values, counts = np.unique(rewards, return_counts=True)
-    return float(values[counts.argmax()])
-
-
-def _equals(value: float) -> RewardKind:
-    return lambda rewards: _single(rewards) == value
-
-
-def _single(rewards: np.ndarray) -> np.ndarray:
-    return np.asarray(rewards, np.float32).astype(np.float64)
-
-
-def _samples(
-    play: Play, scenery: Scenery, kinds: dict[str, RewardKind], rows: int
-) -> dict[tuple[str, str], Sample]:
-    """Measure one game: by name and unit, one value a row or a complete episode."""
-    episodes, blobs = play.episodes, play.blobs
-    lengths = _per_row(play, rows, [np.ones(len(episode)) for episode in episodes])
-
-    def rate(events: Sequence[np.ndarray]) -> Sample:
-        totals = _per_row(play, rows, events)
-        return Sample((1000 * totals / lengths).tolist(), int(totals.sum()))
-
-    def mean(values: Sequence[np.ndarray]) -> Sample:
-        number = sum(int(np.count_nonzero(array)) for array in values)
-        return Sample((_per_row(play, rows, values) / lengths).tolist(), number)
-
-    tolerance = flicker(bool(scenery.colours))
-    changed = [differ(e.frames[1:], e.frames[:-1], tolerance) for e in episodes]
-    samples = {
-        (name, "in 1,000 steps"): rate([matches(episode.rewards) for episode in episodes])
-        for name, matches in kinds.items()
-    }
-    samples["ends", "in 1,000 steps"] = rate([episode.terminated for episode in episodes])
-    for name, unit, values in (
-        ("return", "an episode", [float(e.rewards.sum()) for e in play.complete]),
-        ("length", "steps an episode", [float(len(e)) for e in play.complete]),
-    ):
-        samples[name, unit] = Sample(values, int(np.count_nonzero(values)))
-    samples["changed pixels", "share"] = mean([array.mean((1, 2)) for array in changed])
-    samples["colours", "in a frame"] = mean([metrics.colours(e.frames[1:]) for e in episodes])
-    samples["blobs", "in a frame"] = mean([b.count.sum(1) for b in blobs])
-    samples["appearances", "in 1,000 steps"] = rate([b.appearances.sum(1) for b in blobs])
-    samples["disappearances", "in 1,000 steps"] = rate([b.disappearances.sum(1) for b in blobs])
-    for kind, colour in enumerate(scenery.colours):
-        name = name_colour(colour)
-        appearances = [b.appearances[:, kind] for b in blobs]
-        samples[f"appearances of {name}", "in 1,000 steps"] = rate(appearances)
-        samples[f"pixels of {name}", "share"] = mean([b.pixels[:, kind] for b in blobs])
-    return samples
-
-
-def _per_row(play: Play, rows: int, values: Sequence[np.ndarray]) -> np.ndarray:
-    """Add up the values of each episode's transitions, float `(rows,)`."""
-    places = [episode.row for episode in play.episodes]
-    return np.bincount(places, [float(v.sum()) for v in values], rows)
 
 
 def _compare_samples(dream: Sample, real: Sample) -> dict[str, Any]:
@@ -269,6 +171,13 @@ def judge(
     if interval is not None and interval[0] > HIGH:
         return MUCH
     return RIGHT if ratio is not None and LOW <= ratio <= HIGH else UNSURE
+
+
+def tally(measures: dict[str, Any]) -> dict[str, int]:
+    """Count the measures that are `right`, of those that are `judged`."""
+    verdicts = [entry["verdict"] for entry in measures.values()]
+    right = verdicts.count(RIGHT)
+    return {"right": right, "judged": right + sum(verdict in WRONG for verdict in verdicts)}
 
 
 def stops_after(dream: Play, real: Play) -> int | None:
@@ -411,14 +320,19 @@ def section(result: dict[str, Any]) -> Section:
 
 
 def _rung(result: dict[str, Any]) -> Rung:
-    verdicts = [
-        entry["verdict"]
-        for player in result["players"].values()
-        for entry in player["measures"].values()
-        if entry["verdict"] not in (UNTESTED, UNSURE)
+    players = result["players"].values()
+    sides = (
+        [tally(player["measures"]) for player in players],
+        [player.get("again") for player in players],
+        [player.get("copy") for player in players],
+    )
+    cells = [
+        f"{sum(t['right'] for t in tallies)} of {sum(t['judged'] for t in tallies)}"
+        if all(tallies)
+        else ""
+        for tallies in sides
     ]
-    right = sum(verdict == RIGHT for verdict in verdicts)
-    return Rung("laws", "Do things come as often as in the game?", f"{right} of {len(verdicts)}")
+    return Rung("laws", "Do things come as often as in the game?", *cells)
 
 
 def _scripted(result: dict[str, Any]) -> str:

@@ -60,7 +60,8 @@ class Rung:
         question: in words, with a question mark.
         figure: the dream's.
         real: the real game's against itself; empty if that means nothing.
-        copy: that of a dream which shows its last frame for ever; empty if that means nothing.
+        copy: the floor, that of a dream which shows its last frame for ever, or of a player that
+            chooses at random; empty if that means nothing.
     """
 
     level: Level
@@ -125,16 +126,18 @@ class Step:
     verdict: str
 
 
+NONE = "-"
+"""Stands in the ladder for a ceiling or a floor that would mean nothing, or was not measured."""
 LADDER = ("level", "question", "dream", "real against real", "copy", "verdict")
 """The header of the ladder's table."""
 
 
 def climb(steps: Sequence[Step]) -> Table:
-    """Return the ladder as a table, the lowest level first."""
+    """Return the ladder as a table, the lowest level first; `NONE` where there is no figure."""
     ordered = sorted(steps, key=lambda step: LEVELS.index(step.rung.level))
     rows = [
-        [step.rung.level, step.rung.question, step.rung.figure, step.rung.real, step.rung.copy,
-         step.verdict]
+        [step.rung.level, step.rung.question, step.rung.figure, step.rung.real or NONE,
+         step.rung.copy or NONE, step.verdict]
         for step in ordered
     ]  # fmt: skip
     return Table(LADDER, rows)

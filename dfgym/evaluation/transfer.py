@@ -303,23 +303,17 @@ def section(result: dict[str, Any]) -> Section:
 
 
 def _rungs(result: dict[str, Any]) -> list[Rung]:
-    """Return the ladder's lines; none before both sides are there."""
+    """Return the ladder's lines; none before both sides are there. The floor is random play's."""
     if result.get("ratio") is None:
         return []
-    return [
-        Rung(
-            "players",
-            "Does what it teaches help in the game? (of the real agents' return)",
-            percent(result["ratio"]),
-            "100 %",
-        ),
-        Rung(
-            "players",
-            "Does it promise its agents too much? (dream over real return)",
-            f"{result['dream_over_real_return']:.2f}",
-            "1.00",
-        ),
-    ]
+    zero = result.get("counted_from", {}).get("real", 0.0)
+    floor = (result["random"]["real"]["mean"] - zero) / (result["real"]["in_real"]["mean"] - zero)
+    words = "Does what it teaches help in the game? (of the real agents' return)"
+    rungs = [Rung("players", words, percent(result["ratio"]), "100 %", percent(floor))]
+    if (promise := result.get("dream_over_real_return")) is not None:
+        words = "Does it promise its agents too much? (dream over real return)"
+        rungs.append(Rung("players", words, f"{promise:.2f}", "1.00"))
+    return rungs
 
 
 def _verdict(result: dict[str, Any]) -> str:

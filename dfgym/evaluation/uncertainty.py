@@ -369,6 +369,24 @@ def section(result: dict[str, Any]) -> Section:
         title = f"share of faults left, {name}"
         plots.append(line_plot(title, entry["coverage"], series, "share trusted", y_range=(0, 0)))
     words = [item.words for item in findings(result)]
+    best = max(tested, key=lambda item: item[1]["auroc"], default=None)
+    return Section(
+        "Does it know where it errs?",
+        f"{'; '.join(words)}.",
+        "A surprise is a frame that differs from the real game's after the same past; an illegal "
+        "transition is one that no state of the real game explains. AUROC is the probability that "
+        "a fault scores higher than what is none. The dotted line is what trusting at random "
+        f"leaves. For the ends up to {ENDS} moments just before one were added."
+        + (f" Not judged: {result['not_judged']}." if "not_judged" in result else ""),
+        [] if best is None else [Figure(f"{best[1]['auroc']:.2f}", f"AUROC of the {best[0]}")],
+        plots,
+        Table(["", "faults", "AUROC", "95 % interval", "area under risk and coverage"], rows),
+        _rungs(result),
+    )
+
+
+def _rungs(result: dict[str, Any]) -> list[Rung]:
+    """Return the ladder's lines; a coin has an AUROC of a half, and the real game no uncertainty."""
     rungs = [
         Rung(
             "trust",
@@ -386,17 +404,4 @@ def section(result: dict[str, Any]) -> Section:
     ]
     end = f"{result['end']['auroc']:.2f}" if is_tested(result["end"]) else "untested"
     rungs.append(Rung("trust", "Does it foresee ends? (AUROC)", end, "", "0.50"))
-    best = max(tested, key=lambda item: item[1]["auroc"], default=None)
-    return Section(
-        "Does it know where it errs?",
-        f"{'; '.join(words)}.",
-        "A surprise is a frame that differs from the real game's after the same past; an illegal "
-        "transition is one that no state of the real game explains. AUROC is the probability that "
-        "a fault scores higher than what is none. The dotted line is what trusting at random "
-        f"leaves. For the ends up to {ENDS} moments just before one were added."
-        + (f" Not judged: {result['not_judged']}." if "not_judged" in result else ""),
-        [] if best is None else [Figure(f"{best[1]['auroc']:.2f}", f"AUROC of the {best[0]}")],
-        plots,
-        Table(["", "faults", "AUROC", "95 % interval", "area under risk and coverage"], rows),
-        rungs,
-    )
+    return rungs

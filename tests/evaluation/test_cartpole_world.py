@@ -169,7 +169,12 @@ def test_motion_of_a_dream_that_stands_keeps_pace_or_runs(pace: int) -> None:
             assert result[name]["moved"][i] == pytest.approx(way, abs=eye)
             assert result[name]["error"][i] == pytest.approx(abs(pace - 1) * way, abs=eye)
         assert result[name]["share"][len(reached) - 1] == pytest.approx(pace, abs=0.1)
-    assert "off by" in motion.section(result).verdict
+    section = motion.section(result)
+    assert "off by" in section.verdict
+    (rung,) = section.rungs
+    assert rung.question.endswith("in 10 frames? (share of it: position / angle)")
+    assert [float(cell) for cell in rung.figure.split(" / ")] == pytest.approx([pace] * 2, abs=0.1)
+    assert (rung.real, rung.copy) == ("1.00 / 1.00", "0.00 / 0.00")
     short = bundle.Starts(starts.frames[:2], none[:2], np.array([0, 2]), none[:1])
     with pytest.raises(
         NotMeasuredError, match="no start has a past of 2 frames and one to compare with"

@@ -12,7 +12,8 @@ import pytest
 from dfgym.errors import ConfigError
 from dfgym.evaluation import comparison, objects, peer, plays, small_network
 from dfgym.evaluation.blobs import find_scenery
-from dfgym.evaluation.report import Table
+from dfgym.evaluation.plays import Plays, freeze
+from dfgym.evaluation.report import NONE, Table
 from dfgym.evaluation.rollout import Episode
 from dfgym.world.card import Card
 
@@ -115,6 +116,10 @@ def test_two_ladders_stand_side_by_side() -> None:
         ["Right?", "", "0.9", "1.0", "-", "flaw"],
         ["Rules?", "1.0", "2", "0.0", "merit", "flaw"],
     ]
+    newer = Table(header, [["laws", "Rules?", "3", NONE, "9", "flaw"]])
+    (row,) = comparison.beside(newer, one, ("a", "b")).rows
+    assert row[2:5] == ["3", "1.0", "0.0"]  # of whichever has a ceiling
+    assert comparison.beside(newer, newer, ("a", "b")).rows[0][4] == NONE
     lines = comparison.lay_out(table).splitlines()
     assert len(lines) == 3 and lines[0].index("a ") == lines[2].index("1.0")
 
@@ -144,9 +149,18 @@ def test_things_that_do_not_persist_are_counted() -> None:
         "double": 1,
         "jump": 1,
     }
+    still = [freeze(episode)]
+    assert set(objects.count(still, scenery).values()) == {0}
     calm, wild = dict.fromkeys(objects.EVENTS, 1.0), {**rates, "jump": 300.0}
     result = {"players": "a player", "real": calm, "again": calm, "dream": wild}
     assert {finding.level for finding in objects.findings(result)} == {"fault"}
     assert objects.findings({**result, "dream": calm})[0].level == "merit"
+    (older,) = objects.section(result).rungs
+    assert older.real == "1.0 / 1.0 / 1.0" and older.copy == ""
+    plays = Plays([episode], [episode], [episode], "a player")
+    section = objects.section(objects.compare(plays, ((0, 0, 0), white)))
+    assert section.rungs[0].copy == "0.0 / 0.0 / 0.0" != section.rungs[0].figure
+    assert section.table is not None
+    assert section.table.header[1:] == ["dream", "real", "real again", "copy"]
     section = objects.section(result)
     assert section.table is not None and len(section.table.rows) == 4

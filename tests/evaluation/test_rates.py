@@ -12,7 +12,7 @@ import pytest
 
 from dfgym.evaluation import rates
 from dfgym.evaluation.blobs import find_scenery, follow, name_colour
-from dfgym.evaluation.rates import Sample
+from dfgym.evaluation.counting import Sample, find_reward_kinds
 from dfgym.evaluation.rollout import Episode
 from dfgym.evaluation.verdict import Level
 from dfgym.games.minatar import MinAtarEnv, env_id
@@ -44,7 +44,27 @@ def test_the_real_game_has_its_own_rates(
     table = result["players"]["random"]["measures"]
     assert table["appearances"]["verdict"] == table["rewards"]["verdict"] == "right"
     assert table["length"]["real"] > 10 and table["ends"]["real_events"] > 20
-    assert "random" in rates.section(result).table.rows[0]  # type: ignore[union-attr]
+    section = rates.section(result)
+    assert "random" in section.table.rows[0]  # type: ignore[union-attr]
+    for player in result["players"].values():
+        again, still = player["again"], player["copy"]
+        assert again["right"] == again["judged"] > 6 and still["right"] < still["judged"] / 2
+    (rung,) = section.rungs
+    dream, real, copy = (cell.split(" of ") for cell in (rung.figure, rung.real, rung.copy))
+    assert dream[0] == dream[1] and real[0] == real[1] and int(copy[0]) < int(copy[1]) / 2
+
+
+def test_a_slow_game_is_not_played_again(
+    thing_cards: dict[str, Card], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "SECONDS", 0.0)
+    result = compare(thing_cards["catch"], Catch)
+    assert all(player["again"] is None for player in result["players"].values())
+    (rung,) = rates.section(result).rungs
+    assert rung.real == "" and " of " in rung.copy
+    for player in result["players"].values():
+        del player["again"], player["copy"]  # as in an older result
+    assert rates.section(result).rungs[0].copy == ""
 
 
 def test_an_empty_catch_is_caught(thing_cards: dict[str, Card]) -> None:
@@ -176,7 +196,7 @@ def test_rewards_are_compared_as_a_card_holds_them() -> None:
         [Episode(frames, np.zeros(4, int), rewards, nothing, 0, 0)]
         for rewards in (real.astype(np.float32).astype(float), real)
     ]
-    kinds = rates._reward_kinds(*games)
+    kinds = find_reward_kinds(*games)
     assert list(kinds) == ["rewards", "rewards of 0.575", "rewards of 1.6"]
     for kind, paid in zip(kinds.values(), ([1, 3], [1], [3]), strict=True):
         for (episode,) in games:

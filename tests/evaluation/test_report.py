@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dfgym.evaluation import legality, transfer
+from dfgym.evaluation import horizon, legality, transfer
 from dfgym.evaluation import next_frame as single_steps
 from dfgym.evaluation.plots import COLOURS, Bar, bar_plot, line_plot
-from dfgym.evaluation.report import DARK, Figure, Heading, Section, Table, render
+from dfgym.evaluation.report import DARK, Figure, Heading, Rung, Section, Step, Table, climb, render
 from dfgym.evaluation.verdict import Finding, conclude
 from toys.html import external_requests
 
@@ -72,6 +72,33 @@ def test_verdicts_stand_at_the_top_and_absent_sections_say_why() -> None:
     quick = Heading("toy-v0", "", {}, quick=True)
     assert "A quick look, not a measurement" in render(quick, [SECTION], {})
     assert "Not measured" not in render(quick, [SECTION], {})
+
+
+def test_the_ladder_shows_a_dash_where_a_ceiling_or_a_floor_means_nothing() -> None:
+    steps = [
+        Step(Rung("players", "Well?", "1", "", "0"), "merit"),
+        Step(Rung("pixels", "Right?", "2", "3"), "flaw"),
+    ]
+    assert climb(steps).rows == [
+        ["pixels", "Right?", "2", "3", "-", "flaw"],
+        ["players", "Well?", "1", "-", "0", "merit"],
+    ]
+
+
+def test_the_game_some_steps_on_is_a_rung() -> None:
+    scores = {"psnr": [40.0, 30.0, 20.0], "ssim": [1.0] * 3, "exact": [1.0, 0.5, 0.1]}
+    result = {"policy": "x", "horizons": [1, 16, 32], "moments": [4] * 3, "dream": scores,
+              "copy": {**scores, "exact": [0.0] * 3}}  # fmt: skip
+    (rung,) = horizon.section(result).rungs
+    assert "16 steps on" in rung.question
+    assert (rung.figure, rung.real, rung.copy) == ("50 % / 30.0 dB", "", "0 % / 30.0 dB")
+
+
+def test_the_floor_of_transfer_is_random_play() -> None:
+    ladder = transfer.section(returns(dream=[8.0, 9.0], real=[10.0, 10.0])).rungs
+    assert [(rung.figure, rung.copy) for rung in ladder] == [("85 %", "5 %"), ("1.00", "")]
+    losses = {**returns(dream=[8.0, 9.0], real=[10.0, 10.0]), "counted_from": {"real": 0.5}}
+    assert transfer.section(losses).rungs[0].copy == "0 %"
 
 
 def test_both_themes_colour_the_same_things() -> None:
