@@ -62,6 +62,7 @@ class Rung:
         real: the real game's against itself; empty if that means nothing.
         copy: the floor, that of a dream which shows its last frame for ever, or of a player that
             chooses at random; empty if that means nothing.
+        verdict: the level of the line's own finding; empty: the worst of its question's.
     """
 
     level: Level
@@ -69,6 +70,7 @@ class Rung:
     figure: str
     real: str = ""
     copy: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def climb(steps: Sequence[Step]) -> Table:
     ordered = sorted(steps, key=lambda step: LEVELS.index(step.rung.level))
     rows = [
         [step.rung.level, step.rung.question, step.rung.figure, step.rung.real or NONE,
-         step.rung.copy or NONE, step.verdict]
+         step.rung.copy or NONE, step.rung.verdict or step.verdict]
         for step in ordered
     ]  # fmt: skip
     return Table(LADDER, rows)

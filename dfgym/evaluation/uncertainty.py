@@ -292,26 +292,31 @@ def risk_coverage(scores: np.ndarray, faults: np.ndarray) -> tuple[np.ndarray, n
 
 def findings(result: dict[str, Any]) -> list[Finding]:
     """Return whether the dream knows where it errs."""
-    items = []
+    return list(_find_all(result).values())
+
+
+def _find_all(result: dict[str, Any]) -> dict[str, Finding]:
+    """Return a finding for each kind of faults, and one for the ends."""
+    items = {}
     for fault, words in (
         ("illegal", "illegal transitions"),
         ("surprise", "frames unlike the real"),
     ):
         tables = {name: t[fault] for name, t in result["scores"].items() if fault in t}
         tested = {name: table for name, table in tables.items() if is_tested(table)}
-        if not tested:
+        if tested:
+            best = max(tested, key=lambda name: tested[name]["auroc"])
+            items[fault] = _find(f"`{best}` foretells {words}", tested[best])
+        else:
             count = max((table["faults"] for table in tables.values()), default=0)
-            items.append(
-                Finding("untested", f"uncertainty of {words} was not tested: {count} faults")
-            )
-            continue
-        best = max(tested, key=lambda name: tested[name]["auroc"])
-        items.append(_find(f"`{best}` foretells {words}", tested[best]))
-    if is_tested(result["end"]):
-        items.append(_find("the probability of an end foretells ends", result["end"]))
-    else:
-        count = result["end"]["faults"]
-        items.append(Finding("untested", f"whether ends are foreseen was not tested: {count} ends"))
+            reason = f"uncertainty of {words} was not tested: {count} faults"
+            items[fault] = Finding("untested", reason)
+    end = result["end"]
+    items["end"] = (
+        _find("the probability of an end foretells ends", end)
+        if is_tested(end)
+        else Finding("untested", f"whether ends are foreseen was not tested: {end['faults']} ends")
+    )
     return items
 
 
@@ -386,7 +391,8 @@ def section(result: dict[str, Any]) -> Section:
 
 
 def _rungs(result: dict[str, Any]) -> list[Rung]:
-    """Return the ladder's lines; a coin has an AUROC of a half, and the real game no uncertainty."""
+    """Return the ladder's lines; a coin has an AUROC of a half, the real game no uncertainty."""
+    levels = {name: finding.level for name, finding in _find_all(result).items()}
     rungs = [
         Rung(
             "trust",
@@ -398,10 +404,11 @@ def _rungs(result: dict[str, Any]) -> list[Rung]:
             ),
             "",
             "0.50",
+            levels[fault],
         )
         for fault in ("surprise", "illegal")
         if any(fault in table for table in result["scores"].values())
     ]
     end = f"{result['end']['auroc']:.2f}" if is_tested(result["end"]) else "untested"
-    rungs.append(Rung("trust", "Does it foresee ends? (AUROC)", end, "", "0.50"))
+    rungs.append(Rung("trust", "Does it foresee ends? (AUROC)", end, "", "0.50", levels["end"]))
     return rungs

@@ -78,9 +78,11 @@ def test_the_ladder_shows_a_dash_where_a_ceiling_or_a_floor_means_nothing() -> N
     steps = [
         Step(Rung("players", "Well?", "1", "", "0"), "merit"),
         Step(Rung("pixels", "Right?", "2", "3"), "flaw"),
+        Step(Rung("trust", "Sure?", "4", "", "5", "untested"), "merit"),  # a verdict of its own
     ]
     assert climb(steps).rows == [
         ["pixels", "Right?", "2", "3", "-", "flaw"],
+        ["trust", "Sure?", "4", "-", "5", "untested"],
         ["players", "Well?", "1", "-", "0", "merit"],
     ]
 

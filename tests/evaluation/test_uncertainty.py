@@ -134,6 +134,7 @@ def test_a_candid_dream_foretells_its_faults(
     none = {**result, "end": validate(np.zeros(40), np.zeros(40, bool), curve=False)}
     assert uncertainty.findings(none)[-1].level == "untested"
     assert uncertainty.section(none).rungs[-1].figure == "untested"
+    assert [rung.verdict for rung in uncertainty.section(none).rungs][1:] == ["merit", "untested"]
     assert "end_auroc" not in uncertainty.card_entries(none)["uncertainty"]
     assert {len(row) for row in section.table.rows} == {len(section.table.header)}
     assert uncertainty.findings(result)[0].level == "merit"
