@@ -75,7 +75,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     world = shelf.load(config.world)
     twin, dynamics = moments.open_judge(world.card), Dynamics(world, BATCH)
-    found: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    compared: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for number, path in enumerate(config.agents):
         pasts = play(config, path)
         for first in range(0, len(pasts), BATCH):
@@ -98,15 +98,15 @@ def main() -> None:
                     None,
                 )
                 sort = "sure" if ends > 1 - 1e-9 else "impossible" if ends < 1e-9 else "by chance"
-                found[f"the ball is lost: {sort}"].append((dream.end, float(ends), number))
+                compared[f"the ball is lost: {sort}"].append((dream.end, float(ends), number))
                 sticky = [way for way in real if way.sticky]
                 plain = {way.frame.tobytes() for way in real if not way.sticky}
                 if sticky and all(way.frame.tobytes() not in plain for way in sticky):
                     share = sum(way.probability for way in sticky)
                     frames = np.stack([way.frame for way in sticky])
                     value = float(mass(dream, frames, 0)[:-1].sum())
-                    found["the last action sticks"].append((value, float(share), number))
-    for name, values in sorted(found.items()):
+                    compared["the last action sticks"].append((value, float(share), number))
+    for name, values in sorted(compared.items()):
         array = np.array(values)
         gap = mean_interval((array[:, 0] - array[:, 1]).tolist())
         print(

@@ -60,10 +60,10 @@ def compare(plays: Plays, seed: int = 0, eyes: tuple[Eyes, str] | None = None) -
         unbiased, so that it can be less than 0), and `mmd_chance`, below which it is 95 times in
         100 if both are one game.
     """
-    see, words = eyes or (_random_eyes(stack(clips(plays.real, CLIP)[0]), seed), RANDOM)
+    read_clips, words = eyes or (_random_eyes(stack(clips(plays.real, CLIP)[0]), seed), RANDOM)
     result: dict[str, Any] = {"features": words}
     for name, play in (("dream", plays.dream), ("real", plays.again), ("copy", plays.copy())):
-        sides = [embed(see, episodes, seed) for episodes in (play, plays.real)]
+        sides = [embed(read_clips, episodes, seed) for episodes in (play, plays.real)]
         (ours, owners), (truth, others) = sides
         result[name] = discriminate(play, plays.real, seed)
         result[name] |= distance(ours, truth, (owners, others), seed)
@@ -104,17 +104,19 @@ def _random_eyes(examples: np.ndarray, seed: int) -> Eyes:
     network = SmallNetwork(examples, 2, seed)
 
     @torch.no_grad()
-    def see(frames: np.ndarray) -> np.ndarray:
+    def read_clips(frames: np.ndarray) -> np.ndarray:
         return network.features(stack(frames)).double().numpy()
 
-    return see
+    return read_clips
 
 
-def embed(see: Eyes, episodes: Sequence[Episode], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def embed(
+    read_clips: Eyes, episodes: Sequence[Episode], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return features of disjoint clips, float64 `(n, d)`, and the rows that played them."""
     frames, rows, _ = clips(episodes, CLIP)
     picks = np.random.default_rng(seed).permutation(len(frames))[:MOST]
-    return see(frames[picks]), rows[picks]
+    return read_clips(frames[picks]), rows[picks]
 
 
 def distance(

@@ -62,7 +62,7 @@ def load_eyes(path: Path, scale: int) -> Eyes:
     stacked, network = int(config["frame_stack"]), None
 
     @torch.inference_mode()
-    def see(clips: np.ndarray) -> np.ndarray:
+    def read_clips(clips: np.ndarray) -> np.ndarray:
         nonlocal network
         n, t = clips.shape[:2]
         large = upscale(clips.reshape(n * t, *clips.shape[2:]), scale)
@@ -70,13 +70,13 @@ def load_eyes(path: Path, scale: int) -> Eyes:
         frames = frames.unflatten(0, (n, t)).float() / 255  # n t c h w
         if network is None:
             network = _build(weights, config, tuple(frames.shape[2:]))
-        seen = [
+        features = [
             network(frames[:, last + 1 - stacked : last + 1].flatten(1, 2))
             for last in range(stacked - 1, t)
         ]
-        return torch.cat(seen, 1).double().numpy()
+        return torch.cat(features, 1).double().numpy()
 
-    return see
+    return read_clips
 
 
 def _build(

@@ -219,7 +219,9 @@ def findings(result: dict[str, Any]) -> list[Finding]:
         return [Finding("untested", "transfer was not tested: no agents of both games to compare")]
     words = f"an agent that learned in the dream reaches {percent(ratio)} of the real game's agents"
     if (least := min(len(result[side]["seeds"]) for side in IDS)) < FEW:
-        return [Finding("untested", f"{words}, by {least} of the {FEW} seeds that it takes to tell")]
+        return [
+            Finding("untested", f"{words}, by {least} of the {FEW} seeds that it takes to tell")
+        ]
     if ratio >= ENOUGH:
         return [Finding("merit", words)]
     certain = interval is not None and interval[1] < ENOUGH

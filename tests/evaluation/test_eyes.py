@@ -40,10 +40,10 @@ def test_an_agents_features_are_its_networks(tmp_path: Path) -> None:
     network = save(tmp_path / "transfer" / "real-1", 1)
     eyes = find_eyes(tmp_path, SCALE)
     assert eyes is not None
-    see, words = eyes
+    read_clips, words = eyes
     assert words == "an agent's that learned in the real game (real-1)"
     clips = np.random.default_rng(0).integers(0, 256, (2, 3, SIDE, SIDE, 3), dtype=np.uint8)
-    features = see(clips)
+    features = read_clips(clips)
     assert features.shape == (2, 2 * 16) and features.dtype == np.float64
     # Observations as the agents have them: the newest frame last, (c, h, w) in [0, 1].
     newest = np.concatenate([clips[1, 1], clips[1, 2]], -1).repeat(SCALE, 0).repeat(SCALE, 1)

@@ -190,8 +190,11 @@ def test_findings_of_the_other_questions() -> None:
     (item,) = legality.findings({"dream": counts, "real": {**counts, "illegal": 1000}})
     assert item.level == "untested" and "another game" in item.words
     few = returns(dream=[17.11, 12.5, 16.93], real=[15.97, 12.53, 15.7])
-    assert transfer.findings(few)[0].level == "merit"
-    bad = returns(dream=[5.0, 5.1, 4.9], real=[10.0, 10.1, 9.9])
+    (item,) = transfer.findings(few)
+    assert item.level == "untested" and "3 of the 5 seeds" in item.words
+    good = returns(dream=[17.11, 12.5, 16.93, 16.0, 15.0], real=[15.97, 12.53, 15.7, 15.0, 14.0])
+    assert transfer.findings(good)[0].level == "merit"
+    bad = returns(dream=[5.0, 5.1, 4.9, 5.2, 4.8], real=[10.0, 10.1, 9.9, 10.2, 9.8])
     assert transfer.findings(bad)[0].level == "flaw"
     assert transfer.findings(returns(real=[10.0, 11.0]))[0].level == "untested"
 
