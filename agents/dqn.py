@@ -30,7 +30,8 @@ class Config:
     """One training run; the defaults suit MinAtar Breakout."""
 
     env: str = "DFWorld/minatar-breakout-v0"
-    """Gymnasium id with image observations: `DFWorld/...` (the dream), `DFReal/...` (its twin)."""
+    """Gymnasium id with image observations: `DFWorld/...` (the dream), `DFReal/...` (its twin), or
+    a game's own, also as `module:id` or `module:Class`."""
     steps: Count = 500_000
     """Environment steps, summed over all copies."""
     minutes: Minutes | None = None

@@ -30,10 +30,15 @@ from dfgym.agents.flat import FlatActions, flatten
 from dfgym.command import run_command
 from dfgym.device import pick_device, use_threads
 from dfgym.errors import ConfigError
+from dfgym.games import packages
+from dfgym.games.source import Opening, find_spec
 
 if TYPE_CHECKING:
     from dfgym.agents import dqn, ppo, recurrent_ppo
 
+UNKNOWN = (gym.error.NameNotFound, gym.error.NamespaceNotFound)
+LEAST_SIDE = 29
+"""Of what `NatureCNN` takes, padded: its strides leave nothing of less."""
 MAX_SEED = 2**31  # NumPy's global generator, which SB3 seeds, takes 32 bits
 
 Count = Annotated[int, Meta(ge=1)]
@@ -140,12 +145,13 @@ def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
     this process, which for games as light as MinAtar beats other processes.
 
     Args:
-        env: a Gymnasium id.
+        env: a Gymnasium id, `module:id` or `module:Class`; a module that is named is run.
         num_envs: at least 1.
         make_keywords: for `gymnasium.make`.
 
     Raises:
         ConfigError: `num_envs` is below 1, or there is no such environment.
+        MissingPackageError: its package is not installed.
     """
     if num_envs < 1:
         raise ConfigError(f"num_envs is {num_envs}; expected int >= 1")
@@ -153,10 +159,13 @@ def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
     try:
         if name.startswith("DFWorld"):
             return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
-        make = functools.partial(gym.make, name, **make_keywords)
+        module, own = packages.split_id(name)
+        spec = find_spec(Opening(own, module=module), bool(module))
+        make = functools.partial(gym.make, spec, **make_keywords)
         return VecMonitor(DummyVecEnv([make] * num_envs))
     except (gym.error.Error, ModuleNotFoundError) as reason:
-        raise ConfigError(f"{env!r} cannot be made: {reason}") from reason
+        hint = f"; expected {packages.FORM}" if isinstance(reason, UNKNOWN) else ""
+        raise ConfigError(f"{env!r} cannot be made: {reason}{hint}") from reason
 
 
 class WholeFrameCNN(BaseFeaturesExtractor):
@@ -165,7 +174,8 @@ class WholeFrameCNN(BaseFeaturesExtractor):
     Its strides (4, then 2, unpadded) reach every pixel only where height and width are 4 beyond
     a multiple of 8, like Atari's 84; of a 40x40 frame it drops the last 4 rows and columns, and
     with them Breakout's paddle. (MinAtar Breakout, PPO, 500,000 steps: return 5 without the
-    padding, 14 with it.)
+    padding, 14 with it.) Frames that are too small for it are drawn larger first, each cell as
+    a block.
 
     Args:
         observation_space: of frames `(c, h, w)`.
@@ -183,6 +193,8 @@ class WholeFrameCNN(BaseFeaturesExtractor):
         super().__init__(observation_space, features_dim)
         self.standardize = standardize
         channels, height, width = observation_space.shape
+        self.scale = -(-LEAST_SIDE // min(LEAST_SIDE, height, width))
+        height, width = self.scale * height, self.scale * width
         self.padding = (0, (4 - width) % 8, 0, (4 - height) % 8)  # left, right, top, bottom
         padded = (channels, height + self.padding[3], width + self.padding[1])
         self.net = NatureCNN(gym.spaces.Box(0, 255, padded, np.uint8), features_dim)
@@ -191,6 +203,10 @@ class WholeFrameCNN(BaseFeaturesExtractor):
         """Extract features `(b, features_dim)` from frames `(b, c, h, w)` in [0, 1]."""
         if self.standardize:
             observations = torch.nn.functional.group_norm(observations, 1)
+        if (n := self.scale) > 1:
+            b, c, h, w = observations.shape
+            blocks = observations[:, :, :, None, :, None].expand(b, c, h, n, w, n)
+            observations = blocks.reshape(b, c, h * n, w * n)
         return self.net(torch.nn.functional.pad(observations, self.padding))
 
 

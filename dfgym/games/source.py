@@ -238,7 +238,7 @@ def _make(opening: Opening, trusted: bool, **more: Any) -> gym.Env[Any, Any]:
     env_id, kwargs = opening.env, {**opening.kwargs, **more}
     _check_kwargs(env_id, opening.kwargs)
     try:
-        env = gym.make(_find_spec(opening, trusted), disable_env_checker=True, **kwargs)
+        env = gym.make(find_spec(opening, trusted), disable_env_checker=True, **kwargs)
     except DfgymError:
         raise
     except (ImportError, gym.error.DependencyNotInstalled) as reason:
@@ -253,8 +253,13 @@ def _make(opening: Opening, trusted: bool, **more: Any) -> gym.Env[Any, Any]:
     return env
 
 
-def _find_spec(opening: Opening, trusted: bool) -> str | EnvSpec:
-    """Return what `gymnasium.make` takes, after the module that registers it is imported."""
+def find_spec(opening: Opening, trusted: bool) -> str | EnvSpec:
+    """Return what `gymnasium.make` takes, after the module that registers it is imported.
+
+    Raises:
+        ConfigError: the module is neither known nor trusted.
+        MissingPackageError: it is not installed.
+    """
     env_id, module = opening.env, opening.module
     if env_id in gym.registry and not (module and trusted):
         return env_id

@@ -46,11 +46,26 @@ def test_sb3s_cnn_is_blind_to_the_edge_of_a_40x40_frame_and_ours_is_not() -> Non
     assert reach(WholeFrameCNN(space), 40) == (39, 39)
 
 
-@pytest.mark.parametrize("side", [36, 37, 41, 64, 84])
+@pytest.mark.parametrize("side", [3, 8, 10, 16, 28, 29, 36, 37, 41, 64, 84])
 def test_whole_frame_cnn_sees_every_size_whole(side: int) -> None:
     torch.manual_seed(0)
     space = gym.spaces.Box(0, 255, (3, side, side), np.uint8)
     assert reach(WholeFrameCNN(space), side) == (side - 1, side - 1)
+
+
+@pytest.mark.parametrize("env", ["toys.catch:toys/Catch-v0", "toys.catch:Catch"])
+@pytest.mark.parametrize("agent", [ppo, dqn], ids=["ppo", "dqn"])
+def test_an_agent_learns_in_a_small_game_of_ones_own(agent: Any, env: str, tmp_path: Path) -> None:
+    path = agent.train(agent.Config(env=env, steps=64, out=tmp_path, **SMALL[agent]))
+    algorithm = agent.__name__.rpartition(".")[2]
+    score = evaluate.evaluate(f"sb3:{algorithm}:{path}", env, 2, num_envs=2, progress=False)
+    assert (score.lengths == 3 * 7).all(), "it is Catch, of 8 x 8"
+
+
+def test_an_id_that_there_is_not_is_refused_with_the_form() -> None:
+    for env in ("toys.catch:Nothing", "Nothing-v0", "toys/catch.py:Catch"):
+        with pytest.raises(ConfigError, match=r"expected id, module:id .*, or module:Class"):
+            make_venv(env, 1)
 
 
 @pytest.mark.parametrize("env", [DREAM, f"dfgym:{DREAM}", REAL])
