@@ -15,6 +15,10 @@ FLICKER = 16
 """Grey levels by which a pixel of an RGB world may be off and still count as equal: a sixteenth of
 the range. A world of few colours has no such flicker."""
 
+MAX_PATCH, MAX_TOKENS = 64, 64
+"""The longest side of a patch, and so many of them a frame; more are too slow for what they bring.
+"""
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -83,6 +87,22 @@ def upscale(frames: np.ndarray, scale: int) -> np.ndarray:
 def downscale(frames: np.ndarray, scale: int) -> np.ndarray:
     """Undo `upscale`: keep the top left pixel of each `scale` x `scale` cell, fresh."""
     return frames[..., ::scale, ::scale, :].copy()
+
+
+def patches(height: int, width: int, most: int = MAX_TOKENS) -> list[int]:
+    """Return the sides of patches that cut a frame into at most so many, smallest first."""
+    shorter = min(MAX_PATCH, height, width)
+    sides = [n for n in range(1, shorter + 1) if height % n == 0 and width % n == 0]
+    return [side for side in sides if height * width // side**2 <= most]
+
+
+def nearest_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size, or if no network cuts it into patches the next smaller one that is cut."""
+    if patches(height, width):
+        return height, width
+    sizes = ((max(1, height // n), max(1, width // n), n) for n in range(4, MAX_PATCH + 1, 4))
+    rows, columns, side = next(size for size in sizes if size[0] * size[1] <= MAX_TOKENS)
+    return side * rows, side * columns
 
 
 def flicker(has_palette: bool) -> int:

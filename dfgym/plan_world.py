@@ -22,12 +22,14 @@ from dfgym.data.store import EpisodeStore
 from dfgym.data.survey import PALETTE, Facts, look
 from dfgym.data.view import decide
 from dfgym.errors import ConfigError
+from dfgym.frames import nearest_size
 from dfgym.train import choose
 from dfgym.train.config import TrainConfig
-from dfgym.train.finetune import survey_run
+from dfgym.train.finetune import adopt, survey_run
 from dfgym.train.launch import launch
 from dfgym.train.pack import Presentation
 from dfgym.train.recipe import Recipe
+from dfgym.train.survey import survey
 from dfgym.world import shelf
 
 DEFAULT_MINUTES = 60.0
@@ -143,6 +145,7 @@ def plan(
         minutes=budget.seconds / 60,
         from_world=game.from_world,
     )
+    check_probe(game, store)
     frames = _count_frames(rate, budget.seconds, store)
     startup = STARTUP_SECONDS
     if frames / rate > PREVIEW_SECONDS and len(store) > 1:
@@ -158,6 +161,30 @@ def plan(
     choose.pace(choice)
     print(choose.describe(choice, game_survey))
     return Recipe(recording, choice.config, Presentation()), choice.reasons
+
+
+def check_probe(game: Game, store: EpisodeStore) -> None:
+    """Refuse by the first frames what the whole recording would be refused for.
+
+    Args:
+        game: what is recorded.
+        store: its first frames.
+
+    Raises:
+        ConfigError: no network cuts them into patches, or they do not fit the world that the
+            training begins with.
+    """
+    size = store.frame_shape[:2]
+    if (better := nearest_size(*size)) != size:
+        raise ConfigError(
+            f"resize is {size[0]} {size[1]}, which no network cuts into few patches; the nearest "
+            f"size that is cut: --resize {better[0]} {better[1]}"
+        )
+    if game.from_world and len(store) > 1:
+        card, facts = shelf.card(game.from_world), survey([store], 0.5)
+        if not card.frames.palette:  # a longer recording may have more colours yet
+            facts = dataclasses.replace(facts, palette=())
+        adopt(facts, card)
 
 
 def train_seconds(budget: Budget, evaluation: float, trained: float = 0.0) -> float:
@@ -197,7 +224,7 @@ def _probe(game: Game, run: Path) -> tuple[Recording, EpisodeStore, float]:
         if max(shape[:2]) > LARGE:
             recording = small
             print(f"frames of {shape[0]} x {shape[1]} become {SIDE} x {SIDE}: see --resize")
-        elif (size := choose.nearest_size(*shape[:2])) != shape[:2]:
+        elif (size := nearest_size(*shape[:2])) != shape[:2]:
             recording = dataclasses.replace(recording, resize=size)
             print(f"frames of {shape[0]} x {shape[1]} become {size[0]} x {size[1]}, as a network "
                   "cuts them into patches: see --resize")  # fmt: skip

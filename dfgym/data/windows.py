@@ -27,6 +27,31 @@ def first_held_out(store: EpisodeStore, fraction: float) -> int:
     return len(store) - min(max(round(len(store) * fraction), 1), len(store) - 1)
 
 
+def longest_episode(stores: Sequence[EpisodeStore], held_out: float) -> int:
+    """Return the frames of the longest episode that is not held out.
+
+    Raises:
+        DataError: a data set has fewer than two episodes.
+    """
+    offsets = [store.offsets[: first_held_out(store, held_out) + 1] for store in stores]
+    return max(int(np.diff(own).max()) for own in offsets)
+
+
+def check_length(stores: Sequence[EpisodeStore], length: int, held_out: float) -> None:
+    """Check that windows of this length can be learned from.
+
+    Raises:
+        DataError: no episode is as long as a window.
+    """
+    longest = longest_episode(stores, held_out)
+    if longest < length:
+        raise DataError(
+            f"length is {length}, and no episode in {', '.join(str(s.path) for s in stores)} is "
+            f"as long: the longest has {longest} frames; record longer episodes, or set length to "
+            f"{longest} at most (and model.window below it)"
+        )
+
+
 class WindowSampler:
     """Draws windows of consecutive frames, uniformly over all places where one can begin.
 
@@ -64,18 +89,12 @@ class WindowSampler:
         self.action_space = self.stores[0].action_space
         self.frame_shape = self.stores[0].frame_shape
         self._arrivals = [_Arrivals(store) for store in self.stores]
-        firsts, counts, longest = [], [], 0  # of each data set: first window, number of windows
+        check_length(self.stores, length, held_out)
+        firsts, counts = [], []  # of each data set: first window, number of windows
         for store in self.stores:
             offsets = store.offsets[: first_held_out(store, held_out) + 1]
-            longest = max(longest, int(np.diff(offsets).max()))
             firsts.append(int(offsets[0]))
             counts.append(max(int(offsets[-1] - offsets[0]) - length + 1, 0))
-        if longest < length:
-            raise DataError(
-                f"no episode in {', '.join(str(store.path) for store in self.stores)} is "
-                f"as long as the model's window: the longest has {longest} frames, the window "
-                f"{length}; record longer episodes or choose a shorter window"
-            )
         self._firsts = np.array(firsts)
         self._ends = np.cumsum(counts)
 

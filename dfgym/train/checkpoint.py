@@ -24,8 +24,9 @@ from torch.optim.swa_utils import AveragedModel
 from dfgym.checks import convert, shorten
 from dfgym.data.layout import identity
 from dfgym.data.store import EpisodeStore
-from dfgym.errors import DataError
+from dfgym.errors import ConfigError, DataError
 from dfgym.files import write_atomic
+from dfgym.train.config import SCHEDULE, fixed_settings, from_table
 
 FILE = "checkpoint.safetensors"
 
@@ -131,6 +132,26 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             "whole one, or train anew with another --out"
         ) from reason
     return Checkpoint(tensors, head.step, head.origin, head.seconds, head.threads)
+
+
+def check_settings(run: Path, saved: Origin, now: Origin) -> None:
+    """Refuse to go on with other settings than those that decide what is learned.
+
+    Args:
+        run: the folder of the checkpoint.
+        saved: what the checkpoint was trained on.
+        now: what it is to be trained on. Its data may lie elsewhere, see `check_data`.
+
+    Raises:
+        ConfigError: names the setting that is another one.
+    """
+    before = {**fixed_settings(from_table(saved.settings, run)), "objective": saved.objective}
+    for name, value in {**now.settings, "objective": now.objective}.items():
+        if before[name] != value and name not in (*SCHEDULE, "data"):
+            raise ConfigError(
+                f"{run} was trained with {name} = {before[name]!r}, now {value!r}; "
+                "use the same settings to go on, or another --out"
+            )
 
 
 def check_data(run: Path, origin: Origin, stores: Sequence[EpisodeStore]) -> None:

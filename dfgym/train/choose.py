@@ -14,7 +14,9 @@ import torch
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.survey import Facts
+from dfgym.data.windows import longest_episode
 from dfgym.errors import ConfigError
+from dfgym.frames import MAX_TOKENS, nearest_size, patches
 from dfgym.train import memory
 from dfgym.train.config import TrainConfig
 from dfgym.train.finetune import take_over
@@ -23,8 +25,6 @@ from dfgym.train.measure import measure_step
 from dfgym.train.survey import Survey
 from dfgym.world.runtime import available_bytes
 
-MAX_TOKENS = 64
-"""More tokens a frame than this are too slow for what they bring."""
 LARGE_SIDE, MAX_COARSE = 32, 49
 """Frames with a longer side are drawn by tokens of several scales, with so many coarse ones."""
 MAX_OUTPUTS = 200_000
@@ -54,6 +54,9 @@ CHECKPOINT_SECONDS, STRIP_SECONDS = 20.0, 25.0
 """Between checkpoints, and from the first step to the first picture of the dream."""
 MEMORY_SHARE = 0.7
 """The share of the free memory that a training may take."""
+ASKED = "as it was asked for"
+COSTLY = ("batch", "length", "precision", "optimizer", "model")
+"""What the time of a step depends on."""
 
 
 @dataclass
@@ -65,12 +68,14 @@ class Choice:
         reasons: the reason of a dial, by its name in `TrainConfig`, `ModelConfig` or `Sampler`.
         step_seconds: the measured time of a step.
         processes: how many processes share the batch.
+        memory: what a step needs of the memory, in words.
     """
 
     config: TrainConfig
     reasons: dict[str, str] = field(default_factory=dict)
     step_seconds: float = 0.0
     processes: int = 1
+    memory: str = ""
 
     def set(self, reason: str, **values: Any) -> None:
         """Set dials of the training, for one reason."""
@@ -83,7 +88,7 @@ class Choice:
         self.config = dataclasses.replace(self.config, **own)
         self.reasons |= dict.fromkeys(values, reason)
 
-    def override(self, config: TrainConfig, reason: str = "as it was asked for") -> None:
+    def override(self, config: TrainConfig, reason: str = ASKED) -> None:
         """Take another training, whose differences the caller wants."""
         for one, other in _pairs(self.config, config):
             for name in (entry.name for entry in dataclasses.fields(one)):
@@ -103,6 +108,7 @@ def choose(
     stores: list[EpisodeStore],
     device: torch.device,
     processes: int | None = None,
+    patch: int = 0,
 ) -> Choice:
     """Choose every dial of a training but its data, folder, device, time and seed.
 
@@ -113,6 +119,7 @@ def choose(
         stores: the data.
         device: where it trains.
         processes: how many share the batch; as many as fit if None.
+        patch: the patch that is asked for, for frames that cannot be cut well; 0 for none.
 
     Raises:
         ConfigError: the frames cannot be cut into few enough patches.
@@ -121,27 +128,63 @@ def choose(
     if config.from_world:
         choice.override(take_over(config), f"taken over from {config.from_world}")
     else:
-        _choose_network(choice, facts, game)
-    seconds = min(MEASURE_SECONDS, 0.05 * config.seconds) if config.seconds else MEASURE_SECONDS
-    _choose_size(choice, game, stores, device, processes, seconds)
+        _choose_network(choice, facts, game, patch)
+    _shorten(choice, longest_episode(stores, config.held_out))
+    _choose_size(choice, game, stores, device, processes)
     if not config.from_world:
         _choose_levels(choice, facts, game)
     pace(choice)
     return choice
 
 
-def nearest_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size, or if no network cuts it into patches the next smaller one that is cut."""
-    if _patches(height, width, MAX_TOKENS):
-        return height, width
-    sizes = ((max(1, height // side), max(1, width // side), side) for side in range(4, 65, 4))
-    rows, columns, side = next(size for size in sizes if size[0] * size[1] <= MAX_TOKENS)
-    return side * rows, side * columns
+def adapt(
+    choice: Choice,
+    config: TrainConfig,
+    game: Survey,
+    stores: list[EpisodeStore],
+    device: torch.device,
+    processes: int | None = None,
+) -> None:
+    """Take what is asked for instead of what was chosen, and set what follows from it anew.
+
+    Args:
+        choice: what was chosen, which is changed.
+        config: what is asked for. It has been checked: it fits the game and the memory.
+        game: the survey of the data's training part.
+        stores: the data.
+        device: where it trains.
+        processes: how many share the batch; as many as fit if None.
+    """
+    before = choice.config
+    choice.override(config)
+    if all(getattr(before, name) == getattr(config, name) for name in COSTLY):
+        return
+    asked = {name: reason for name, reason in choice.reasons.items() if reason == ASKED}
+    choice.processes = count_processes(processes, config.batch, device)
+    _say_memory(choice, game, device)
+    choice.step_seconds = measure_step(
+        config, game, stores, device, choice.processes, _measure_seconds(config) / 2
+    )
+    pace(choice)
+    choice.reasons |= asked
 
 
-def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
+def _measure_seconds(config: TrainConfig) -> float:
+    return min(MEASURE_SECONDS, 0.05 * config.seconds) if config.seconds else MEASURE_SECONDS
+
+
+def _shorten(choice: Choice, longest: int) -> None:
+    """Let a sequence be no longer than the longest episode, nor the window than a sequence."""
+    if choice.config.length > longest:
+        reason = f"the longest episode has {longest} frames"
+        choice.set(reason, length=longest)
+        if choice.config.model.window >= longest:
+            choice.set(reason, window=max(1, longest - 1))
+
+
+def _choose_network(choice: Choice, facts: Facts, game: Survey, asked: int) -> None:
     height, width, _ = game.frame_shape
-    coarse = [side for side in _patches(height, width, MAX_COARSE) if side % 4 == 0]
+    coarse = [side for side in patches(height, width, MAX_COARSE) if side % 4 == 0]
     if max(height, width) > LARGE_SIDE and coarse:
         patch = coarse[0]
         fine = patch // 8 if patch % 8 == 0 else patch // 4
@@ -152,14 +195,20 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
             **{"dim": 64, "fine_dim": 32, "heads": 4},
         )
     else:
-        patches = _patches(height, width, MAX_TOKENS)
-        if not patches:
+        sides = patches(height, width) or [asked]
+        if sides == [0]:
             better = nearest_size(height, width)
             raise ConfigError(
                 f"frames of {height} x {width} have no common divisor that cuts them into at most "
-                f"{MAX_TOKENS} patches; record them anew with --resize {better[0]} {better[1]}"
+                f"{MAX_TOKENS} patches; record them anew with --resize {better[0]} {better[1]}, or "
+                f"learn slowly with --model.patch {patches(height, width, height * width)[-1]}"
             )
-        patch = next((side for side in patches if side > 1), patches[0])
+        if height % sides[0] or width % sides[0]:
+            raise ConfigError(
+                f"patch is {asked}; expected a divisor of the frame's height and width, {height} "
+                f"and {width}"
+            )
+        patch = next((side for side in sides if side > 1), sides[0])
         tokens = height * width // patch**2
         reason = f"{tokens} tokens a frame; at most {MAX_TOKENS}"
         choice.set(reason, kind="transformer", patch=patch, fine_patch=0, fine_dim=0)
@@ -172,12 +221,6 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey) -> None:
         )
     choice.set("the window and 10 more", length=choice.config.model.window + MARGIN)
     _choose_mixture(choice, facts, game)
-
-
-def _patches(height: int, width: int, most: int) -> list[int]:
-    """Sides of patches that cut a frame into at most so many, smallest first."""
-    sides = [side for side in range(1, 65) if height % side == 0 and width % side == 0]
-    return [side for side in sides if height * width // side**2 <= most]
 
 
 def _choose_mixture(choice: Choice, facts: Facts, game: Survey) -> None:
@@ -198,7 +241,8 @@ def _choose_mixture(choice: Choice, facts: Facts, game: Survey) -> None:
     most = wanted
     while most > 1 and most * colours * cells > MAX_OUTPUTS:
         most //= 2
-    reason = f"a moment has up to {outcomes} outcomes" if outcomes else "chance is unknown"
+    ways = f"up to {outcomes} outcomes" if outcomes != 1 else "one outcome, as far as is known"
+    reason = f"a moment has {ways}" if outcomes else "chance is unknown"
     if most < wanted:
         reason += f"; more than {most} of {colours} colours would be too slow"
     choice.set(reason, mixture=most)
@@ -240,9 +284,9 @@ def _choose_size(
     stores: list[EpisodeStore],
     device: torch.device,
     processes: int | None,
-    seconds: float,
 ) -> None:
     """Choose the largest size whose steps fit into the time; the time of a step is measured."""
+    seconds = _measure_seconds(choice.config)
 
     def measure(config: TrainConfig, count: int) -> float:
         return measure_step(config, game, stores, device, count, seconds / 2)
@@ -261,8 +305,7 @@ def _choose_size(
                 break
     if not choice.config.from_world:
         _set_size(choice, dim, depth, batch)
-    _fit_memory(choice, memory.fixed_bytes(choice.config, game.game_spec), game, device)
-    choice.processes = count_processes(processes, choice.config.batch, device)
+    _fit_memory(choice, game, device, processes)
     choice.step_seconds = measure(choice.config, choice.processes)
 
 
@@ -281,16 +324,22 @@ def _cost(dim: int, depth: int, rows: float) -> float:
     return (rows + 0.5) * (depth + 1) * (dim + 48)
 
 
-def _fit_memory(choice: Choice, fixed: int, game: Survey, device: torch.device) -> None:
+def _fit_memory(choice: Choice, game: Survey, device: torch.device, processes: int | None) -> None:
     """Halve the batch until a step fits into the memory."""
     free = available_bytes(device)
-    config = choice.config
-    row = memory.row_bytes(config, game.game_spec)
-    while config.batch > 1 and fixed + config.batch * row > MEMORY_SHARE * free:
-        config = dataclasses.replace(config, batch=config.batch // 2)
-    choice.config = config
-    need = (fixed + config.batch * row) / 2**30
-    choice.reasons["memory"] = f"about {need:.2g} GiB of {free / 2**30:.3g} GiB free"
+    while choice.config.batch > (processes or 1):
+        choice.processes = count_processes(processes, choice.config.batch, device)
+        need = memory.step_bytes(choice.config, game.game_spec, device, choice.processes)
+        if need <= MEMORY_SHARE * free:
+            break
+        choice.config = dataclasses.replace(choice.config, batch=choice.config.batch // 2)
+    choice.processes = count_processes(processes, choice.config.batch, device)
+    _say_memory(choice, game, device)
+
+
+def _say_memory(choice: Choice, game: Survey, device: torch.device) -> None:
+    need = memory.step_bytes(choice.config, game.game_spec, device, choice.processes) / 2**30
+    choice.memory = f"about {need:.2g} GiB of {available_bytes(device) / 2**30:.3g} GiB free"
 
 
 def pace(choice: Choice) -> None:
@@ -307,14 +356,11 @@ def pace(choice: Choice) -> None:
             choice.set("a new network copies, so there is no stage of pictures", image_steps=0)
         else:
             choice.set("a fiftieth of the steps: pictures first", image_steps=min(500, steps // 50))
+    every = max(1, round(min(CHECKPOINT_SECONDS, length / 4) / seconds))
+    choice.set(f"every {every * seconds:.2g} s", checkpoint_every=every)
+    first = max(1, round(min(STRIP_SECONDS, length / 4) / seconds))
     choice.set(
-        f"every {CHECKPOINT_SECONDS:g} s",
-        checkpoint_every=max(1, round(min(CHECKPOINT_SECONDS, length / 4) / seconds)),
-    )
-    first = min(STRIP_SECONDS, length / 4)
-    choice.set(
-        f"the first picture after {first:.2g} s, then more rarely",
-        strip_every=max(1, round(first / seconds)),
+        f"the first picture after {first * seconds:.2g} s, then more rarely", strip_every=first
     )
 
 
@@ -335,7 +381,7 @@ def describe(choice: Choice, game: Survey) -> str:
         names = [f.name for f in dataclasses.fields(section)]
         names = [n for n in names if n in choice.reasons and getattr(section, n) != 0]
         rows += [(n, getattr(section, n), choice.reasons[n]) for n in names]
-    rows.append(("memory", "", choice.reasons.get("memory", "")))
+    rows.append(("memory of a step", "", choice.memory))
     head = (
         f"plan: {seconds / 60:.3g} minutes of training in {choice.processes} "
         f"process{'es' if choice.processes > 1 else ''}, about {steps:,} steps of "

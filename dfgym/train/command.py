@@ -8,14 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from dfgym.data.store import EpisodeStore
 from dfgym.data.summary import describe as describe_facts
 from dfgym.data.survey import look
 from dfgym.device import pick_device
+from dfgym.errors import ConfigError
+from dfgym.frames import MAX_PATCH
 from dfgym.train import choose as choosing
 from dfgym.train import loop
+from dfgym.train.beginning import check_new, check_resumed
 from dfgym.train.checkpoint import FILE, read_checkpoint
-from dfgym.train.choose import choose
+from dfgym.train.choose import adapt, choose
 from dfgym.train.config import DEFAULT_MINUTES, TrainConfig, from_table
 from dfgym.train.finetune import survey_run
 from dfgym.train.launch import count_processes, launch
@@ -43,6 +48,10 @@ def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
 
     Args:
         parse: reads the flags over the defaults that it is given; None: `TrainConfig`'s own.
+
+    Raises:
+        ConfigError: the dials do not fit the data, the memory or one another, or the run in the
+            folder has others; nothing has been written or started then.
     """
     config, recipe, processes = parse(None)
     if "WORLD_SIZE" in os.environ:  # torchrun has started several of these, which must agree
@@ -50,28 +59,59 @@ def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
         return
     device = pick_device(config.device)
     file = recipe or config.out / RECIPE_FILE
-    if recipe is not None or file.is_file():
-        config = parse(load_training(file, config)).config
-    elif (config.out / FILE).is_file():
-        config = parse(_saved(config)).config
+    begun = (config.out / FILE).is_file()
+    if recipe is None and not file.is_file() and not begun:
+        config = _plan(parse, config, device, processes)
+        count = count_processes(processes, config.batch, device)
     else:
+        known = recipe is not None or file.is_file()
+        config = parse(load_training(file, config) if known else _saved(config)).config
+        count = count_processes(processes, config.batch, device)
         stores = [EpisodeStore.open(path) for path in config.data]
-        facts, game = look(stores), survey_run(config, stores)
-        print(describe_facts(facts))
-        timed = config.steps or config.minutes
-        config = config if timed else dataclasses.replace(config, minutes=DEFAULT_MINUTES)
-        choice = choose(config, facts, game, stores, device, processes)
-        config = parse(choice.config).config
-        if config != choice.config:
-            choice.override(config)
-        print(choosing.describe(choice, game))
-        write_recipe(config.out / RECIPE_FILE, config, reasons=choice.reasons)
-        print(f"the plan is in {config.out / RECIPE_FILE}, to be edited: --recipe")
-    count = count_processes(processes, config.batch, device)
+        if begun:
+            check_resumed(config, stores)
+        else:
+            check_new(config, survey_run(config, stores), stores, device, count)
     if count == 1:
         loop.train(config)
     else:
         launch(config, count)
+
+
+def _plan(
+    parse: Callable[[TrainConfig | None], Flags],
+    config: TrainConfig,
+    device: torch.device,
+    processes: int | None,
+) -> TrainConfig:
+    """Choose what the flags leave open, say it, and write it as a recipe into the run's folder."""
+    stores = [EpisodeStore.open(path) for path in config.data]
+    facts, game = look(stores), survey_run(config, stores)
+    print(describe_facts(facts))
+    timed = config.steps or config.minutes
+    config = config if timed else dataclasses.replace(config, minutes=DEFAULT_MINUTES)
+    choice = choose(config, facts, game, stores, device, processes, _patch_asked(parse, config))
+    config = parse(choice.config).config
+    check_new(config, game, stores, device, count_processes(processes, config.batch, device))
+    if config != choice.config:
+        adapt(choice, config, game, stores, device, processes)
+        config = parse(choice.config).config
+        choice.override(config)
+    print(choosing.describe(choice, game))
+    write_recipe(config.out / RECIPE_FILE, config, reasons=choice.reasons)
+    print(f"the plan is in {config.out / RECIPE_FILE}, to be edited: --recipe")
+    return config
+
+
+def _patch_asked(parse: Callable[[TrainConfig | None], Flags], config: TrainConfig) -> int:
+    """Return the patch that the flags name whatever the default is; 0 if they name none."""
+    model = config.model
+    other = dataclasses.replace(model, patch=1 + model.patch % MAX_PATCH)
+    try:
+        again = parse(dataclasses.replace(config, model=other)).config.model.patch
+    except ConfigError:  # scales that do not fit this patch
+        return 0
+    return model.patch if again == model.patch else 0
 
 
 def _saved(config: TrainConfig) -> TrainConfig:

@@ -74,6 +74,21 @@ def take_over(config: TrainConfig) -> TrainConfig:
     )
 
 
+def check_network(config: TrainConfig) -> None:
+    """Check that a run's network is that of the world that it begins with.
+
+    Raises:
+        ConfigError: it is another. (Its window may be: no weight depends on it.)
+        WorldError: there is no such world, or its card is broken.
+    """
+    model = shelf.card(config.from_world).model
+    if dataclasses.replace(model, window=config.model.window) != config.model:
+        raise ConfigError(
+            f"from_world is {config.from_world!r}, whose model is {model}, and that of the run "
+            f"{config.model}; leave the model out"
+        )
+
+
 def load_weights(network: nn.Module, config: TrainConfig) -> None:
     """Put the weights of the world that a run begins with into its network.
 
@@ -81,10 +96,6 @@ def load_weights(network: nn.Module, config: TrainConfig) -> None:
         ConfigError: the network is another. (Its window may be: no weight depends on it.)
         WorldError: there is no such world, or it is damaged.
     """
+    check_network(config)
     world = shelf.load(config.from_world)
-    if dataclasses.replace(world.card.model, window=config.model.window) != config.model:
-        raise ConfigError(
-            f"from_world is {config.from_world!r}, whose model is {world.card.model}, and that of "
-            f"the run {config.model}; leave the model out"
-        )
     network.load_state_dict(world.weights)

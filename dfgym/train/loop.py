@@ -35,11 +35,12 @@ from dfgym.train.checkpoint import (
     FILE,
     Origin,
     check_data,
+    check_settings,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
-from dfgym.train.config import SCHEDULE, TrainConfig, fixed_settings, from_table
+from dfgym.train.config import TrainConfig, fixed_settings
 from dfgym.train.finetune import load_weights, survey_run
 from dfgym.train.loss import Losses, Objective, diffusion_forcing
 from dfgym.train.observe import LOG_FILE, Observer, is_strip_due
@@ -101,18 +102,7 @@ def _resume(
     if not (config.out / FILE).is_file():
         return 0, 0.0
     tensors, step, saved, seconds, _ = read_checkpoint(config.out)
-    before = fixed_settings(from_table(saved.settings, config.out))
-    before, now = (
-        {**settings, "objective": name}
-        for settings, name in ((before, saved.objective), (origin.settings, origin.objective))
-    )
-    for name, value in now.items():
-        # The data may lie elsewhere, see check_data.
-        if before[name] != value and name not in (*SCHEDULE, "data"):
-            raise ConfigError(
-                f"{config.out} was trained with {name} = {before[name]!r}, now {value!r}; "
-                "use the same settings to go on, or another --out"
-            )
+    check_settings(config.out, saved, origin)
     check_data(config.out, saved, stores)
     load_checkpoint(tensors, learner.network, learner.average, learner.optimizers)
     return step, seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,17 +17,19 @@ import psutil
 import pytest
 import torch
 
-from dfgym import cli
+from dfgym import cli, frames
 from dfgym.actions import discrete
 from dfgym.data.chance import Chance
 from dfgym.errors import ConfigError
 from dfgym.model.network import build
 from dfgym.train import choose as choosing
-from dfgym.train import launch, memory
+from dfgym.train import command, launch, memory
 from dfgym.train.checkpoint import FILE as CHECKPOINT_FILE
 from dfgym.train.checkpoint import read_checkpoint
 from dfgym.train.choose import Choice, choose
 from dfgym.train.config import TrainConfig
+from dfgym.train.loop import train
+from dfgym.train.pack import pack
 from dfgym.train.recipe import load_training, write_recipe
 from dfgym.train.survey import Survey
 from toys import walk as toy_walk
@@ -42,6 +45,8 @@ def pick(
     colours: int = 6,
     unit: float = 1e-6,
     minutes: float = 60.0,
+    longest: int = 61,
+    patch: int = 0,
     **facts: Any,
 ) -> Choice:
     """Choose, on a machine on which each number of a token costs some time."""
@@ -52,10 +57,11 @@ def pick(
 
     monkeypatch.setattr(choosing, "measure_step", act)
     monkeypatch.setattr(choosing, "available_bytes", lambda device: 8 * 2**30)
+    monkeypatch.setattr(choosing, "longest_episode", lambda stores, held_out: longest)
     palette = tuple((n, n, n) for n in range(colours))
     game = Survey((*size, 3), discrete(2), palette, (0.0, 1.0))
     config = TrainConfig(data=(Path("data"),), out=Path("run"), minutes=minutes)
-    choice = choose(config, dataclasses.replace(FACTS, **facts), game, [], CPU, 2)
+    choice = choose(config, dataclasses.replace(FACTS, **facts), game, [], CPU, 2, patch)
     build(choice.config.model, game.game_spec)  # the network can be built
     return choice
 
@@ -70,7 +76,7 @@ def test_a_frame_is_cut_into_few_patches(
 ) -> None:
     config = pick(monkeypatch, size).config
     assert config.model.patch == patch
-    assert size[0] * size[1] // patch**2 <= choosing.MAX_TOKENS
+    assert size[0] * size[1] // patch**2 <= frames.MAX_TOKENS
     assert (config.model.kind == "multiscale") == (max(size) > 35)
 
 
@@ -79,15 +85,21 @@ def test_a_frame_that_cannot_be_cut_is_refused_with_a_size_that_can(
 ) -> None:
     with pytest.raises(ConfigError, match=r"37 x 53 .* --resize 32 48"):
         pick(monkeypatch, (37, 53))
+    with pytest.raises(ConfigError, match=r"--model\.patch 2$"):
+        pick(monkeypatch, (38, 54))
+    for size, patch in (((13, 17), 1), ((22, 34), 2)):
+        assert pick(monkeypatch, size, patch=patch).config.model.patch == patch, "it was asked for"
+    with pytest.raises(ConfigError, match=r"patch is 5; expected a divisor .* 37 and 53"):
+        pick(monkeypatch, (37, 53), patch=5)
 
 
 def test_the_nearest_size_can_be_cut() -> None:
-    assert choosing.nearest_size(37, 53) == (32, 48) and choosing.nearest_size(48, 88) == (48, 84)
+    assert frames.nearest_size(37, 53) == (32, 48) and frames.nearest_size(48, 88) == (48, 84)
     for size in ((10, 10), (64, 64), (12, 16), (64, 96)):
-        assert choosing.nearest_size(*size) == size
+        assert frames.nearest_size(*size) == size
     for size in itertools.product(range(8, 129, 5), range(8, 513, 7)):
-        nearest = choosing.nearest_size(*size)
-        assert choosing._patches(*nearest, choosing.MAX_TOKENS)
+        nearest = frames.nearest_size(*size)
+        assert frames.patches(*nearest)
         assert nearest[1] <= size[1] and nearest[0] <= max(size[0], 32)
 
 
@@ -153,10 +165,50 @@ def test_a_batch_fits_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     game = Survey((64, 64, 3), discrete(2), (), (0.0,))
     config = pick(monkeypatch, (64, 64), colours=0).config
     row = memory.row_bytes(config, game.game_spec)
-    monkeypatch.setattr(choosing, "available_bytes", lambda device: 10 * row)
-    choice = Choice(config)
-    choosing._fit_memory(choice, 0, game, CPU)
-    assert choice.config.batch == 4 and "GiB" in choice.reasons["memory"]
+    fixed = memory.fixed_bytes(config, game.game_spec)
+    monkeypatch.setattr(choosing, "available_bytes", lambda device: (2 * fixed + 5 * row) / 0.7)
+    choice = Choice(dataclasses.replace(config, batch=16))
+    choosing._fit_memory(choice, game, CPU, 2)  # each process has weights of its own
+    assert choice.config.batch == 4 and "GiB" in choice.memory
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_largest_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    game = Survey((64, 64, 3), discrete(2), (), (0.0,)).game_spec
+    config = pick(monkeypatch, (64, 64), colours=0).config
+    row, fixed = memory.row_bytes(config, game), memory.fixed_bytes(config, game)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * fixed + 15 * row)
+    for device, processes, largest in ((CPU, 2, 14), (torch.device("cuda"), 2, 30), (CPU, 1, 15)):
+        fitting = dataclasses.replace(config, batch=largest)
+        memory.check_memory(fitting, game, device, processes)
+        greedy = dataclasses.replace(config, batch=100 * processes)
+        with pytest.raises(ConfigError, match=f"batch is .* largest batch that fits is {largest}$"):
+            memory.check_memory(greedy, game, device, processes)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: fixed)
+    with pytest.raises(ConfigError, match="not even a sequence"):
+        memory.check_memory(config, game, CPU, 1)
+
+
+def test_a_sequence_is_no_longer_than_the_longest_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for longest in (2, 3, 5, 7, 12):
+        choice = pick(monkeypatch, longest=longest)
+        assert choice.config.length == longest > choice.config.model.window
+        assert f"{longest} frames" in choice.reasons["length"]
+    assert pick(monkeypatch, longest=16).config == pick(monkeypatch).config
+
+
+def test_reasons_say_what_is_the_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No dial has the words of another, one outcome is not several, and intervals are the real."""
+    chance = Chance(2, 0.1, 1.0, 1, 1)
+    choice = pick(monkeypatch, chance=chance, minutes=0.1)
+    game = Survey((10, 10, 3), discrete(2), ((0, 0, 0), (1, 1, 1)), (0.0,))
+    text, file = choosing.describe(choice, game), tmp_path / "recipe.toml"
+    write_recipe(file, choice.config, reasons=choice.reasons)
+    assert " none" not in text and 'memory = "none"\n' in file.read_text()
+    assert "memory of a step  " in text and "1 outcomes" not in text and "one outcome" in text
+    seconds = choice.config.checkpoint_every * choice.step_seconds
+    assert choice.reasons["checkpoint_every"] == f"every {seconds:.2g} s" and seconds < 2
 
 
 def test_every_dial_has_a_reason_and_the_recipe_is_read_back(
@@ -204,6 +256,79 @@ def test_the_command_chooses_says_trains_and_goes_on(
     assert "trained with seed = 0, now 1" in capsys.readouterr().err
     (run / "recipe.toml").unlink()  # as a run of the Python function has none
     assert cli.main(command) == 0
+
+
+def train_by_flags(data: Path, run: Path, *flags: str) -> int:
+    command = ["train", "--data", str(data), "--out", str(run), "--device", "cpu"]
+    return cli.main([*command, *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model.patch", "4"), "patch is 4; expected a divisor .* 6 and 6"),
+        (("--length", "6", "--model.window", "6"), "length is 6 and model.window 6; expected"),
+        (("--length", "30"), "length is 30, and no episode in .* longest has 16 frames"),
+        (("--batch", "100000000"), r"batch is 100000000 .* largest batch that fits is \d+"),
+    ],
+)
+def test_a_wrong_dial_is_refused_in_one_line_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str
+) -> None:
+    data, run = toy_walk.record(tmp_path / "walk", episodes=60), tmp_path / "run"
+    both = ("--minutes", "0.02", "--processes", "2")
+    assert train_by_flags(data, run, *both, *flags) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.count("\n") == 1
+    assert not run.exists()
+    recipe = tmp_path / "recipe.toml"
+    write_recipe(recipe, toy_walk.tiny(data, tmp_path, steps=0))
+    assert train_by_flags(data, run, *both, "--recipe", str(recipe), *flags) == 2
+    assert re.search(message, capsys.readouterr().err) and not run.exists()
+
+
+def test_a_wrong_dial_of_a_world_to_begin_with_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = toy_walk.record(tmp_path / "walk", episodes=60), tmp_path / "run"
+    world = pack(train(toy_walk.tiny(data, tmp_path / "first")), tmp_path / "toy-v0", "toy-v0")
+    capsys.readouterr()
+    flags = ("--minutes", "0.02", "--processes", "2", "--model.depth", "2")
+    assert train_by_flags(data, run, "--from-world", str(world), *flags) == 2
+    error = capsys.readouterr().err
+    assert "leave the model out" in error and error.count("\n") == 1 and not run.exists()
+
+
+def test_a_run_with_other_settings_is_refused_before_processes_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = toy_walk.record(tmp_path / "walk", episodes=60), tmp_path / "run"
+    train(toy_walk.tiny(data, run))
+    capsys.readouterr()
+    assert train_by_flags(data, run, "--processes", "2", "--seed", "1") == 2
+    error = capsys.readouterr().err
+    assert "trained with seed = 0, now 1" in error and error.count("\n") == 1
+    other = toy_walk.record(tmp_path / "other", episodes=60, seed=1)
+    assert train_by_flags(other, run, "--processes", "2") == 2
+    assert "was trained on other data" in capsys.readouterr().err
+
+
+def test_a_plan_is_measured_as_it_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(config: TrainConfig, *_: Any) -> float:
+        return 1e-3 * config.batch * config.length
+
+    monkeypatch.setattr(choosing, "measure_step", act)
+    monkeypatch.setattr(command, "launch", lambda config, count: None)
+    data, run = toy_walk.record(tmp_path / "walk", episodes=60), tmp_path / "run"
+    flags = ("--minutes", "1", "--processes", "2", "--batch", "500", "--image-steps", "3")
+    assert train_by_flags(data, run, *flags) == 0
+    plan = capsys.readouterr().out
+    assert "(1,000 frames a second, measured)" in plan
+    assert re.search(r"batch +500 +as it was asked for", plan)
+    config = load_training(run / "recipe.toml", TrainConfig(data=(data,), out=run))
+    assert (config.batch, config.image_steps, config.strip_every) == (500, 3, 2)
 
 
 def test_several_processes_are_stopped_with_the_one_that_started_them(tmp_path: Path) -> None:
