@@ -309,6 +309,8 @@ def table(scores: Sequence[Score]) -> str:
 def main(config: Config) -> list[Score]:
     """Score an agent in each environment, print the table, write the file."""
     use_threads("an agent's evaluation", config.threads)
+    for env in config.envs:  # what cannot be made is said before others are played
+        make_venv(env, 1, **sb3.make_keywords(env, config.trust)).close()
     scores = [
         evaluate(
             config.agent,

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from msgspec import Meta
 
 from dfgym.agents.players import make_factory
-from dfgym.checks import convert
+from dfgym.checks import check, convert
 from dfgym.data.record import record
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
@@ -22,7 +23,8 @@ from dfgym.evaluation.run import RESULTS, card_entries
 from dfgym.files import write_json
 from dfgym.games import packages
 from dfgym.plan_world import DEFAULT_MINUTES, Budget, Game, plan, train_seconds
-from dfgym.rounds import train_rounds
+from dfgym.rounds import check_rounds, train_rounds
+from dfgym.train.beginning import check_new, check_sequence
 from dfgym.train.command import RECIPE_FILE
 from dfgym.train.finetune import survey_run
 from dfgym.train.launch import count_processes, run_together
@@ -58,18 +60,23 @@ class Config:
     """Evaluate a twentieth of the frames."""
     game: Annotated[Game, tyro.conf.arg(name="")] = field(default_factory=Game)
     """The game of a world that is planned by itself."""
-    rounds: int = 1
+    rounds: Annotated[int, Meta(ge=1)] = 1
     """With 2 or more, an agent learns in the dream after each round and records the real game, and
     the next round goes on with its recording too."""
     trust: bool = False
     """Run what the recipe names: modules of games and wrappers, and agents' files (pickles)."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        check(self, ConfigError)
 
 
 def make_world(config: Config) -> Path:
     """Follow a recipe from nothing to a world and return the world's folder.
 
     Raises:
-        ConfigError: there is no recipe, it is malformed, or `processes` does not fit it.
+        ConfigError: there is no recipe, it is malformed, its training does not fit the game or
+            the memory, or `processes` or `rounds` do not fit it.
         WorldError: the name is malformed, the world exists already, or its presentation does not
             fit the recorded game.
     """
@@ -91,6 +98,8 @@ def make_world(config: Config) -> Path:
         write_recipe(file, recipe.train, recipe.record, recipe.presentation, reasons)
         print(f"the plan is in {file}; edit it and give it back with --recipe")
     processes = count_processes(config.processes, recipe.train.batch, device)
+    check_sequence(recipe.train)
+    check_rounds(config.rounds, bool(recipe.train.seconds or config.game.minutes))
     with clock("record"):
         stores = [record(recipe.record, run / "data", make_factory)]
     train = dataclasses.replace(
@@ -103,7 +112,9 @@ def make_world(config: Config) -> Path:
         train = dataclasses.replace(train, steps=0, minutes=minutes)
     with clock("train"):
         # A wrong card raises an error now and not after hours.
-        draft_card(train, survey_run(train, stores), stores, presentation=recipe.presentation)
+        game = survey_run(train, stores)
+        check_new(train, game, stores, device, processes)
+        draft_card(train, game, stores, presentation=recipe.presentation)
         draft = train_rounds(train, config.name, recipe.presentation, config.rounds, processes)
     with clock("evaluate"):
         limit = max(budget.rest, PATIENCE * evaluation) if budget.seconds else None

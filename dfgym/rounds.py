@@ -47,11 +47,7 @@ def train_rounds(
     Raises:
         ConfigError: the training ends by its steps, or there are no rounds.
     """
-    if rounds < 1 or (rounds > 1 and not train.seconds):
-        raise ConfigError(
-            f"rounds is {rounds}; expected 1 or more, and 1 where the training has steps: give it "
-            "minutes to share"
-        )
+    check_rounds(rounds, bool(train.seconds))
     minutes = train.seconds / 60
     share = (1 - AGENT_SHARE) / rounds if rounds > 1 else 1.0
     draft = Path()
@@ -71,6 +67,23 @@ def train_rounds(
         shutil.rmtree(draft, ignore_errors=True)  # an earlier call may have had other settings
         pack(folder, draft, name, presentation)
     return draft
+
+
+def check_rounds(rounds: int, timed: bool) -> None:
+    """Check that there can be so many rounds.
+
+    Args:
+        rounds: their number.
+        timed: whether the training ends by the clock.
+
+    Raises:
+        ConfigError: the training ends by its steps, or there are no rounds.
+    """
+    if rounds < 1 or (rounds > 1 and not timed):
+        raise ConfigError(
+            f"rounds is {rounds}; expected 1 or more, and 1 where the training has steps: give it "
+            "minutes to share"
+        )
 
 
 def record_again(draft: Path, out: Path, train: TrainConfig, minutes: float) -> Path:

@@ -30,6 +30,7 @@ from dfgym.train.survey import Survey
 from dfgym.world import bundle
 from dfgym.world.settings import Settings
 from toys import walk as toy_walk
+from toys.world import toy_card
 
 RECIPE = """
 [record]
@@ -218,6 +219,46 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_a_recipe_that_cannot_be_followed_is_refused_before_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record(*_: Any) -> None:
+        pytest.fail("it was recorded")
+
+    monkeypatch.setattr(make_world, "record", record)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    with pytest.raises(ConfigError, match="rounds is 0; expected int >= 1"):
+        planned(tmp_path, recipe=recipe, game=plan_world.Game(), rounds=0)
+    twice = planned(tmp_path, recipe=recipe, game=plan_world.Game(), rounds=2)
+    with pytest.raises(ConfigError, match=r"rounds is 2; .* give it minutes to share"):
+        make_world.make_world(twice)
+    recipe.write_text(RECIPE.replace("length = 8", "length = 3"))
+    with pytest.raises(ConfigError, match=r"length is 3 and model.window 3; expected"):
+        make_world.make_world(dataclasses.replace(twice, rounds=1))
+
+
+def test_the_first_frames_tell_what_all_would_be_refused_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another size or colour than those of the world to begin with, or a size that is not cut."""
+    monkeypatch.setattr(plan_world, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(plan_world, "LEAST_FRAMES", 100)
+    card = toy_card()
+    monkeypatch.setattr(plan_world.shelf, "card", lambda name: card)
+    size = (card.frames.height, card.frames.width)
+    for resize, begin, message in (
+        ((37, 53), "", r"resize is 37 53, which no network .*: --resize 32 48"),
+        ((8, 12), "toy", "whose frames are"),
+        (size, "toy", "which has no colours like"),
+    ):
+        game = plan_world.Game("toys.catch:toys/Catch-v0", 1.0, resize=resize, from_world=begin)
+        budget, run = plan_world.Budget(60, time.monotonic()), tmp_path / "run"
+        with pytest.raises(ConfigError, match=message):
+            plan_world.plan(game, budget, run, torch.device("cpu"), 1)
+        assert not (run / "data").exists()
+
+
 def test_damaged_times_are_named(tmp_path: Path) -> None:
     path = tmp_path / "times.json"
     for text in ("{", "[]", '{"record": "x"}', "[" * 100_000):
@@ -312,7 +353,7 @@ def test_with_a_recipe_minutes_count_from_the_first_call(
         trainings.append(config)
         raise DfgymError("enough")
 
-    for name in ("record", "survey_run", "draft_card"):
+    for name in ("record", "survey_run", "check_new", "draft_card"):
         monkeypatch.setattr(make_world, name, lambda *_, **__: None)
     monkeypatch.setattr(make_world, "train_rounds", train)
     recipe = tmp_path / "recipe.toml"

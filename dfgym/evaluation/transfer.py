@@ -23,7 +23,7 @@ from msgspec import Meta
 from dfgym import checks
 from dfgym.command import run_command
 from dfgym.data.cluster import Cluster, share_out
-from dfgym.env.real import trust_source
+from dfgym.env.real import RealEnv, trust_source
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table, percent
@@ -88,7 +88,7 @@ def transfer(config: Config) -> dict[str, Any] | None:
         The `summary` of all results in the folder.
 
     Raises:
-        ConfigError: `out` holds results of other settings, or there is no such cluster.
+        ConfigError: `out` holds results of other settings, there is no such cluster, or no trust.
         WorldError: the world is not on the shelf.
         MissingPackageError: its real game, or ray, is not installed.
     """
@@ -96,6 +96,9 @@ def transfer(config: Config) -> dict[str, Any] | None:
     config = replace(config, out=config.out.resolve())  # which another process finds too
     works: list[Work] = [(config, None, 0)]
     works += [(config, side, seed) for seed in config.seeds for side in config.sides]
+    done = {path.stem for path in config.out.glob("*.json")}
+    if not done >= {"random", *(f"{side}-{seed}" for _, side, seed in works[1:])}:
+        RealEnv(config.world, trust=config.trust).close()  # or says why not before hours of dreams
     cluster = Cluster(config.ray, config.processes) if config.ray else None
     for _ in share_out(_do, works, cluster):
         pass

@@ -62,6 +62,13 @@ def test_an_agent_learns_in_a_small_game_of_ones_own(agent: Any, env: str, tmp_p
     assert (score.lengths == 3 * 7).all(), "it is Catch, of 8 x 8"
 
 
+def test_all_places_are_opened_before_one_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+    config = evaluate.Config("random", (DREAM, "DFReal/nowhere-v0"), episodes=1)
+    with pytest.raises(ConfigError, match="DFReal/nowhere-v0' cannot be made"):
+        evaluate.main(config)
+    assert DREAM not in capsys.readouterr().err
+
+
 def test_an_id_that_there_is_not_is_refused_with_the_form() -> None:
     for env in ("toys.catch:Nothing", "Nothing-v0", "toys/catch.py:Catch"):
         with pytest.raises(ConfigError, match=r"expected id, module:id .*, or module:Class"):

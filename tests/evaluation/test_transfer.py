@@ -33,6 +33,7 @@ def agents(monkeypatch: pytest.MonkeyPatch, random_world: Path) -> list[str]:
         mean = 1.0 if agent == "random" else 9.0 + at_home * (1 + dream)
         return SimpleNamespace(to_dict=lambda: {"mean": mean, "seed": seed})
 
+    monkeypatch.setattr(transfer, "RealEnv", lambda world, trust: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(ppo, "train", train)
     monkeypatch.setattr(scoring, "evaluate", score)
     monkeypatch.setenv("DFGYM_WORLDS", str(random_world.parent))
@@ -67,6 +68,23 @@ def test_transfer_on_a_cluster(tmp_path: Path, agents: list[str], ray: ToyRay) -
     with pytest.raises(ConfigError, match=r"no Ray cluster at '127\.0\.0\.1:1'"):
         transfer.transfer(transfer.Config("toy-random-v0", tmp_path / "other", ray="127.0.0.1:1"))
     assert len(agents) == 8
+
+
+def test_a_real_game_that_stays_shut_is_named_before_any_dream(
+    tmp_path: Path, agents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = transfer.Config("toy-random-v0", tmp_path / "out", seeds=(0,), steps=9)
+    result = transfer.transfer(config)
+
+    def refuse(world: str, trust: bool) -> None:
+        assert not trust
+        raise ConfigError("the game comes from a module; if you trust it, add --trust")
+
+    monkeypatch.setattr(transfer, "RealEnv", refuse)
+    assert transfer.transfer(config) == result, "nothing is left to be played"
+    with pytest.raises(ConfigError, match="add --trust"):
+        transfer.transfer(dataclasses.replace(config, out=tmp_path / "other"))
+    assert len(agents) == 2 and not (tmp_path / "other").exists()
 
 
 def test_returns_below_zero_count_from_random_play() -> None:
