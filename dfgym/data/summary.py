@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dfgym.data.survey import BUCKETS, MANY_COLOURS, PALETTE, Facts
+from dfgym.frames import nearest_size
 
 RARE = 50
 """A reward or an end that came less often is hardly learned."""
@@ -99,10 +100,20 @@ def _of_episodes(facts: Facts) -> Iterator[str]:
 
 def _of_rewards(facts: Facts) -> Iterator[str]:
     if len(facts.rewards) == 1:
-        yield (
-            f"there is no reward in the data: every step pays {next(iter(facts.rewards)):g}, so "
-            "an agent will learn nothing; record with players that earn some (`--policies`)"
-        )
+        (value,) = facts.rewards
+        if not value:
+            yield (
+                "there is no reward in the data: every step pays 0, so an agent will learn nothing;"
+                " record with players that earn some (`--policies`)"
+            )
+        elif facts.terminated:
+            aim = "last long" if value > 0 else "end soon"
+            yield f"every step pays {value:g}, so all that can be learned is to {aim}"
+        else:
+            yield (
+                f"every step pays {value:g}, whatever is done, so an agent will learn nothing; "
+                "record with players that come to an end (`--policies`)"
+            )
         return
     usual = max(facts.rewards, key=lambda value: facts.rewards[value])
     other = sum(facts.rewards.values()) - facts.rewards[usual]
@@ -128,6 +139,12 @@ def _of_actions(facts: Facts) -> Iterator[str]:
 
 
 def _of_pictures(facts: Facts) -> Iterator[str]:
+    size = facts.height, facts.width
+    if (better := nearest_size(*size)) != size:
+        yield (
+            f"no network cuts frames of {size[0]} x {size[1]} into few patches, so that training "
+            f"will refuse them; record them with --resize {better[0]} {better[1]}"
+        )
     if facts.still > 0.9:
         yield (
             f"{facts.still:.0%} of the steps change no pixel; the game may be paused, or may need "

@@ -10,6 +10,7 @@ import numpy as np
 
 from dfgym.data.game import Game
 from dfgym.errors import ConfigError
+from dfgym.frames import nearest_size
 from dfgym.games import RandomPolicy, packages
 from dfgym.games.images import LEAST
 from dfgym.games.resizing import pick_filter, resize
@@ -51,6 +52,7 @@ def decide(
     try:
         opening, source = _decide_image(opening, source, seed, make)
         frames = _look(dataclasses.replace(source, size=None), opening.env, seed, 0)
+        _advise(opening, frames[0].shape[:2])
         frames, opening = _decide_size(opening, source, frames, seed, pick)
     except ConfigError:
         source.env.close()
@@ -105,6 +107,18 @@ def _decide_image(
         return opening, open_source(opening, True)
     log.warning("%s: frames are %r in its observations", opening.env, image.key)
     return dataclasses.replace(opening, image_key=image.key), source
+
+
+def _advise(opening: Opening, shape: tuple[int, ...]) -> None:
+    """Say which size a network can learn, if it cannot learn this one."""
+    height, width = opening.size or shape
+    better = nearest_size(height, width)
+    if better != (height, width):
+        log.warning(
+            "%s: no network cuts frames of %d x %d into few patches, so that training will refuse "
+            "them; the nearest size that is cut: --resize %d %d",
+            opening.env, height, width, *better,
+        )  # fmt: skip
 
 
 def _decide_size(

@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dfgym.agents.players import make_factory
+from dfgym.data import record as recorder
 from dfgym.errors import ConfigError, DataError, DfgymError, MissingPackageError
 from toys.recordings import record
 
@@ -83,6 +85,27 @@ def test_a_policy_that_the_recording_does_not_know_is_named(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"episode 0 was played by 'stranger', .* names random"):
         record("DFTest/Counter-v0", path, 60)
     assert lines.read_bytes() == before
+
+
+def test_a_size_that_training_will_refuse_is_named_before_the_recording(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING"):
+        record("DFTest/Counter-v0", tmp_path / "odd", 20, env_kwargs={"size": (37, 53)})
+        record("DFTest/Counter-v0", tmp_path / "resized", 20, resize=(38, 55), filter="nearest")
+    for size, better in (("37 x 53", "32 48"), ("38 x 55", "32 48")):
+        assert f"frames of {size} into few patches" in caplog.text
+        assert f"--resize {better}" in caplog.text
+    caplog.clear()
+    record("DFTest/Counter-v0", tmp_path / "even", 20)
+    assert "patches" not in caplog.text
+
+
+@pytest.mark.parametrize("env", [lambda: 3, lambda: None])
+def test_a_function_that_makes_no_environment_is_named(tmp_path: Path, env: Any) -> None:
+    with pytest.raises(ConfigError, match="expected an environment of Gymnasium"):
+        recorder.record(recorder.Recording("Mine", 20), tmp_path / "data", make_factory, env=env)
+    assert not (tmp_path / "data").exists()
 
 
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

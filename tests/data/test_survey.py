@@ -104,7 +104,10 @@ def test_rewards_are_exact_or_buckets_of_the_data() -> None:
         ({"episodes": 7}, "only 7 episodes"),
         ({"terminated": 0}, "will never end"),
         ({"terminated": 3}, "only 3 ends"),
-        ({"rewards": {-1.0: 4900}}, "no reward in the data: every step pays -1"),
+        ({"rewards": {0.0: 4900}}, "no reward in the data: every step pays 0, so an agent will"),
+        ({"rewards": {1.0: 4900}}, "pays 1, so all that can be learned is to last long$"),
+        ({"rewards": {-1.0: 4900}}, "pays -1, so all that can be learned is to end soon$"),
+        ({"height": 37, "width": 53}, r"37 x 53 .* training will refuse them; .* --resize 32 48"),
         ({"rewards": {0.0: 4890, 1.0: 10}}, "other than 0 came 10 times"),
         ({"rewards": {0.0: 4000, 1.0: 880, 5.0: 20}}, r"less than 50 times: 5 \(20\)"),
         ({"actions": (4900, 0)}, r"action 1 \(right\) was never taken"),
@@ -115,8 +118,14 @@ def test_rewards_are_exact_or_buckets_of_the_data() -> None:
 def test_what_will_go_wrong_is_said(change: dict[str, Any], message: str) -> None:
     assert warnings(GOOD) == []
     (text,) = warnings(dataclasses.replace(GOOD, **change))
+    assert "learn nothing" not in text or change["rewards"] == {0.0: 4900}
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(text)
+
+
+def test_what_pays_alike_and_never_ends_teaches_nothing() -> None:
+    _, text = warnings(dataclasses.replace(GOOD, terminated=0, rewards={-1.0: 4900}))
+    assert "pays -1, whatever is done" in text and "come to an end" in text
 
 
 def test_the_command_prints_a_table_or_json(
@@ -133,4 +142,6 @@ def test_the_command_prints_a_table_or_json(
     EpisodeStore.create(tmp_path / "empty", walk.META)
     with pytest.raises(DataError, match="holds no finished episode"):
         look([EpisodeStore.open(tmp_path / "empty")])
+    with pytest.raises(DataError, match=r"^no data set is named; give"):
+        look([])
     assert cli.main(["survey", str(tmp_path / "empty")]) == 2
