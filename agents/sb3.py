@@ -156,15 +156,16 @@ def make_venv(env: str, num_envs: int, **make_keywords: Any) -> VecEnv:
     if num_envs < 1:
         raise ConfigError(f"num_envs is {num_envs}; expected int >= 1")
     name = env.removeprefix("dfgym:")  # dfgym is imported already
+    module, own = packages.split_id(name)
     try:
         if name.startswith("DFWorld"):
             return dfgym.make_sb3(name, num_envs=num_envs, **make_keywords)
-        module, own = packages.split_id(name)
         spec = find_spec(Opening(own, module=module), bool(module))
         make = functools.partial(gym.make, spec, **make_keywords)
         return VecMonitor(DummyVecEnv([make] * num_envs))
     except (gym.error.Error, ModuleNotFoundError) as reason:
-        hint = f"; expected {packages.FORM}" if isinstance(reason, UNKNOWN) else ""
+        hint = packages.plain_hint(module, own) or f"; expected {packages.FORM}"
+        hint = hint if isinstance(reason, UNKNOWN) else ""
         raise ConfigError(f"{env!r} cannot be made: {reason}{hint}") from reason
 
 

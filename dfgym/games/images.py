@@ -52,6 +52,10 @@ def find_image(space: gym.Space[Any], key: str = "") -> Image | None:
         ConfigError: there are several and no key, or no picture has that key.
     """
     images = {place: box for place, box in _leaves(space) if is_image(box)}
+    if key and "" in images:
+        raise ConfigError(
+            f"image-key is {key!r}; expected none, as the observations are images: leave it out"
+        )
     if key and key not in images:
         raise ConfigError(
             f"image-key is {key!r}; the observations have "
@@ -84,7 +88,7 @@ def to_frame(picture: Any, high: float = 255) -> np.ndarray:
         high: the brightest value, 1 or 255.
 
     Raises:
-        ConfigError: it has another number of axes than 2 to 4.
+        ConfigError: it has another number of axes than 2 to 4, or numbers that are not finite.
     """
     array = np.asarray(picture)
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 <= array.shape[0]:
@@ -117,6 +121,8 @@ def _to_bytes(array: np.ndarray, high: float) -> np.ndarray:
     if array.dtype == np.uint8 and high != 1:
         return array
     scaled = array.astype(np.float64) * (255 if high == 1 else 1)
+    if not np.isfinite(scaled).all():
+        raise ConfigError(f"a frame holds numbers that are not finite; expected 0 to {high:g}")
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 

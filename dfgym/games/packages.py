@@ -59,6 +59,14 @@ def find_package(env_id: str) -> Package | None:
     return next((package for package in PACKAGES if re.match(package.ids, env_id)), None)
 
 
+def plain_hint(module: str, env_id: str) -> str:
+    """Return what to say where a module does not register a known package's id; empty otherwise."""
+    package = find_package(env_id)
+    if package is None or module in ("", package.module):
+        return ""
+    return f"; this id is known, so give it alone, without {module!r}: {env_id}"
+
+
 def split_id(text: str) -> tuple[str, str]:
     """Split `module:id`; the module is empty where there is none.
 
@@ -199,9 +207,10 @@ def _import(module: str, use: str, trusted: bool) -> ModuleType:
 
 def _missing(use: str, module: str, reason: ImportError) -> MissingPackageError:
     package = next((p for p in PACKAGES if p.module == module), None)
+    hint = plain_hint(module, use)
     fix = (
         f"pip install {package.install}"
         if package
         else "install it, or run the command in the folder that holds it"
     )
-    return MissingPackageError(f"{use} needs a package that is missing: {reason}; {fix}")
+    return MissingPackageError(f"{use} needs a package that is missing: {reason}; {fix}{hint}")

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from dfgym.actions import ActionSpace, Row
+from dfgym.checks import shorten
 from dfgym.errors import ConfigError, DfgymError, MissingPackageError
 from dfgym.games import minatar, packages, spaces
 from dfgym.games.images import Image, find_image, to_frame
@@ -102,11 +103,11 @@ class Source:
         if not self.actions.is_discrete:
             return None
         game: Any = self.env.unwrapped
-        if hasattr(game, "get_action_meanings"):  # the Arcade Learning Environment's form
-            return [str(word).lower() for word in game.get_action_meanings()]
-        meanings = getattr(game, "action_meanings", None)
-        if isinstance(meanings, list | tuple) and len(meanings) == self.actions.count:
-            return [str(word) for word in meanings]
+        ask = getattr(game, "get_action_meanings", None)  # the Arcade Learning Environment's form
+        answers = [ask() if callable(ask) else None, getattr(game, "action_meanings", None)]
+        for words, form in zip(answers, (str.lower, str), strict=True):
+            if isinstance(words, list | tuple | np.ndarray) and len(words) == self.actions.count:
+                return [form(str(word)) for word in words]
         return [str(action) for action in range(self.actions.count)]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +184,11 @@ def open_source(opening: Opening, trusted: bool = False, make: MakeEnv | None = 
     size = opening.size
     if size is not None and not (len(size) == 2 and all(1 <= side <= 512 for side in size)):
         raise ConfigError(f"`resize` is {size!r}; expected a height and a width in [1, 512]")
-    env = make() if make else _make(opening, trusted)
+    env: Any = make() if make else _make(opening, trusted)
+    if not isinstance(env, gym.Env):
+        raise ConfigError(
+            f"{opening.env} made {shorten(env)}; expected an environment of Gymnasium (gym.Env)"
+        )
     try:
         actions = spaces.describe(env.action_space, opening.env)
         image = None if opening.render else find_image(env.observation_space, opening.image_key)
@@ -245,7 +250,8 @@ def _make(opening: Opening, trusted: bool, **more: Any) -> gym.Env[Any, Any]:
         raise MissingPackageError(f"{env_id} needs a package that is missing: {reason}") from reason
     except (gym.error.Error, TypeError) as reason:  # TypeError: a keyword that it does not take
         unknown = isinstance(reason, gym.error.NameNotFound | gym.error.NamespaceNotFound)
-        hint = f"; expected {packages.FORM}" if unknown else ""
+        hint = packages.plain_hint(opening.module, env_id) or f"; expected {packages.FORM}"
+        hint = hint if unknown else ""
         text = str(reason).split(" Have you installed")[0] if unknown else str(reason)
         raise ConfigError(f"{env_id!r} with {dict(opening.kwargs)}: {text}{hint}") from reason
     for wrapper in opening.wrappers:

@@ -47,6 +47,15 @@ def test_every_form_of_picture(picture: np.ndarray, high: float, frame: np.ndarr
     assert not np.shares_memory(result, picture)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("high", [1, 255])
+def test_a_picture_of_numbers_that_are_not_finite_is_refused(number: float, high: float) -> None:
+    for picture in (RGB / np.float32(255), GREY / np.float32(255)):
+        picture[1, 2] = number
+        with pytest.raises(ConfigError, match=f"not finite; expected 0 to {high}"):
+            to_frame(picture, high)
+
+
 def test_a_grid_of_channels_is_drawn_as_minatar_draws_it() -> None:
     grid = np.zeros((10, 10, 6), bool)
     grid[1, 2, 3] = grid[1, 2, 0] = grid[4, 5, 5] = True
@@ -97,5 +106,7 @@ def test_the_picture_in_a_dict_or_tuple_is_found_by_itself_or_by_its_key() -> No
         find_image(both)
     with pytest.raises(ConfigError, match="image-key is 'c'; the observations have images at 'a'"):
         find_image(both, "c")
+    with pytest.raises(ConfigError, match="'c'; expected none, as the observations are images"):
+        find_image(picture, "c")
     with pytest.raises(ConfigError, match="have no image"):
         find_image(vector, "c")

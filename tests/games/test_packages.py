@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.games import packages
 from dfgym.games.source import Opening, open_source
+from toys.catch import Catch
 
 TESTS = Path(__file__).parents[1]
 
@@ -78,6 +81,37 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
         open_source(Opening("Catch-v0", module="no_such_module"), trusted=True)
     with pytest.raises(ConfigError, match=r"Foo.*module:Class"):
         open_source(Opening("Foo-v0"))
+
+
+def test_a_known_id_is_named_where_a_module_does_not_register_it() -> None:
+    for module, known in (("toys.catch", "FlappyBird-v0"), ("nowhere", "FlappyBird-v0")):
+        with pytest.raises((ConfigError, MissingPackageError), match=rf"alone, .*: {known}$"):
+            open_source(Opening(known, module=module), trusted=True)
+
+
+class Meaning(Catch):
+    """Says of its actions what it is given."""
+
+    words: Any = None
+
+    def get_action_meanings(self) -> Any:
+        return self.words
+
+
+def test_meanings_that_are_none_are_numbers() -> None:
+    source = open_source(Opening("Meaning"), make=Meaning)
+    for words in (None, "NOOP", ["NOOP"], 3, {"NOOP": 0}):
+        Meaning.words = words
+        assert source.meanings == ["0", "1", "2"]
+    for words in (["NOOP", "LEFT", 3], np.array(["NOOP", "LEFT", "3"])):
+        Meaning.words = words
+        assert source.meanings == ["noop", "left", "3"]
+
+
+@pytest.mark.parametrize("thing", [3, None, Catch])
+def test_what_makes_no_environment_is_named(thing: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Mine made .*; expected an environment of Gymnasium"):
+        open_source(Opening("Mine"), make=lambda: thing)
 
 
 def test_a_class_and_wrappers_of_ones_own() -> None:
