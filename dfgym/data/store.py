@@ -64,13 +64,13 @@ class EpisodeStore:
             DataError: a part is missing, damaged or shorter than the list of episodes says.
         """
         folder = Path(path)
-        if folder.is_file():
+        if not (folder / "meta.json").exists():
+            form = "a file" if folder.is_file() else "its meta.json is missing"
+            form = form if folder.exists() else "no such folder"
             raise DataError(
-                f"{folder} is a file, and a data set is a folder: make one with `dfgym record`, or "
-                "from recordings of your own with dfgym.data.store.EpisodeStore"
+                f"{folder} is not a data set: {form}; make a data set's folder with `dfgym record`,"
+                " or of npz files, videos or Minari with `dfgym import`"
             )
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a data set: no such folder; make one: dfgym record")
         store = cls(folder, read_meta(folder), read_episodes(folder))
         rows = store.num_frames
         for name in COLUMNS:

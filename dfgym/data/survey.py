@@ -91,8 +91,10 @@ def look(stores: Sequence[EpisodeStore]) -> Facts:
     Raises:
         DataError: there is no finished episode.
     """
-    if not stores or not any(len(store) for store in stores):
-        names = ", ".join(str(store.path) for store in stores) or "no data set"
+    if not stores:
+        raise DataError("no data set is named; give at least one folder of `dfgym record`")
+    if not any(len(store) for store in stores):
+        names = ", ".join(str(store.path) for store in stores)
         raise DataError(f"{names} holds no finished episode; record one: dfgym record")
     lengths = np.concatenate([np.diff(store.offsets) for store in stores]) - 1
     steps = [_is_step(store) for store in stores]

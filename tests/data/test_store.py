@@ -47,6 +47,16 @@ def test_round_trip_with_the_last_frame_and_both_kinds_of_end(path: Path) -> Non
     store.verify()
 
 
+@pytest.mark.parametrize("name", ["nowhere", "foreign.pt", "folder"])
+def test_what_is_no_data_set_is_refused_with_the_commands_that_make_one(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "foreign.pt").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match=rf"{name} is not a data set: .*`dfgym import`"):
+        EpisodeStore.open(tmp_path / name)
+
+
 def test_a_reader_sees_what_was_added_after_it_opened_only_when_opened_again(path: Path) -> None:
     reader = EpisodeStore.open(path)
     with EpisodeStore.open(path) as writer:

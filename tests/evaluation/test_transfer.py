@@ -33,7 +33,8 @@ def agents(monkeypatch: pytest.MonkeyPatch, random_world: Path) -> list[str]:
         mean = 1.0 if agent == "random" else 9.0 + at_home * (1 + dream)
         return SimpleNamespace(to_dict=lambda: {"mean": mean, "seed": seed})
 
-    monkeypatch.setattr(transfer, "RealEnv", lambda world, trust: SimpleNamespace(close=lambda: None))
+    game = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(transfer, "RealEnv", lambda world, trust: game)
     monkeypatch.setattr(ppo, "train", train)
     monkeypatch.setattr(scoring, "evaluate", score)
     monkeypatch.setenv("DFGYM_WORLDS", str(random_world.parent))
