@@ -161,5 +161,5 @@ def test_the_next_recorder_cuts_nothing_off_a_data_set_whose_list_was_cut(path: 
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder; make .* `dfgym record`"):
+    with pytest.raises(DataError, match=r"no such folder; make .* `dfgym record`"):
         EpisodeStore.open(tmp_path / "none")

@@ -10,16 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dfgym.evaluation import rates
+from dfgym.evaluation import next_frame, rates
 from dfgym.evaluation.blobs import find_scenery, follow, name_colour
 from dfgym.evaluation.counting import Sample, find_reward_kinds
 from dfgym.evaluation.rollout import Episode
-from dfgym.evaluation.verdict import Level
+from dfgym.evaluation.verdict import Level, conclude
 from dfgym.games.minatar import MinAtarEnv, env_id
 from dfgym.statistics import ratio_interval
 from dfgym.world.card import Actions, Card, Frames, Source
 from toys.breakout import FrozenDynamics, rows_of
-from toys.things import BAD, GOOD, Catch, DoctoredDynamics, Pong
+from toys.things import BAD, GOOD, PADDLE, Catch, DoctoredDynamics, Pong
 from toys.world import toy_card
 
 
@@ -91,6 +91,54 @@ def test_a_catch_that_empties_late_says_after_how_many_frames(thing_cards: dict[
     after = result["players"]["random"]["stops_after"]
     assert after is not None and 22 <= after <= 40
     assert f"nothing new appears after {after} frames" in words(result, "fault")
+
+
+class Empty(Catch):
+    """Nothing falls: the sky is empty, which is nearly every pixel of it."""
+
+    def _serve(self) -> None:
+        self.row = None
+
+
+class Swaying(Catch):
+    """Things fall and are caught, but sway by a column in each step, so that none is in place."""
+
+    def step(self, action: Any) -> Any:
+        sway = self.column + self.np_random.choice([-1, 1])
+        self.column = int(np.clip(sway, 0, self.SIZE - 1))
+        return super().step(action)
+
+
+class ContinuedDynamics(DoctoredDynamics):
+    """A dream of Catch that goes on from the frame that it is given."""
+
+    def reset(self, rows: Any, seeds: Any, contexts: Any) -> None:
+        super().reset(rows, seeds, contexts)
+        for row, (frames, _) in zip(rows, contexts, strict=True):
+            game: Any = self.games[row]
+            game.paddle = int((frames[-1][-1] == PADDLE).all(-1).nonzero()[0].mean())
+            for good, colour in ((True, GOOD), (False, BAD)):
+                for y, x in np.argwhere((frames[-1] == colour).all(-1)).tolist():
+                    game.good, game.column = good, x
+                    game.row = None if isinstance(game, Empty) else y
+            self.current[row] = frames[-1]
+
+
+def test_an_empty_sky_is_worse_than_a_playable_game_though_its_next_frames_are_better(
+    thing_cards: dict[str, Card],
+) -> None:
+    card = thing_cards["catch"]
+    scores, overall = {}, {}
+    for game in (Empty, Swaying):
+        make: Any = functools.partial(ContinuedDynamics, card, game)
+        frames = next_frame.compare(make, card, 512)
+        counts = rates.compare_players(make, card, 3200, 8)
+        scores[game] = frames["dream"]
+        overall[game] = conclude([*next_frame.findings(frames), *rates.findings(counts)])
+    assert scores[Empty]["psnr"] > scores[Swaying]["psnr"] + 1
+    assert scores[Empty]["ssim"] > scores[Swaying]["ssim"]
+    assert overall[Empty].overall.startswith("not fit to play or to train in: nothing new appears")
+    assert not overall[Swaying].overall.startswith("not fit")
 
 
 def test_a_pong_without_a_ball_is_caught(thing_cards: dict[str, Card]) -> None:
