@@ -82,10 +82,7 @@ class Config:
 
 
 def transfer(config: Config) -> dict[str, Any] | None:
-    """Train and score the agents that have no result yet.
-
-    Returns:
-        The `summary` of all results in the folder.
+    """Train and score the agents that have no result yet; return the `summary` of all results.
 
     Raises:
         ConfigError: `out` holds results of other settings, there is no such cluster, or no trust.
@@ -99,9 +96,7 @@ def transfer(config: Config) -> dict[str, Any] | None:
     done = {path.stem for path in config.out.glob("*.json")}
     if not done >= {"random", *(f"{side}-{seed}" for _, side, seed in works[1:])}:
         RealEnv(config.world, trust=config.trust).close()  # or says why not before hours of dreams
-    cluster = Cluster(config.ray, config.processes) if config.ray else None
-    for _ in share_out(_do, works, cluster):
-        pass
+    list(share_out(_do, works, Cluster(config.ray, config.processes) if config.ray else None))
     return summary(config.out)
 
 

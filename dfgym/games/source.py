@@ -103,11 +103,13 @@ class Source:
         if not self.actions.is_discrete:
             return None
         game: Any = self.env.unwrapped
-        ask = getattr(game, "get_action_meanings", None)  # the Arcade Learning Environment's form
-        answers = [ask() if callable(ask) else None, getattr(game, "action_meanings", None)]
-        for words, form in zip(answers, (str.lower, str), strict=True):
-            if isinstance(words, list | tuple | np.ndarray) and len(words) == self.actions.count:
-                return [form(str(word)) for word in words]
+        method = getattr(game, "get_action_meanings", None)  # the Arcade Learning Environment's
+        words = method() if callable(method) else None
+        if _names_each(words, self.actions.count):
+            return [str(word).lower() for word in words]
+        words = getattr(game, "action_meanings", None)
+        if _names_each(words, self.actions.count):
+            return [str(word) for word in words]
         return [str(action) for action in range(self.actions.count)]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,6 +215,11 @@ def open_source(opening: Opening, trusted: bool = False, make: MakeEnv | None = 
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     env = _make(opening, trusted, render_mode="rgb_array")
     return Source(env, True, size, actions, filter=opening.filter)
+
+
+def _names_each(words: Any, count: int) -> bool:
+    """Whether a game's own list of actions names each of them; games return anything."""
+    return isinstance(words, list | tuple | np.ndarray) and len(words) == count
 
 
 def _undrawn(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

@@ -54,7 +54,7 @@ CHECKPOINT_SECONDS, STRIP_SECONDS = 20.0, 25.0
 """Between checkpoints, and from the first step to the first picture of the dream."""
 MEMORY_SHARE = 0.7
 """The share of the free memory that a training may take."""
-ASKED = "as it was asked for"
+USER_CHOICE = "as it was asked for"
 COSTLY = ("batch", "length", "precision", "optimizer", "model")
 """What the time of a step depends on."""
 
@@ -88,7 +88,7 @@ class Choice:
         self.config = dataclasses.replace(self.config, **own)
         self.reasons |= dict.fromkeys(values, reason)
 
-    def override(self, config: TrainConfig, reason: str = ASKED) -> None:
+    def override(self, config: TrainConfig, reason: str = USER_CHOICE) -> None:
         """Take another training, whose differences the caller wants."""
         for one, other in _pairs(self.config, config):
             for name in (entry.name for entry in dataclasses.fields(one)):
@@ -159,14 +159,14 @@ def adapt(
     choice.override(config)
     if all(getattr(before, name) == getattr(config, name) for name in COSTLY):
         return
-    asked = {name: reason for name, reason in choice.reasons.items() if reason == ASKED}
+    own = {name: reason for name, reason in choice.reasons.items() if reason == USER_CHOICE}
     choice.processes = count_processes(processes, config.batch, device)
-    _say_memory(choice, game, device)
+    _describe_memory(choice, game, device)
     choice.step_seconds = measure_step(
         config, game, stores, device, choice.processes, _measure_seconds(config) / 2
     )
     pace(choice)
-    choice.reasons |= asked
+    choice.reasons |= own
 
 
 def _measure_seconds(config: TrainConfig) -> float:
@@ -182,7 +182,7 @@ def _shorten(choice: Choice, longest: int) -> None:
             choice.set(reason, window=max(1, longest - 1))
 
 
-def _choose_network(choice: Choice, facts: Facts, game: Survey, asked: int) -> None:
+def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> None:
     height, width, _ = game.frame_shape
     coarse = [side for side in patches(height, width, MAX_COARSE) if side % 4 == 0]
     if max(height, width) > LARGE_SIDE and coarse:
@@ -195,7 +195,7 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey, asked: int) -> N
             **{"dim": 64, "fine_dim": 32, "heads": 4},
         )
     else:
-        sides = patches(height, width) or [asked]
+        sides = patches(height, width) or [wanted]
         if sides == [0]:
             better = nearest_size(height, width)
             raise ConfigError(
@@ -205,7 +205,7 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey, asked: int) -> N
             )
         if height % sides[0] or width % sides[0]:
             raise ConfigError(
-                f"patch is {asked}; expected a divisor of the frame's height and width, {height} "
+                f"patch is {wanted}; expected a divisor of the frame's height and width, {height} "
                 f"and {width}"
             )
         patch = next((side for side in sides if side > 1), sides[0])
@@ -334,10 +334,10 @@ def _fit_memory(choice: Choice, game: Survey, device: torch.device, processes: i
             break
         choice.config = dataclasses.replace(choice.config, batch=choice.config.batch // 2)
     choice.processes = count_processes(processes, choice.config.batch, device)
-    _say_memory(choice, game, device)
+    _describe_memory(choice, game, device)
 
 
-def _say_memory(choice: Choice, game: Survey, device: torch.device) -> None:
+def _describe_memory(choice: Choice, game: Survey, device: torch.device) -> None:
     need = memory.step_bytes(choice.config, game.game_spec, device, choice.processes) / 2**30
     choice.memory = f"about {need:.2g} GiB of {available_bytes(device) / 2**30:.3g} GiB free"
 

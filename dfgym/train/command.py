@@ -64,8 +64,8 @@ def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
         config = _plan(parse, config, device, processes)
         count = count_processes(processes, config.batch, device)
     else:
-        known = recipe is not None or file.is_file()
-        config = parse(load_training(file, config) if known else _saved(config)).config
+        written = recipe is not None or file.is_file()
+        config = parse(load_training(file, config) if written else _saved(config)).config
         count = count_processes(processes, config.batch, device)
         stores = [EpisodeStore.open(path) for path in config.data]
         if begun:
@@ -90,7 +90,7 @@ def _plan(
     print(describe_facts(facts))
     timed = config.steps or config.minutes
     config = config if timed else dataclasses.replace(config, minutes=DEFAULT_MINUTES)
-    choice = choose(config, facts, game, stores, device, processes, _patch_asked(parse, config))
+    choice = choose(config, facts, game, stores, device, processes, _fixed_patch(parse, config))
     config = parse(choice.config).config
     check_new(config, game, stores, device, count_processes(processes, config.batch, device))
     if config != choice.config:
@@ -103,7 +103,7 @@ def _plan(
     return config
 
 
-def _patch_asked(parse: Callable[[TrainConfig | None], Flags], config: TrainConfig) -> int:
+def _fixed_patch(parse: Callable[[TrainConfig | None], Flags], config: TrainConfig) -> int:
     """Return the patch that the flags name whatever the default is; 0 if they name none."""
     model = config.model
     other = dataclasses.replace(model, patch=1 + model.patch % MAX_PATCH)

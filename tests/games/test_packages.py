@@ -84,9 +84,9 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
 
 
 def test_a_known_id_is_named_where_a_module_does_not_register_it() -> None:
-    for module, known in (("toys.catch", "FlappyBird-v0"), ("nowhere", "FlappyBird-v0")):
-        with pytest.raises((ConfigError, MissingPackageError), match=rf"alone, .*: {known}$"):
-            open_source(Opening(known, module=module), trusted=True)
+    for module, env_id in (("toys.catch", "FlappyBird-v0"), ("nowhere", "FlappyBird-v0")):
+        with pytest.raises((ConfigError, MissingPackageError), match=rf"alone, .*: {env_id}$"):
+            open_source(Opening(env_id, module=module), trusted=True)
 
 
 class Meaning(Catch):
@@ -98,14 +98,18 @@ class Meaning(Catch):
         return self.words
 
 
-def test_meanings_that_are_none_are_numbers() -> None:
+@pytest.mark.parametrize(
+    ("words", "meanings"),
+    [
+        *((words, ["0", "1", "2"]) for words in (None, "NOOP", ["NOOP"], 3, {"NOOP": 0})),
+        (["NOOP", "LEFT", 3], ["noop", "left", "3"]),
+        (np.array(["NOOP", "LEFT", "3"]), ["noop", "left", "3"]),
+    ],
+)
+def test_meanings_that_do_not_name_each_action_are_numbers(words: Any, meanings: Any) -> None:
     source = open_source(Opening("Meaning"), make=Meaning)
-    for words in (None, "NOOP", ["NOOP"], 3, {"NOOP": 0}):
-        Meaning.words = words
-        assert source.meanings == ["0", "1", "2"]
-    for words in (["NOOP", "LEFT", 3], np.array(["NOOP", "LEFT", "3"])):
-        Meaning.words = words
-        assert source.meanings == ["noop", "left", "3"]
+    source.env.unwrapped.words = words  # type: ignore[attr-defined]
+    assert source.meanings == meanings
 
 
 @pytest.mark.parametrize("thing", [3, None, Catch])
