@@ -104,7 +104,7 @@ class Source:
             return None
         game: Any = self.env.unwrapped
         method = getattr(game, "get_action_meanings", None)  # the Arcade Learning Environment's
-        words = method() if callable(method) else None
+        words: Any = method() if callable(method) else None
         if _names_each(words, self.actions.count):
             return [str(word).lower() for word in words]
         words = getattr(game, "action_meanings", None)

@@ -210,7 +210,8 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> 
             )
         patch = next((side for side in sides if side > 1), sides[0])
         tokens = height * width // patch**2
-        reason = f"{tokens} tokens a frame; at most {MAX_TOKENS}"
+        fits = f"; at most {MAX_TOKENS}" if tokens <= MAX_TOKENS else f", {USER_CHOICE}"
+        reason = f"{tokens} tokens a frame{fits}"
         choice.set(reason, kind="transformer", patch=patch, fine_patch=0, fine_dim=0)
     memory_needed = facts.chance.memory
     if memory_needed is None:

@@ -33,7 +33,7 @@ from dfgym.train.pack import pack
 from dfgym.train.recipe import load_training, write_recipe
 from dfgym.train.survey import Survey
 from toys import walk as toy_walk
-from toys.recordings import GOOD
+from toys.recordings import GOOD, record
 
 CPU = torch.device("cpu")
 FACTS = dataclasses.replace(GOOD, height=10, width=10, chance=Chance(2, 0.9, 0.8, 3, 1))
@@ -329,6 +329,22 @@ def test_a_plan_is_measured_as_it_was_asked_for(
     assert re.search(r"batch +500 +as it was asked for", plan)
     config = load_training(run / "recipe.toml", TrainConfig(data=(data,), out=run))
     assert (config.batch, config.image_steps, config.strip_every) == (500, 3, 2)
+
+
+@pytest.mark.usefixtures("counter_ids")
+def test_a_patch_that_is_asked_for_is_taken_where_none_is_advised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "measure_step", lambda *_: 0.1)
+    monkeypatch.setattr(command, "launch", lambda config, count: None)
+    data, run = tmp_path / "data", tmp_path / "run"
+    record("DFTest/Counter-v0", data, 60, env_kwargs={"size": (22, 34)})
+    flags = ("--minutes", "1", "--processes", "2")
+    assert train_by_flags(data, run, *flags) == 2
+    assert "learn slowly with --model.patch 2" in capsys.readouterr().err
+    for patch in (2, 1):  # 2 is what `TrainConfig` has
+        assert train_by_flags(data, tmp_path / str(patch), *flags, "--model.patch", str(patch)) == 0
+        assert f"{22 * 34 // patch**2} tokens a frame, as it was asked for" in capsys.readouterr().out
 
 
 def test_several_processes_are_stopped_with_the_one_that_started_them(tmp_path: Path) -> None:
