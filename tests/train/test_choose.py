@@ -344,7 +344,8 @@ def test_a_patch_that_is_asked_for_is_taken_where_none_is_advised(
     assert "learn slowly with --model.patch 2" in capsys.readouterr().err
     for patch in (2, 1):  # 2 is what `TrainConfig` has
         assert train_by_flags(data, tmp_path / str(patch), *flags, "--model.patch", str(patch)) == 0
-        assert f"{22 * 34 // patch**2} tokens a frame, as it was asked for" in capsys.readouterr().out
+        words = f"{22 * 34 // patch**2} tokens a frame, as it was asked for"
+        assert words in capsys.readouterr().out
 
 
 def test_several_processes_are_stopped_with_the_one_that_started_them(tmp_path: Path) -> None:
