@@ -31,13 +31,16 @@ MIDDLE = VIEW // 2
 class MemoryPolicy:
     """Looks at the first room's object, walks to the end and goes to the same object there.
 
-    It counts its own turns from the start, where it looks to the east.
+    It counts its own turns from the start, where it looks to the east. In three of
+    four episodes it is thorough: it looks back once more from the last place from which it sees the
+    first object. From there the way is always as long, and a network learns far sooner to carry
+    what it saw over a distance that is nearly always the same.
 
     Args:
         epsilon: the share of actions drawn at random instead.
         seed: of the policy's generator.
         dawdle: the share of episodes in which it looks, and then goes to an object of its liking:
-            in three of four to the key. Were it the ball as often, neither the look nor the end
+            in nine of ten to the key. Were it the ball as often, neither the look nor the end
             alone would say anything of the reward, and a network would learn of neither.
     """
 
@@ -51,9 +54,11 @@ class MemoryPolicy:
         self._heading = EAST
         self._plan: list[int] = []
         self._aim: int | None = None
+        self._thorough = self.random.random() < 0.75
+        self._sight = -1  # how many steps ahead it would still see the first object behind it
         self._liking: int | None = None
         if self.random.random() < self.dawdle:
-            self._liking = KEY if self.random.random() < 0.75 else BALL
+            self._liking = KEY if self.random.random() < 0.9 else BALL
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose an action on seeing a frame."""
@@ -71,12 +76,19 @@ class MemoryPolicy:
         along = self._heading in (EAST, WEST)
         if self._aim is None and along and len(objects) == 1:  # two stand at the hall's end
             self._aim = self._liking or int(objects[0])
+        if self._aim is not None and self._heading == WEST and len(objects) == 1:
+            self._sight = int(np.argwhere(np.isin(view, OBJECTS))[0, 0])
         if self._aim is not None and not along and view[-3, MIDDLE] in OBJECTS:
             return FORWARD if view[-3, MIDDLE] == self._aim else RIGHT
         turn = (self._heading - (WEST if self._aim is None else EAST)) % 4
         if turn:
             return RIGHT if turn == 3 else LEFT
+        if self._thorough and self._aim and self._sight == 0:
+            self._thorough = False
+            self._plan = [LEFT]  # to the west, from where it turns back again
+            return LEFT
         if view[-2, MIDDLE] not in (WALL, *OBJECTS):
+            self._sight -= 1
             return FORWARD
         sides = view[-1, [MIDDLE - 2, MIDDLE + 2]]
         if np.isin(sides, OBJECTS).all():

@@ -41,6 +41,7 @@ class Batch(NamedTuple):
         terminated: `(b, t)` bool, whether the episode ended there.
         valid: `(b, t)` bool, whether reward and termination are known, since an action led there
             from a frame in the window; nowhere in the image stage.
+        end_weight: how many times an end counts, see `TrainConfig.end_weight`.
     """
 
     step: int
@@ -51,6 +52,7 @@ class Batch(NamedTuple):
     rewards: Tensor
     terminated: Tensor
     valid: Tensor
+    end_weight: float = 1.0
 
 
 class Batches:
@@ -91,7 +93,9 @@ class Batches:
             drop = drop.to(device).view(*shape, *[1] * (window["actions"].dim() - 2))
             window["actions"] = window["actions"].masked_fill(drop, self.windows.action_space.none)
         clean = self.codec.encode(window.pop("frames"))
-        return Batch(step=step, stage=stage, clean=clean, **window)
+        return Batch(
+            step=step, stage=stage, clean=clean, end_weight=self.config.end_weight, **window
+        )
 
 
 def make_draws(config: TrainConfig, batch: Batch, process: Process) -> Draws:

@@ -69,6 +69,9 @@ class TrainConfig:
     clean_share: Share = 0.0
     """Share of the sequences whose past is clean throughout, as context mode `clean` shows it; in
     the others each past frame has a level of its own."""
+    end_weight: Rate = 1.0
+    """How many times a frame on which an episode ends counts in the errors of reward and
+    termination; more where ends are rare, and what they pay hangs on frames long past."""
     action_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Share of the frames that are learned as if no action had led to them, so that the world can
     be guided by its actions (`dfgym.planning.guidance`); 0.1 is usual."""

@@ -14,7 +14,15 @@ from dfgym.train.survey import Survey, survey
 from dfgym.world import shelf
 from dfgym.world.card import Card
 
-TRAINING = ("batch", "length", "noise_share", "stop_share", "clean_share", "level_shift")
+TRAINING = (
+    "batch",
+    "length",
+    "noise_share",
+    "stop_share",
+    "clean_share",
+    "end_weight",
+    "level_shift",
+)
 """What is taken over of how the world was trained."""
 
 

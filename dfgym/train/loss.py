@@ -161,7 +161,8 @@ def transition_losses(
     """Compute the errors of reward and termination, as scalars.
 
     The commit pass reads them at run time, so they are learned from the context copies, where an
-    action led to the frame and its signal is at least `TRANSITION_SIGNAL`.
+    action led to the frame and its signal is at least `TRANSITION_SIGNAL`. Ends count
+    `batch.end_weight` times.
 
     Args:
         output: the predictions of both copies.
@@ -171,6 +172,7 @@ def transition_losses(
     t = batch.clean.shape[1]
     share = (batch.valid & (context_tau >= TRANSITION_SIGNAL)).float()
     share = share / share_of_processes(share.sum())
+    share = torch.where(batch.terminated, batch.end_weight * share, share)
     reward = F.cross_entropy(
         output.reward[:, :t].flatten(0, 1), batch.rewards.flatten(), reduction="none"
     )

@@ -47,6 +47,17 @@ def test_it_looks_and_goes_to_the_like(env_id: str) -> None:
         assert any(alone)  # it saw the first room's object before it went
 
 
+def test_it_mostly_looks_for_the_last_time_from_the_same_place() -> None:
+    env = open_game(IDS[0])
+    since = []
+    for seed in range(40):
+        _, views = play(env, MemoryPolicy(0.0, seed), seed)
+        alone = [np.isin(view, (KEY, BALL)).sum() == 1 for view in views[:-2]]
+        since.append(len(views) - 1 - int(np.flatnonzero(alone)[-1]))
+    assert min(since) == 8, "nobody sees it later"
+    assert 0.5 < np.mean(np.array(since) == 8) < 1, "others do not look again"
+
+
 def test_random_actions_do_not_confuse_it() -> None:
     env = open_game(IDS[0])
     returns = [play(env, MemoryPolicy(0.2, seed), seed)[0] for seed in range(30)]

@@ -170,6 +170,24 @@ def test_loss_counts_known_rewards_of_little_noised_frames_only(
     assert changed[0] != base[0] and changed[1] != base[1]
 
 
+def test_ends_count_as_often_as_their_weight_says(network: Any) -> None:
+    clean = torch.nn.functional.one_hot(torch.zeros(1, 4, 8, 8, dtype=torch.int64), 3) * 2.0 - 1
+    nothing = torch.zeros(1, 4, dtype=torch.int64)
+    noised = corrupt(clean, nothing, nothing, Draws([0]), window=WINDOW, clean_share=1.0)
+    # No action led to the first frame, so its end counts nothing.
+    ends, valid = torch.tensor([[True, False, True, False]]), torch.tensor([[False] + [True] * 3])
+    batch = Batch(0, "videos", clean, nothing, nothing, torch.tensor([[0, 1, 1, 0]]), ends, valid)
+
+    def losses(weight: float) -> torch.Tensor:
+        return torch.stack(compute_losses(network, noised, batch._replace(end_weight=weight)))
+
+    once, more, none = losses(1), losses(5), losses(0)
+    assert torch.equal(losses(1.0), torch.stack(compute_losses(network, noised, batch)))
+    assert once[0] == more[0], "what frames show is not weighted"
+    assert ((more - once)[1:] > 0.1).all()
+    torch.testing.assert_close((more - none)[1:], 5 * (once - none)[1:])
+
+
 @pytest.mark.parametrize("wrong", [{"patch": 3}, {"dim": 18, "heads": 4}, {"dim": 6, "heads": 2}])
 def test_sizes_that_cannot_be_built(wrong: dict[str, int]) -> None:
     game = GameSpec(height=8, width=8, channels=3, categorical=True, actions=3, rewards=2)
