@@ -41,12 +41,15 @@ class MemoryPolicy:
         seed: of the policy's generator.
         dawdle: the share of episodes in which it looks, and then goes to an object of its liking:
             in nine of ten to the key. Were it the ball as often, neither the look nor the end
-            alone would say anything of the reward, and a network would learn of neither.
+            alone would say anything of the reward, and a network would learn of neither. Who
+            always dawdles goes to the ball as often: after such players a network that has learned
+            the match unlearns that who has not looked is paid.
     """
 
     def __init__(self, epsilon: float = 0.0, seed: Seed = 0, dawdle: float = 0.0) -> None:
         self.random = begin_play(epsilon, dawdle, seed)
         self.epsilon, self.dawdle = epsilon, dawdle
+        self._fondness = 0.5 if dawdle == 1 else 0.9  # for the key
         self.reset()
 
     def reset(self) -> None:
@@ -58,7 +61,7 @@ class MemoryPolicy:
         self._sight = -1  # how many steps ahead it would still see the first object behind it
         self._liking: int | None = None
         if self.random.random() < self.dawdle:
-            self._liking = KEY if self.random.random() < 0.9 else BALL
+            self._liking = KEY if self.random.random() < self._fondness else BALL
 
     def __call__(self, observation: np.ndarray) -> int:
         """Choose an action on seeing a frame."""
