@@ -99,6 +99,15 @@ def main() -> None:
                 )
                 sort = "sure" if ends > 1 - 1e-9 else "impossible" if ends < 1e-9 else "by chance"
                 compared[f"the ball is lost: {sort}"].append((dream.end, float(ends), number))
+                if sort == "by chance":
+                    lost = np.stack([way.frame for way in real if way.terminated])
+                    every = np.stack([way.frame for way in real])
+                    odds_lost = float(mass(dream, lost, 0)[:-1].sum())
+                    compared["by chance, odds of its frame"].append(
+                        (odds_lost, float(ends), number)
+                    )
+                    forbidden = float(mass(dream, every, 0)[-1])
+                    compared["by chance, odds of forbidden frames"].append((forbidden, 0.0, number))
                 sticky = [way for way in real if way.sticky]
                 plain = {way.frame.tobytes() for way in real if not way.sticky}
                 if sticky and all(way.frame.tobytes() not in plain for way in sticky):
