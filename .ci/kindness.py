@@ -19,8 +19,7 @@ import tyro
 
 from dfgym.agents import saved
 from dfgym.evaluation import moments
-from dfgym.evaluation.branches import _branch as gather  # the same ways, put together
-from dfgym.evaluation.branches import mass, odds
+from dfgym.evaluation.branches import mass, merge_ways, odds
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import Real, roll
 from dfgym.statistics import mean_interval
@@ -90,7 +89,7 @@ def main() -> None:
                 assert exact
                 chances = np.array([way.probability for way in real])
                 ends = chances @ np.array([way.terminated for way in real], float)
-                dream = gather(
+                dream = merge_ways(
                     ways.frames[row],
                     ways.probabilities[row],
                     ways.rewards[row],

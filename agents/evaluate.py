@@ -159,27 +159,12 @@ def evaluate(
         if frame_stack > 1:
             venv = VecFrameStack(venv, frame_stack)
         with tqdm(total=episodes, desc=env, unit="episode", disable=not progress) as bar:
-            mean = Mean()
-            returns, lengths = play_episodes(venv, play, episodes, seed, bar, uncertainty=mean)
+            doubts: list[float] = []
+            returns, lengths = play_episodes(venv, play, episodes, seed, bar, uncertainties=doubts)
     finally:
         venv.close()
-    return Score(agent, env, greedy, seed, returns, lengths, mean.value)
-
-
-class Mean:
-    """A mean of numbers that come one by one."""
-
-    def __init__(self) -> None:
-        self.count, self.total = 0, 0.0
-
-    def add(self, number: float) -> None:
-        """Take a number in."""
-        self.count, self.total = self.count + 1, self.total + float(number)
-
-    @property
-    def value(self) -> float | None:
-        """The mean; None of no number."""
-        return self.total / self.count if self.count else None
+    mean = float(np.mean(doubts)) if doubts else None
+    return Score(agent, env, greedy, seed, returns, lengths, mean)
 
 
 def play_episodes(
@@ -189,7 +174,7 @@ def play_episodes(
     seed: int,
     bar: tqdm[Any],
     finish: Callable[[int], None] = lambda row: None,
-    uncertainty: Mean | None = None,
+    uncertainties: list[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Play whole episodes, every row its share; returns and lengths, in the order of their ends.
 
@@ -200,7 +185,7 @@ def play_episodes(
         seed: row i begins with seed + i.
         bar: counts the episodes.
         finish: is called with a row that has played its share; its further actions do not matter.
-        uncertainty: takes in that of every step of an episode that counts, if the game tells it.
+        uncertainties: is given that of every step of an episode that counts, if the game tells it.
     """
     rows = venv.num_envs
     missing = np.full(rows, episodes // rows)
@@ -211,9 +196,9 @@ def play_episodes(
     while missing.any():
         assert isinstance(observations, np.ndarray)
         observations, _, begins, infos = venv.step(play(observations, begins))
-        if uncertainty is not None and "uncertainty" in infos[0]:
-            for row in np.flatnonzero(missing > 0).tolist():
-                uncertainty.add(infos[row]["uncertainty"])
+        if uncertainties is not None and "uncertainty" in infos[0]:
+            rows_left = np.flatnonzero(missing > 0).tolist()
+            uncertainties += [float(infos[row]["uncertainty"]) for row in rows_left]
         for row in np.flatnonzero(begins & (missing > 0)).tolist():
             returns.append(infos[row]["episode"]["r"])
             lengths.append(infos[row]["episode"]["l"])

@@ -159,7 +159,7 @@ def _real(
             chances = np.array([way.probability for way in ways])
             rewards, ends = np.array([(way.reward, way.terminated) for way in ways], float).T
             frames = np.stack([way.frame for way in ways])
-            row.append(_branch(frames, chances, rewards, ends, None if exact else len(ways)))
+            row.append(merge_ways(frames, chances, rewards, ends, None if exact else len(ways)))
             if len(result) < LEAST and time.monotonic() - begin > MOST_SECONDS:
                 raise NotMeasuredError(
                     f"the real game is too slow to be brought back: {len(result)} moments in "
@@ -219,12 +219,12 @@ def _dream(
         for action in actions:
             ways = dynamics.outcomes(space.stack([action] * rows), SAMPLES)
             numbers = (ways.frames, ways.probabilities, ways.rewards, ways.termination_probability)
-            columns.append([_branch(*row, draws) for row in zip(*numbers, strict=True)])
+            columns.append([merge_ways(*row, draws) for row in zip(*numbers, strict=True)])
         result += [list(row) for row in zip(*columns, strict=True)][: len(batch)]
     return result
 
 
-def _branch(
+def merge_ways(
     frames: np.ndarray,
     probabilities: np.ndarray,
     rewards: np.ndarray,

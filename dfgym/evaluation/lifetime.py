@@ -17,6 +17,7 @@ import numpy as np
 
 from dfgym.evaluation import moments
 from dfgym.evaluation.moments import BLUR, Moment
+from dfgym.evaluation.plays import freeze
 from dfgym.evaluation.plots import line_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table
 from dfgym.evaluation.rollout import Episode, describe_policy, policies
@@ -75,7 +76,7 @@ def compare(
     plays = {
         "dream": dream_on(make, card, pasts, steps, seed),
         "real": [_cut(moment, steps) for moment in checks],
-        "copy": [_frozen(moment, steps) for moment in checks],
+        "copy": [freeze(_cut(moment, steps)) for moment in checks],
     }
     result: dict[str, Any] = {
         "policy": describe_policy(card),
@@ -149,13 +150,6 @@ def _cut(moment: Moment, steps: int) -> Episode:
         0,
         episode.seed,
     )
-
-
-def _frozen(moment: Moment, steps: int) -> Episode:
-    """Return the same actions with the moment's frame for ever."""
-    real = _cut(moment, steps)
-    frames = np.repeat(real.frames[:1], len(real.frames), 0)
-    return Episode(frames, real.actions, 0 * real.rewards, real.terminated & False, 0, 0)
 
 
 def summarise(lifetimes: Sequence[Lifetime]) -> dict[str, Any]:

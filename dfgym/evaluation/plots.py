@@ -14,6 +14,7 @@ from html import escape
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -114,20 +115,13 @@ def line_plot(
         low, high = min(values), max(values)
         room = 0.04 * ((high - low) or 1.0)
         axes.set_ylim(low if low == 0 and y_range else low - room, high + room)
-        axes.set_xlabel(x_label)
         if log_x:
             axes.set_xscale("log", base=2)
             axes.set_xticks(x)
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _shorten(value)))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(axis="y")
-        axes.tick_params(length=0)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8, labelcolor="linecolor"
-        )
+        _finish_lines(axes, x_label)
         return Plot(title, _svg(figure, title))
 
 
@@ -211,16 +205,21 @@ def curves_plot(
         for name, (x, y) in curves.items():
             axes.plot(x, y, label=name, linewidth=1.6, **SERIES[name])
         axes.set_xlim(left=0)
-        axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _shorten(value)))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(axis="y")
-        axes.tick_params(length=0)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8, labelcolor="linecolor"
-        )
+        _finish_lines(axes, x_label)
         return Plot(title, _svg(figure, title))
+
+
+def _finish_lines(axes: Axes, x_label: str) -> None:
+    """Give lines their ticks, their grid, and their names in their colours."""
+    axes.set_xlabel(x_label)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _shorten(value)))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y")
+    axes.tick_params(length=0)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 0.98), ncols=4, fontsize=8, labelcolor="linecolor"
+    )
 
 
 def _svg(figure: Figure, label: str) -> str:
