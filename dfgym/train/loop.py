@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +68,11 @@ def _processes(device: torch.device) -> Iterator[Process]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield Process(dist.get_rank(), size)
+    except BaseException as error:
+        # The frames of the error hold the copy of the network, which must not outlive the group: its
+        # end would then wait for the group's threads, and those for the interpreter that it holds.
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         dist.destroy_process_group()
 
