@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -84,17 +85,14 @@ def train(
     use_threads("an agent's training", config.threads)
     keywords: dict[str, Any] = make_keywords(config.env, config.trust) | settings
     venv = open_training(config.env, config.num_envs, config.device, config.frame_stack, **keywords)
-    logger = configure(str(config.out), ["csv"])
-    try:
-        model = build(venv)
-        model.set_logger(logger)
-        algorithm = type(model).__name__.lower()
-        record = {"algorithm": algorithm, **dataclasses.asdict(config), "out": str(config.out)}
-        (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
-        model.learn(config.steps, list(callbacks))
-    finally:
-        venv.close()
-        logger.close()
+    with contextlib.closing(venv):
+        model = build(venv)  # which refuses before anything is written
+        with contextlib.closing(configure(str(config.out), ["csv"])) as logger:
+            model.set_logger(logger)
+            algorithm = type(model).__name__.lower()
+            record = {"algorithm": algorithm, **dataclasses.asdict(config), "out": str(config.out)}
+            (config.out / "config.json").write_text(json.dumps(record, indent=2) + "\n")
+            model.learn(config.steps, list(callbacks))
     return save(model, config.out)
 
 

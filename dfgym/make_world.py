@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from dfgym.agents.players import make_factory
 from dfgym.checks import check, convert
-from dfgym.data.record import record
+from dfgym.data.record import MIN_EPISODES, record
 from dfgym.device import pick_device
 from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import RESULTS, card_entries
@@ -24,7 +24,7 @@ from dfgym.files import write_json
 from dfgym.games import packages
 from dfgym.plan_world import DEFAULT_MINUTES, Budget, Game, plan, train_seconds
 from dfgym.rounds import check_rounds, train_rounds
-from dfgym.train.beginning import check_new, check_sequence
+from dfgym.train.beginning import check_dials, check_new, check_sequence
 from dfgym.train.command import RECIPE_FILE
 from dfgym.train.finetune import survey_run
 from dfgym.train.launch import count_processes, run_together
@@ -100,11 +100,15 @@ def make_world(config: Config) -> Path:
     processes = count_processes(config.processes, recipe.train.batch, device)
     check_sequence(recipe.train)
     check_rounds(config.rounds, bool(recipe.train.seconds or config.game.minutes))
-    with clock("record"):
-        stores = [record(recipe.record, run / "data", make_factory)]
     train = dataclasses.replace(
         recipe.train, data=(run / "data",), out=run / "train", device=config.device
     )
+    with clock("record"):
+        # The first episodes tell what the whole recording would be refused for.
+        first = dataclasses.replace(recipe.record, frames=MIN_EPISODES)
+        stores = [record(first, run / "data", make_factory, progress=False)]
+        check_dials(train, survey_run(train, stores), device, processes)
+        stores = [record(recipe.record, run / "data", make_factory)]
     quick = config.quick or bool(config.game.env)
     evaluation = QUICK_SECONDS if quick else FULL_SECONDS
     if config.game.minutes and not is_new_plan:

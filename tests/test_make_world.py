@@ -18,6 +18,7 @@ import torch
 from dfgym import make_world, plan_world
 from dfgym.actions import discrete
 from dfgym.data.record import Recording
+from dfgym.data.store import EpisodeStore
 from dfgym.errors import ConfigError, DataError, DfgymError, WorldError
 from dfgym.evaluation.run import RESULTS, card_entries, evaluate, machine
 from dfgym.evaluation.subject import Subject
@@ -238,6 +239,21 @@ def test_a_recipe_that_cannot_be_followed_is_refused_before_the_recording(
         make_world.make_world(dataclasses.replace(twice, rounds=1))
 
 
+def test_a_recipe_s_dials_are_checked_on_the_first_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    config = planned(tmp_path, recipe=recipe, game=plan_world.Game())
+    for right, wrong, message in (
+        ("dim = 16", "dim = 16\npatch = 3", "patch is 3; expected a divisor"),
+        ("batch = 2", f"batch = {4 * 10**9}", "batch is 4000000000 .* the largest batch that fits"),
+    ):
+        recipe.write_text(RECIPE.replace(right, wrong))
+        with pytest.raises(ConfigError, match=message):
+            make_world.make_world(config)
+        assert len(EpisodeStore.open(config.runs / config.name / "data")) == 2
+
+
 def test_the_first_frames_tell_what_all_would_be_refused_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +369,7 @@ def test_with_a_recipe_minutes_count_from_the_first_call(
         trainings.append(config)
         raise DfgymError("enough")
 
-    for name in ("record", "survey_run", "check_new", "draft_card"):
+    for name in ("record", "survey_run", "check_dials", "check_new", "draft_card"):
         monkeypatch.setattr(make_world, name, lambda *_, **__: None)
     monkeypatch.setattr(make_world, "train_rounds", train)
     recipe = tmp_path / "recipe.toml"

@@ -1,7 +1,7 @@
 """What training in the dream buys, and what it hides, budget by budget.
 
-    python -m dfgym.evaluation.lift --world minatar-breakout-v0 --out evaluation/lift \
-        --budgets 50000 100000 200000 500000
+    python -m dfgym.evaluation.lift --training.world minatar-breakout-v0 \
+        --out evaluation/lift --budgets 50000 100000 200000 500000
 
 trains the same agents as `dfgym.evaluation.transfer` with several budgets of steps, in the dream
 and in the real game. *Optimisation lift* is the real return of the dream's agents beside that of

@@ -38,13 +38,28 @@ def check_new(
         processes: how many share the batch.
 
     Raises:
+        ConfigError: see `check_dials`.
+        DataError: no episode is as long as a sequence.
+    """
+    check_dials(config, game, device, processes)
+    check_length(stores, config.length, config.held_out)
+
+
+def check_dials(config: TrainConfig, game: Survey, device: torch.device, processes: int) -> None:
+    """Check what a few frames of the game tell of a run.
+
+    Args:
+        config: the run.
+        game: the survey of its data.
+        device: where it trains.
+        processes: how many share the batch.
+
+    Raises:
         ConfigError: the dials do not fit the game, the world to begin with, one another or the
             memory.
-        DataError: no episode is as long as a sequence.
     """
     config.model.check_game(game.game_spec)
     check_sequence(config)
-    check_length(stores, config.length, config.held_out)
     if config.from_world:
         check_network(config)
     check_memory(config, game.game_spec, device, processes)

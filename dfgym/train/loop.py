@@ -69,8 +69,8 @@ def _processes(device: torch.device) -> Iterator[Process]:
     try:
         yield Process(dist.get_rank(), size)
     except BaseException as error:
-        # The frames of the error hold the copy of the network, which must not outlive the group: its
-        # end would then wait for the group's threads, and those for the interpreter that it holds.
+        # The frames of the error hold the copy of the network, which must not outlive the group:
+        # its end would wait for the group's threads, and those for the interpreter that it holds.
         traceback.clear_frames(error.__traceback__)
         raise
     finally:

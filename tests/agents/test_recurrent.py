@@ -88,6 +88,7 @@ def test_tiles_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         train(Config(env=DREAM, steps=64, tile=7, out=tmp_path, **SMALL))
     with pytest.raises(ConfigError, match="tile is 4; expected one of 1, 2"):
         train(Config(env=RECALL, steps=64, tile=4, out=tmp_path, **SMALL))
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_sb3_contrib_the_extra_is_named(
