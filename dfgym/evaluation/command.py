@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,13 @@ from dfgym.evaluation.few_steps import few_steps
 from dfgym.evaluation.run import compare_worlds, evaluate, evaluate_peer
 from dfgym.world import shelf
 from dfgym.world.settings import Settings
+
+USED = {
+    "compare": ("out",),
+    "peer": ("world", "out", "trust"),
+    "denoising_steps_sweep": ("world", "out", "quick", "trust", "settings"),
+}
+"""The fields that are of use beside each one that stands instead of the questions."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,27 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.check(self, ConfigError)
+        self._check_mode()
         if self.trust and self.ray:
             raise ConfigError(
                 f"trust is True and ray is {self.ray!r}, whose processes trust no module; leave "
                 "one out"
             )
+
+    def _check_mode(self) -> None:
+        """Refuse what would be ignored."""
+        names = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        for mode in (name for name in USED if name in names):
+            for name in names:
+                if name not in (mode, *USED[mode]):
+                    raise ConfigError(
+                        f"`{name}` is {_word(getattr(self, name))}, and `{mode}` does not use it; "
+                        "leave one out"
+                    )
+
+
+def _word(value: object) -> str:
+    return repr(str(value) if isinstance(value, Path) else value)
 
 
 def run(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -107,17 +108,14 @@ def evaluate(
     Raises:
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game, or ray, is not installed.
-        ConfigError: `out` cannot be a folder, or there is no such rung or cluster.
+        ConfigError: `out` cannot be a folder, or holds a damaged result of agents; or there is no
+            such rung or cluster.
     """
     selection = choose(rungs)
     subject = Subject(shelf.load(world), Path(out), settings, quick)
     open_real(subject.card).env.close()  # first of all, before anything takes time
-    try:
-        subject.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        raise ConfigError(
-            f"`out` is {os.fspath(out)!r}; expected a folder that can be made ({reason})"
-        ) from reason
+    make_folder(out)
+    _check_files(subject, selection)
     results: dict[str, Any] = {
         "world": {
             "name": subject.card.name,
@@ -145,6 +143,27 @@ def evaluate(
     write_atomic(subject.folder / "dream.gif", film)
     _publish(subject.folder, results, film)
     return results
+
+
+def make_folder(out: str | os.PathLike[str]) -> None:
+    """Make the folder of the results, before anything takes time."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise ConfigError(
+            f"`out` is {os.fspath(out)!r}; expected a folder that can be made ({reason})"
+        ) from reason
+
+
+def _check_files(subject: Subject, selection: Sequence[Question]) -> None:
+    """Read what other commands have left in the folder, before anything takes time."""
+    players = subject.folder / ranking.NAME / ranking.FILE
+    if ranking in selection and players.is_file():
+        ranking.read(players)
+    for question in (transfer, lift):
+        if question in selection:
+            with contextlib.suppress(NotMeasuredError):
+                question.measure(subject)
 
 
 Answer = dict[str, Any] | str
@@ -195,17 +214,21 @@ def evaluate_peer(
         The content of the JSON file; see `evaluate`.
 
     Raises:
-        ConfigError: the rollouts do not fit; see `peer.load`.
+        ConfigError: the rollouts do not fit, see `peer.load`; or `out` cannot be a folder.
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game is not installed.
     """
     card = shelf.load(world).card
+    make_folder(out)
     answers, absent = peer.measure(peer_folder, card)
+    for question in QUESTIONS:
+        if question.NAME not in answers:
+            words = "rollouts alone are not asked this; it takes the system itself"
+            absent.setdefault(question.NAME, words)
     name = Path(peer_folder).resolve().name
     table = {"name": name, "hash": "", "description": f"Rollouts of another system: {name}."}
     results: dict[str, Any] = {"world": {**table, "source": card.source.env}}
     results |= {"settings": {"quick": False}, "machine": {}, **answers, "absent": absent}
-    Path(out).mkdir(parents=True, exist_ok=True)
     _conclude(Path(out), results)
     _publish(Path(out), results)
     return results
@@ -242,17 +265,30 @@ def compare_worlds(
         out: the folder to write to.
 
     Raises:
-        ConfigError: `evaluate` did not write one of them.
+        ConfigError: `evaluate` did not write one of them, or `out` cannot be a folder.
     """
     one, two = (comparison.read(place) for place in places)
-    names = (one["world"]["name"], two["world"]["name"])
-    if names[0] == names[1]:
-        names = (Path(places[0]).name, Path(places[1]).name)
-    first, second = (ladder(results, write_sections(results)) for results in (one, two))
+    names = comparison.name_both(one, two, [Path(place) for place in places])
+    first, second = map(_read_ladder, places, (one, two))
+    make_folder(out)
     table = comparison.beside(first, second, names)
     quick = any(results["settings"]["quick"] for results in (one, two))
     print(comparison.lay_out(table))
     return comparison.write(table, names, quick, Path(out))
+
+
+def _read_ladder(place: str | os.PathLike[str], results: dict[str, Any]) -> report.Table:
+    """Return the ladder of answers that were read from a file."""
+    for question in QUESTIONS:
+        if question.NAME in results:
+            try:
+                ladder(results, {question.NAME: question.section(results[question.NAME])})
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as reason:
+                raise ConfigError(
+                    f"`compare` has {os.fspath(place)!r}, whose answer to {question.NAME} is "
+                    f"damaged or of another version; {comparison.AGAIN} ({reason!r})"
+                ) from reason
+    return ladder(results, write_sections(results))
 
 
 def choose(names: Sequence[str]) -> tuple[Question, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from dfgym.evaluation import (
     subject,
     uncertainty,
 )
+from dfgym.evaluation.command import Config
 from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
@@ -82,3 +84,38 @@ def test_questions_can_be_asked_alone_and_two_answers_compared(
     assert "Are its odds the game's?" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="`rungs` has 'luck'; allowed are rates, legality"):
         evaluate(random_world, tmp_path, rungs=["luck"])
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("ranking", {"ranking/players.json": "{"}),
+        ("transfer", {"transfer/random.json": "{}", "transfer/dream-0.json": "{"}),
+        ("transfer", {"transfer/random.json": "{}", "transfer/dream-0.json": "{}"}),
+        ("lift", {"lift/10/random.json": "[]", "lift/10/real-1.json": '{"side": "moon"}'}),
+    ],
+)
+def test_a_damaged_result_of_agents_is_named_before_anything_takes_time(
+    tmp_path: Path, random_world: Path, name: str, files: dict[str, str]
+) -> None:
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{name}.*\.json .*; (mend|delete) it"):
+        evaluate(random_world, tmp_path, rungs=["rates", name])
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"compare": (Path("a"), Path("b")), "rungs": ("luck",)}, "`rungs` is .*`compare` does"),
+        ({"compare": (Path("a"), Path("b")), "peer": Path("c")}, "`peer` is 'c', and `compare`"),
+        ({"peer": Path("c"), "quick": True}, "`quick` is True, and `peer` does not use it"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(flags: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config(**flags)
+    Config("a", Path("b"), peer=Path("c"), trust=True)
+    Config("a", Path("b"), quick=True, denoising_steps_sweep=(1, 2), settings=Settings("cpu"))
