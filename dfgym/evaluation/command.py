@@ -36,6 +36,8 @@ class Config:
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
+    seed: Annotated[int, Meta(ge=0, le=9999)] = 0
+    """Of all that is played: games, players, dreams and choices. Recordings draw other games."""
     rungs: tuple[str, ...] = ()
     """The questions to ask, such as `counterfactual chance`; all if left out."""
     compare: tuple[Path, Path] | None = None
@@ -106,5 +108,6 @@ def run(config: Config) -> None:
             quick=config.quick,
             settings=config.settings,
             rungs=config.rungs,
+            seed=config.seed,
             cluster=Cluster(config.ray, config.processes) if config.ray else None,
         )

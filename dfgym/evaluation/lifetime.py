@@ -46,7 +46,7 @@ FLAWED, FAULTY = 10.0, 100.0
 def measure(subject: Subject) -> dict[str, Any]:
     """Judge the dream by the real game; see `compare`."""
     count, steps = (QUICK_COUNT, QUICK_STEPS) if subject.quick else (COUNT, STEPS)
-    return compare(subject.make, subject.card, count, steps)
+    return compare(subject.make, subject.card, count, steps, subject.seed_of(11))
 
 
 def compare(

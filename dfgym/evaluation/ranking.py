@@ -99,7 +99,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     episodes, steps = (QUICK_EPISODES, QUICK_STEPS) if subject.quick else (EPISODES, STEPS)
     returns: Returns = {}
     if find_game(subject.card) is not None:
-        returns = score_grid(subject.make, subject.card, episodes, steps)
+        returns = score_grid(subject.make, subject.card, episodes, steps, subject.seed_of(17))
     file = subject.folder / NAME / FILE
     if file.is_file():
         returns |= read(file)

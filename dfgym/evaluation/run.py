@@ -85,6 +85,7 @@ def evaluate(
     settings: Settings = Settings(),
     rungs: Sequence[str] = (),
     cluster: Cluster | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure a world.
 
@@ -98,6 +99,7 @@ def evaluate(
         settings: how the world is run.
         rungs: the names of the questions to ask; none for all.
         cluster: where to ask them; None: here, one after the other.
+        seed: 0 to 9,999, of all games, players, dreams and choices.
 
     Returns:
         The content of the JSON file: `world`, `settings`, `machine`, the answer of each question
@@ -112,7 +114,7 @@ def evaluate(
             such rung or cluster.
     """
     selection = choose(rungs)
-    subject = Subject(shelf.load(world), Path(out), settings, quick)
+    subject = Subject(shelf.load(world), Path(out), settings, quick, seed)
     open_real(subject.card).env.close()  # first of all, before anything takes time
     make_folder(out)
     _check_files(subject, selection)
@@ -175,7 +177,7 @@ def _answers(
 ) -> Iterator[Answer]:
     if cluster is not None:
         path, folder = subject.world.path.resolve(), subject.folder.resolve()
-        place = (path, folder, subject.settings, subject.quick)
+        place = (path, folder, subject.settings, subject.quick, subject.seed)
         works = [(q.NAME, place) for q in selection if q is not speed]
         yield from share_out(_answer_elsewhere, works, cluster)
         selection = [q for q in selection if q is speed]  # the last, and of this machine
@@ -189,15 +191,15 @@ def _answer(question: Question, subject: Subject) -> Answer:
         return str(reason)
 
 
-def _answer_elsewhere(work: tuple[str, tuple[Path, Path, Settings, bool]]) -> Answer:
+def _answer_elsewhere(work: tuple[str, tuple[Path, Path, Settings, bool, int]]) -> Answer:
     name, place = work
     (question,) = choose([name])
     return _answer(question, _open_subject(*place))
 
 
 @functools.lru_cache(1)  # several questions look at the same play
-def _open_subject(path: Path, folder: Path, settings: Settings, quick: bool) -> Subject:
-    return Subject(shelf.load(path), folder, settings, quick)
+def _open_subject(path: Path, folder: Path, settings: Settings, quick: bool, seed: int) -> Subject:
+    return Subject(shelf.load(path), folder, settings, quick, seed)
 
 
 def evaluate_peer(
@@ -406,10 +408,11 @@ def machine(subject: Subject) -> dict[str, Any]:
 def _film(subject: Subject) -> np.ndarray:
     """Film the same policy in the dream and in the real game, side by side."""
     length = QUICK_FILM if subject.quick else FILM
-    sides: tuple[Rows, ...] = (Dream(subject.make(1)), Real(subject.card, 1))
+    seed = subject.seed_of(0)
+    sides: tuple[Rows, ...] = (Dream(subject.make(1), seed), Real(subject.card, 1, seed))
     films = []
     for rows in sides:
-        episodes = roll(rows, policies(subject.card, 1, 0.05), length - 1)
+        episodes = roll(rows, policies(subject.card, 1, 0.05, seed), length - 1)
         films.append(np.concatenate([episode.frames for episode in episodes])[:length])
     dream, real = films
     side = max(subject.card.frames.height, subject.card.frames.width)
@@ -424,5 +427,6 @@ def _settings(subject: Subject) -> dict[str, Any]:
     return {
         **{name: card[name] if value is None else value for name, value in values.items()},
         "precision": subject.settings.precision,
+        "seed": subject.seed,
         "quick": subject.quick,
     }

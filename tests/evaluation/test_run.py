@@ -86,6 +86,21 @@ def test_questions_can_be_asked_alone_and_two_answers_compared(
         evaluate(random_world, tmp_path, rungs=["luck"])
 
 
+def test_another_seed_plays_other_games(tmp_path: Path, random_world: Path) -> None:
+    answers = []
+    for seed in (0, 0, 1):
+        results = evaluate(
+            random_world, tmp_path, True, Settings("cpu", 1), ["drift", "next_frame"], seed=seed
+        )
+        assert results["settings"]["seed"] == seed
+        answers.append((results["drift"], results["next_frame"]))
+    assert (
+        answers[0] == answers[1]
+        and answers[0][0] != answers[2][0]
+        and (answers[0][1] != answers[2][1])
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "files"),
     [
@@ -112,6 +127,9 @@ def test_a_damaged_result_of_agents_is_named_before_anything_takes_time(
         ({"compare": (Path("a"), Path("b")), "rungs": ("luck",)}, "`rungs` is .*`compare` does"),
         ({"compare": (Path("a"), Path("b")), "peer": Path("c")}, "`peer` is 'c', and `compare`"),
         ({"peer": Path("c"), "quick": True}, "`quick` is True, and `peer` does not use it"),
+        ({"peer": Path("c"), "seed": 3}, "`seed` is 3, and `peer`"),
+        ({"denoising_steps_sweep": (1,), "seed": 3}, "`seed` is 3"),
+        ({"seed": 10_000}, "seed"),
     ],
 )
 def test_flags_that_would_be_ignored_are_refused(flags: dict[str, Any], words: str) -> None:
