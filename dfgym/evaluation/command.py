@@ -58,23 +58,27 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.check(self, ConfigError)
-        self._check_mode()
         if self.trust and self.ray:
             raise ConfigError(
                 f"trust is True and ray is {self.ray!r}, whose processes trust no module; leave "
                 "one out"
             )
 
-    def _check_mode(self) -> None:
-        """Refuse what would be ignored."""
-        names = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        for mode in (name for name in USED if name in names):
-            for name in names:
-                if name not in (mode, *USED[mode]):
-                    raise ConfigError(
-                        f"`{name}` is {_word(getattr(self, name))}, and `{mode}` does not use it; "
-                        "leave one out"
-                    )
+
+def check_mode(config: Config) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        ConfigError: a flag is of no use beside another one.
+    """
+    names = [f.name for f in fields(config) if getattr(config, f.name) != f.default]
+    for mode in (name for name in USED if name in names):
+        for name in names:
+            if name not in (mode, *USED[mode]):
+                raise ConfigError(
+                    f"`{name}` is {_word(getattr(config, name))}, and `{mode}` does not use it; "
+                    "leave one out"
+                )
 
 
 def _word(value: object) -> str:
@@ -87,6 +91,7 @@ def run(config: Config) -> None:
     Raises:
         ConfigError: two flags exclude each other, or see `evaluate`.
     """
+    check_mode(config)
     if config.trust:
         trust_source(config.world)
     if config.denoising_steps_sweep:

@@ -58,7 +58,7 @@ def _read(path: Path, card: Card, row: int) -> Episode:
         with path.open("rb") as stream:
             file = np.load(stream)
             if not isinstance(file, NpzFile):
-                raise ConfigError(f"{path} is a single array; expected what numpy.savez writes")
+                raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in ARRAYS if name in file.files}
     except (OSError, ValueError, EOFError, NotImplementedError, *DAMAGE) as reason:
         raise ConfigError(

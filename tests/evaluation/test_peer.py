@@ -73,7 +73,9 @@ def test_a_folder_without_rollouts_and_a_damaged_one_are_refused(
         peer.load(tmp_path, breakout_card)
     with (tmp_path / "a.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(ConfigError, match="is a single array"):
+    with pytest.raises(
+        ConfigError, match="cannot be read: it holds a single array; write it again"
+    ):
         peer.load(tmp_path, breakout_card)
     path = write(tmp_path)
     with np.load(path) as file:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dfgym import cli
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.evaluation import (
     branches,
@@ -19,7 +20,7 @@ from dfgym.evaluation import (
     subject,
     uncertainty,
 )
-from dfgym.evaluation.command import Config
+from dfgym.evaluation.command import Config, check_mode
 from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
@@ -132,8 +133,12 @@ def test_a_damaged_result_of_agents_is_named_before_anything_takes_time(
         ({"seed": 10_000}, "seed"),
     ],
 )
-def test_flags_that_would_be_ignored_are_refused(flags: dict[str, Any], words: str) -> None:
+def test_flags_that_would_be_ignored_are_refused(
+    flags: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match=words):
-        Config(**flags)
-    Config("a", Path("b"), peer=Path("c"), trust=True)
-    Config("a", Path("b"), quick=True, denoising_steps_sweep=(1, 2), settings=Settings("cpu"))
+        check_mode(Config(**flags))
+    check_mode(Config("a", Path("b"), peer=Path("c"), trust=True))
+    check_mode(Config("a", Path("b"), True, settings=Settings("cpu"), denoising_steps_sweep=(1,)))
+    assert cli.main(["evaluate", "--compare", "a", "b", "--rungs", "luck"]) == 2
+    assert "error: `rungs` is ('luck',), and `compare` does not" in capsys.readouterr().err
