@@ -227,10 +227,10 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
 
     calls: list[Any] = []
     monkeypatch.setattr(command, "evaluate", lambda *args, **kw: calls.append((args, kw)))
-    flags = ["--quick", "--denoising-steps", "3", "--rungs", "legality", "odds"]
+    flags = ["--quick", "--denoising-steps", "3", "--rungs", "legality", "odds", "--seed", "4"]
     assert cli.main(["evaluate", NAME, "--out", "x", *flags]) == 0
     expected = {"quick": True, "settings": Settings("auto", 3), "rungs": ("legality", "odds")}
-    assert calls == [((NAME, Path("x")), expected | {"cluster": None})]
+    assert calls == [((NAME, Path("x")), expected | {"seed": 4, "cluster": None})]
     assert cli.main(["evaluate", NAME, "--ray", "local", "--processes", "3"]) == 0
     assert calls[1][1]["cluster"] == Cluster("local", 3)
 

@@ -195,10 +195,17 @@ def section(result: dict[str, Any]) -> Section:
         plots,
         Table(header, rows),
         [
-            Rung("chance", "Are its odds the game's? (Brier score)", *scores.values()),
-            Rung("chance", "Is it certain where the game is? (entropy in nats)", certain, "0.000"),
+            Rung("chance", "Are its odds the game's? (Brier score)", scores["dream"],
+                 scores["real"], scores["copy"], findings(result)[0].level),
+            Rung("chance", "Is it certain where the game is? (entropy in nats)", certain, "0.000",
+                 verdict=_judge_certainty(result)),
         ],
-    )
+    )  # fmt: skip
+
+
+def _judge_certainty(result: dict[str, Any]) -> Level:
+    entropy = result["dream"]["entropy_where_certain"]
+    return "untested" if entropy is None else "flaw" if entropy > UNRULY else "merit"
 
 
 def _cell(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,13 @@ from dfgym.evaluation.run import compare_worlds, evaluate, evaluate_peer
 from dfgym.world import shelf
 from dfgym.world.settings import Settings
 
+USED = {
+    "compare": ("out",),
+    "peer": ("world", "out", "trust"),
+    "denoising_steps_sweep": ("world", "out", "quick", "trust", "settings"),
+}
+"""The fields that are of use beside each one that stands instead of the questions."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -29,6 +36,8 @@ class Config:
     """Folder to write to."""
     quick: bool = False
     """A twentieth of the frames: a look, not a measurement."""
+    seed: Annotated[int, Meta(ge=0, le=9999)] = 0
+    """Of all that is played: games, players, dreams and choices. Recordings draw other games."""
     rungs: tuple[str, ...] = ()
     """The questions to ask, such as `counterfactual chance`; all if left out."""
     compare: tuple[Path, Path] | None = None
@@ -56,12 +65,33 @@ class Config:
             )
 
 
+def check_mode(config: Config) -> None:
+    """Refuse what would be ignored.
+
+    Raises:
+        ConfigError: a flag is of no use beside another one.
+    """
+    names = [f.name for f in fields(config) if getattr(config, f.name) != f.default]
+    for mode in (name for name in USED if name in names):
+        for name in names:
+            if name not in (mode, *USED[mode]):
+                raise ConfigError(
+                    f"`{name}` is {_word(getattr(config, name))}, and `{mode}` does not use it; "
+                    "leave one out"
+                )
+
+
+def _word(value: object) -> str:
+    return repr(str(value) if isinstance(value, Path) else value)
+
+
 def run(config: Config) -> None:
     """Do what the flags say.
 
     Raises:
         ConfigError: two flags exclude each other, or see `evaluate`.
     """
+    check_mode(config)
     if config.trust:
         trust_source(config.world)
     if config.denoising_steps_sweep:
@@ -83,5 +113,6 @@ def run(config: Config) -> None:
             quick=config.quick,
             settings=config.settings,
             rungs=config.rungs,
+            seed=config.seed,
             cluster=Cluster(config.ray, config.processes) if config.ray else None,
         )

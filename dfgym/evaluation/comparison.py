@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dfgym.evaluation.report import LEVELS, NONE, Heading, Table
 from dfgym.files import write_atomic
 
 FILE = "evaluation.json"
+AGAIN = "measure the world again with `dfgym evaluate --out`"
 
 
 def read(place: str | os.PathLike[str]) -> dict[str, Any]:
@@ -33,9 +35,33 @@ def read(place: str | os.PathLike[str]) -> dict[str, Any]:
             f"`compare` has {os.fspath(place)!r}; expected a folder that `dfgym evaluate --out` "
             f"wrote ({reason})"
         ) from reason
-    if not isinstance(results, dict) or not {"world", "settings", "verdict"} <= results.keys():
-        raise ConfigError(f"{path} is no {FILE} of `dfgym evaluate`")
+    parts = ("world", "settings", "verdict", "absent")
+    if not isinstance(results, dict) or not all(isinstance(results.get(p), dict) for p in parts):
+        raise ConfigError(f"{path} is no {FILE} of `dfgym evaluate`; {AGAIN}")
+    if "name" not in results["world"] or "quick" not in results["settings"]:
+        raise ConfigError(f"{path} does not say which world it is of, or how closely; {AGAIN}")
     return results
+
+
+def name_both(one: dict[str, Any], two: dict[str, Any], places: Sequence[Path]) -> tuple[str, str]:
+    """Return the names of two measured worlds, which differ, and say which is a quick look.
+
+    Args:
+        one: as `read` returns it.
+        two: likewise.
+        places: where both were read.
+    """
+    names = [results["world"]["name"] for results in (one, two)]
+    if names[0] == names[1]:
+        names = [place.resolve().name for place in places]
+    if names[0] == names[1]:
+        names = [os.fspath(place) for place in places]
+    looks = [results["settings"]["quick"] for results in (one, two)]
+    if looks[0] != looks[1]:
+        names = [
+            f"{name} (quick)" if quick else name for name, quick in zip(names, looks, strict=True)
+        ]
+    return names[0], names[1]
 
 
 def beside(one: Table, two: Table, names: tuple[str, str]) -> Table:
@@ -53,16 +79,17 @@ def beside(one: Table, two: Table, names: tuple[str, str]) -> Table:
             line[place] = [cells[0], cells[1], cells[3]]
     ordered = sorted(lines.items(), key=lambda item: LEVELS.index(item[0][0]))
     rows = [
-        [*key, one[0], two[0], _first(one[1], two[1]), one[2] or NONE, two[2] or NONE]
+        [*key, one[0], two[0], _ceiling(one[1], two[1]), one[2] or NONE, two[2] or NONE]
         for key, (one, two) in ordered
     ]
     header = ["level", "question", *names, "real against real"]
     return Table([*header, *(f"verdict of {name}" for name in names)], rows)
 
 
-def _first(*cells: str) -> str:
-    """Return the first cell with a figure."""
-    return next((cell for cell in cells if cell not in ("", NONE)), NONE)
+def _ceiling(*cells: str) -> str:
+    """Return what both share, or the one that there is; both where they differ."""
+    present = dict.fromkeys(cell for cell in cells if cell not in ("", NONE))
+    return " | ".join(present) or NONE
 
 
 def write(table: Table, names: tuple[str, str], quick: bool, out: Path) -> Path:

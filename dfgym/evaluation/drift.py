@@ -41,7 +41,7 @@ JUDGED = 200
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Measure how frames change as a game goes on; see `track`."""
-    return track(subject.make, subject.card, subject.scale(COUNT))
+    return track(subject.make, subject.card, subject.scale(COUNT), seed=subject.seed_of(3))
 
 
 def findings(result: dict[str, Any]) -> list[Finding]:

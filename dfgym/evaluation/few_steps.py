@@ -11,6 +11,7 @@ from dfgym.bench.command import print_columns, sweep
 from dfgym.errors import ConfigError
 from dfgym.evaluation import legality
 from dfgym.evaluation.rollout import Dream, open_real
+from dfgym.evaluation.run import make_folder
 from dfgym.files import write_json
 from dfgym.world import shelf
 from dfgym.world.dynamics import Dynamics
@@ -53,6 +54,7 @@ def few_steps(
             f"use {shelf.DEFAULT}"
         )
     open_real(card).env.close()  # first of all, before anything takes time
+    make_folder(out)
     result = sweep(loaded, ROWS, 0.5 if quick else 2.0, steps, settings)
     for entry in result:
         run = replace(settings, denoising_steps=int(entry["denoising_steps"]))

@@ -36,7 +36,7 @@ VERDICT_STEPS = 16
 def measure(subject: Subject) -> dict[str, Any]:
     """Compare dream and real game over the horizon; see `compare`."""
     count = QUICK_COUNT if subject.quick else COUNT
-    return compare(subject.make, subject.card, count)
+    return compare(subject.make, subject.card, count, seed=subject.seed_of(1))
 
 
 def compare(

@@ -137,9 +137,9 @@ def measure(subject: Subject) -> dict[str, Any]:
             f"no judge knows the rules of {card.source.env} at {card.frames.height} x "
             f"{card.frames.width} pixels; its file in dfgym/games/ can give it one"
         )
-    transitions = subject.scale(COUNT)
-    _, dream = play(Dream(subject.make(ROWS)), card, transitions)
-    game, real = play(Real(card, ROWS), card, transitions)
+    transitions, seed = subject.scale(COUNT), subject.seed_of(0)
+    _, dream = play(Dream(subject.make(ROWS), seed), card, transitions, seed=seed)
+    game, real = play(Real(card, ROWS, seed), card, transitions, seed=seed)
     return compare(game, dream, real)
 
 

@@ -19,7 +19,7 @@ from dfgym.evaluation import moments
 from dfgym.evaluation.moments import BLUR, Moment
 from dfgym.evaluation.plays import freeze
 from dfgym.evaluation.plots import line_plot
-from dfgym.evaluation.report import Figure, Rung, Section, Table
+from dfgym.evaluation.report import Figure, Rung, Section, Table, percent
 from dfgym.evaluation.rollout import Episode, describe_policy, policies
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, Level
@@ -46,7 +46,7 @@ FLAWED, FAULTY = 10.0, 100.0
 def measure(subject: Subject) -> dict[str, Any]:
     """Judge the dream by the real game; see `compare`."""
     count, steps = (QUICK_COUNT, QUICK_STEPS) if subject.quick else (COUNT, STEPS)
-    return compare(subject.make, subject.card, count, steps)
+    return compare(subject.make, subject.card, count, steps, subject.seed_of(11))
 
 
 def compare(
@@ -237,9 +237,10 @@ def section(result: dict[str, Any]) -> Section:
         low, high = entry["interval"]
         life = "more than half survive" if entry["median"] is None else f"{entry['median']}"
         rate = f"{entry['illegal_per_1000']:.2f} ({low:.2f} to {high:.2f})"
-        keys = ("dreams", "transitions", "wrong", "sticky", "chance", "too_wide")
-        counts = [str(entry[key]) for key in keys]
-        rows.append([name, life, rate, *counts])
+        counts = [str(entry[key]) for key in ("dreams", "transitions", "wrong")]
+        lawful = max(entry["transitions"] - entry["illegal"], 1)
+        shares = [percent(entry[key] / lawful, 1) for key in ("sticky", "chance")]
+        rows.append([name, life, rate, *counts, *shares, str(entry["too_wide"])])
     header = ["", "median lifetime", "illegal in 1,000, 95 % interval", "plays", "transitions"]
     header += ["wrong reward or end", "last action repeated", "decided by chance", "too wide"]
     dream = result["dream"]

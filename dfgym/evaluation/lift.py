@@ -13,7 +13,6 @@ own, from its own beginning: this is no learning curve of one agent.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from dfgym import checks
 from dfgym.command import run_command
 from dfgym.errors import ConfigError, NotMeasuredError
 from dfgym.evaluation import transfer
+from dfgym.evaluation.agent_results import read, summarise_seeds
 from dfgym.evaluation.correlation import spearman
 from dfgym.evaluation.plots import Plot, curves_plot, line_plot
 from dfgym.evaluation.report import Rung, Section, Table
@@ -71,7 +71,7 @@ def summary(folder: Path) -> dict[str, Any]:
     Returns:
         `budgets`, and of each: `dream` and `real`, the real return of agents that were trained
         there, and `gap`, dream minus real return of the dream's agents; all as
-        `transfer.summarise_seeds`, with intervals over seeds. `warnings`: how well what can be
+        `summarise_seeds`, with intervals over seeds. `warnings`: how well what can be
         known without the real game foretells each agent's gap (see `warning`): its budget, its
         return in the dream and, if all results have it, its mean uncertainty there; over so many
         `agents`, of all budgets and seeds.
@@ -105,7 +105,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "budgets": [budget for budget, *_ in points],
         "dream": [dream for _, dream, _, _ in points],
         "real": [real for _, _, real, _ in points],
-        "gap": [transfer.summarise_seeds(gaps) for *_, gaps in points],
+        "gap": [summarise_seeds(gaps) for *_, gaps in points],
     }
 
 
@@ -114,7 +114,7 @@ def _uncertainties(folder: Path) -> list[float | None]:
 
     None where a result was written before it was kept.
     """
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
+    results = [read(path) for path in sorted(folder.glob("*-*.json"))]
     scores = [result["scores"]["dream"] for result in results if result["side"] == "dream"]
     return [score.get("uncertainty") for score in scores]
 
@@ -141,7 +141,9 @@ def findings(result: dict[str, Any]) -> list[Finding]:
         f"after {result['budgets'][-1]:,} steps its agents get {gap['mean']:+.2f} more in the "
         f"dream than in the game, of {real:.2f}"
     )
-    if gap["interval"] is None or gap["interval"][0] <= 0:
+    if gap["interval"] is None:
+        return [Finding("untested", f"{words}, by too few seeds to tell")]
+    if gap["interval"][0] <= 0:
         return [Finding("merit", f"{words}: no more than chance")]
     level: Level = "fault" if share > FAULTY else "flaw" if share > FLAWED else "merit"
     return [Finding(level, words, share)]

@@ -42,7 +42,7 @@ def measure(subject: Subject) -> dict[str, Any]:
             "chance, its file in dfgym/games/ can give it a reading"
         )
     history, count = world.card.model.history, subject.scale(COUNT)
-    return compare(subject.make, game, world.starts, history, count)
+    return compare(subject.make, game, world.starts, history, count, subject.seed_of(5))
 
 
 def findings(result: dict[str, Any]) -> list[Finding]:

@@ -45,7 +45,7 @@ that is not known."""
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Compare single steps with the truth; see `compare`."""
-    return compare(subject.make, subject.card, subject.scale(COUNT))
+    return compare(subject.make, subject.card, subject.scale(COUNT), subject.seed_of(2))
 
 
 def compare(make: MakeDynamics, card: Card, count: int = COUNT, seed: int = 2) -> dict[str, Any]:

@@ -54,7 +54,8 @@ MOST = 4
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Compare what situations pay; see `compare`."""
-    return compare(subject.make, subject.card, QUICK_STEPS if subject.quick else STEPS)
+    steps = QUICK_STEPS if subject.quick else STEPS
+    return compare(subject.make, subject.card, steps, subject.seed_of(23))
 
 
 def compare(make: MakeDynamics, card: Card, steps: int = STEPS, seed: int = 23) -> dict[str, Any]:

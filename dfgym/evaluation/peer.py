@@ -2,19 +2,22 @@
 
 The folder holds one `.npz` a rollout, with the arrays `frames` uint8 `(t, h, w, 3)` in the world's
 size, and `actions`, `rewards` and `ends`, t - 1 of each, which lead from every frame to the next. A
-folder `real` in it holds rollouts of the real game by the same player; without it, this house's
-players play the real game, and differences of the players count as differences of the games.
+rollout ends with its episode, so that only its last transition can be an end. A folder `real` in it
+holds rollouts of the real game by the same player; without it, this house's players play the real
+game, and differences of the players count as differences of the games.
 """
 
 from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from dfgym.errors import ActionError, ConfigError, NotMeasuredError
 from dfgym.evaluation import classifier, inverse, legality, objects, occupancy, plays
@@ -22,6 +25,7 @@ from dfgym.evaluation.plays import CLIP, Plays
 from dfgym.evaluation.rollout import Episode, find_game
 from dfgym.world.card import Card
 
+DAMAGE = (zipfile.BadZipFile, zlib.error)
 ARRAYS = ("frames", "actions", "rewards", "ends")
 PIECE = 200
 """Long rollouts are cut into pieces of so many transitions, which count as independent ones."""
@@ -51,13 +55,18 @@ def load(folder: str | os.PathLike[str], card: Card) -> list[Episode]:
 def _read(path: Path, card: Card, row: int) -> Episode:
     try:
         # NumPy would leave a damaged file open.
-        with path.open("rb") as stream, np.load(stream) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream)
+            if not isinstance(file, NpzFile):
+                raise ValueError("it holds a single array")
             arrays = {name: file[name] for name in ARRAYS if name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as reason:
-        raise ConfigError(f"{path} cannot be read: {reason}") from reason
+    except (OSError, ValueError, EOFError, NotImplementedError, *DAMAGE) as reason:
+        raise ConfigError(
+            f"{path} cannot be read: {reason}; write it again with numpy.savez, or leave it out"
+        ) from reason
     if missing := [name for name in ARRAYS if name not in arrays]:
         raise ConfigError(f"{path} lacks {', '.join(missing)}; expected {', '.join(ARRAYS)}")
-    frames, actions, rewards, ends = arrays.values()
+    frames, _, rewards, ends = arrays.values()
     size = (card.frames.height, card.frames.width, 3)
     if frames.dtype != np.uint8 or frames.shape[1:] != size or len(frames) < 2:
         raise ConfigError(
@@ -69,25 +78,56 @@ def _read(path: Path, card: Card, row: int) -> Episode:
         raise ConfigError(
             f"{path} has {lengths}; expected {len(frames) - 1} of each, one less than frames"
         )
-    space = card.actions
     try:
-        rows = actions.astype(space.dtype_of_rows, casting="same_kind")
-        if not space.is_discrete:
-            space.check_rows(rows)
-        elif rows.shape[1:] or not 0 <= rows.min() <= rows.max() < space.count:
-            raise ConfigError(
-                f"{path}: `actions` must be whole numbers from 0 to {space.count - 1}"
-            )
+        rows = _check_actions(arrays["actions"], card)
         values = rewards.astype(np.float64, casting="same_kind").reshape(len(rows))
-        terminated = ends.astype(bool).reshape(len(rows))
+        terminated = ends.reshape(len(rows))
     except (TypeError, ValueError, ActionError) as reason:
         raise ConfigError(f"{path}: {reason}") from reason
-    return Episode(frames, rows, values, terminated, row, 0)
+    if not np.isfinite(values).all():
+        at = int(np.argmin(np.isfinite(values)))
+        raise ConfigError(f"{path}: `rewards` has {values[at]} at {at}; expected finite numbers")
+    if ends.dtype.kind not in "biu" or not set(terminated.tolist()) <= {0, 1}:
+        raise ConfigError(
+            f"{path}: `ends` is {ends.dtype} with {terminated[0]} first; expected booleans, or "
+            "integers 0 and 1"
+        )
+    if terminated[:-1].any():
+        at = int(terminated.argmax())
+        raise ConfigError(
+            f"{path}: `ends` is true at {at} of {len(rows)} transitions; expected the last one "
+            "alone: write each episode into a file of its own"
+        )
+    return Episode(frames, rows, values, terminated > 0, row, 0)
 
 
-def cut(episodes: Sequence[Episode]) -> list[Episode]:
-    """Cut long rollouts into pieces, each with a row of its own."""
-    shortest = sum(map(len, episodes)) // LEAST
+def _check_actions(actions: np.ndarray, card: Card) -> np.ndarray:
+    """Return actions as rows; raises `TypeError`, `ValueError` or `ActionError` if they are not."""
+    space = card.actions
+    if not space.is_discrete:
+        rows = actions.astype(space.dtype_of_rows, casting="same_kind")
+        space.check_rows(rows)
+        return rows
+    if actions.dtype.kind not in "iu" or actions.ndim != 1:
+        raise TypeError(
+            f"`actions` is {actions.dtype} {actions.shape}; expected whole numbers, one each"
+        )
+    wrong = actions[(actions < 0) | (actions >= space.count)]
+    if len(wrong):
+        raise ValueError(
+            f"`actions` has {wrong[0]}; expected whole numbers from 0 to {space.count - 1}"
+        )
+    return actions.astype(space.dtype_of_rows)
+
+
+def _count(episodes: Sequence[Episode]) -> str:
+    total, longest = sum(map(len, episodes)), max(map(len, episodes))
+    return f"{total} transitions, {longest} at most in a rollout"
+
+
+def cut(episodes: Sequence[Episode], least: int = LEAST) -> list[Episode]:
+    """Cut long rollouts into `least` pieces or more, if they can be, each with its own row."""
+    shortest = sum(map(len, episodes)) // least
     size = max(CLIP, min(PIECE, shortest))
     pieces: list[Episode] = []
     for episode in episodes:
@@ -119,16 +159,19 @@ def gather(folder: str | os.PathLike[str], card: Card) -> tuple[list[Episode], P
     pieces = cut(episodes)
     if len([piece for piece in pieces if len(piece) >= CLIP]) < LEAST:
         raise ConfigError(
-            f"`peer` is {os.fspath(folder)!r} with {sum(map(len, episodes))} transitions; expected "
-            f"at least {LEAST * CLIP}"
+            f"`peer` is {os.fspath(folder)!r} with {_count(episodes)}; expected {LEAST} pieces of "
+            f"{CLIP} or more"
         )
     inner = Path(folder) / "real"
-    if not inner.is_dir():
+    if not inner.exists():
         real, again = (plays.play_real(card, plays.STEPS, seed) for seed in (21, 22))
         return episodes, Plays(pieces, real, again, "the peer's own player, and this house's,")
-    own = cut(load(inner, card))
-    if len(own) < 2 * LEAST:
-        raise ConfigError(f"{inner} has too few frames; expected {2 * LEAST * CLIP} or more")
+    recorded = load(inner, card)
+    own = cut(recorded, 2 * LEAST)
+    if len([piece for piece in own if len(piece) >= CLIP]) < 2 * LEAST:
+        raise ConfigError(
+            f"{inner} has {_count(recorded)}; expected {2 * LEAST} pieces of {CLIP} or more"
+        )
     return episodes, Plays(pieces, _renumber(own[::2]), _renumber(own[1::2]), "the peer's player")
 
 

@@ -99,7 +99,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     episodes, steps = (QUICK_EPISODES, QUICK_STEPS) if subject.quick else (EPISODES, STEPS)
     returns: Returns = {}
     if find_game(subject.card) is not None:
-        returns = score_grid(subject.make, subject.card, episodes, steps)
+        returns = score_grid(subject.make, subject.card, episodes, steps, subject.seed_of(17))
     file = subject.folder / NAME / FILE
     if file.is_file():
         returns |= read(file)
@@ -310,15 +310,17 @@ def section(result: dict[str, Any]) -> Section:
     """Report how dreams rank players."""
     players = sorted(result["players"].items(), key=lambda item: -item[1]["real"])
     rows = [[name, f"{p['real']:.2f}", f"{p['dream']:.2f}"] for name, p in players]
-    low, high = result["spearman_interval"]
+    (low, high), linear = result["spearman_interval"], result["pearson_interval"]
     own = "" if result["real_spearman"] is None else f"{result['real_spearman']:.3f}"
     value, regret = f"{result['spearman']:.3f}", f"{100 * result['regret']:.1f} %"
     return Section(
         "Ranking of players",
         f"Over {len(players)} players the dream's mean returns and the real game's have a rank "
         f"correlation (Spearman) of {value} (95 % interval {low:.3f} to {high:.3f}) and a linear "
-        f"one (Pearson) of {result['pearson']:.3f}. Choosing the dream's best player costs "
-        f"{regret} of the range of returns."
+        f"one (Pearson) of {result['pearson']:.3f} ({linear[0]:.3f} to {linear[1]:.3f}). "
+        f"Choosing the dream's best player costs {regret} of the range of returns; "
+        "the largest real gap that it turns around is "
+        f"{100 * result['violation']:.1f} % of it, in the mean over players."
         + (f" The real game agrees with itself by {own}." if own else ""),
         f"{_count_episodes(result)}Episodes of {result['steps']} steps at most. The scripted "
         "players differ in their shares of random actions. The interval is over episodes, of the "

@@ -61,7 +61,7 @@ WRONG = (NEVER, LITTLE, ONLY, MUCH)
 def measure(subject: Subject) -> dict[str, Any]:
     """Compare the rates of dream and real game; see `compare_players`."""
     count = QUICK_COUNT if subject.quick else COUNT
-    return compare_players(subject.make, subject.card, count)
+    return compare_players(subject.make, subject.card, count, seed=subject.seed_of(7))
 
 
 def compare_players(

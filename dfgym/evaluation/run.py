@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -84,6 +85,7 @@ def evaluate(
     settings: Settings = Settings(),
     rungs: Sequence[str] = (),
     cluster: Cluster | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure a world.
 
@@ -97,6 +99,7 @@ def evaluate(
         settings: how the world is run.
         rungs: the names of the questions to ask; none for all.
         cluster: where to ask them; None: here, one after the other.
+        seed: 0 to 9,999, of all games, players, dreams and choices.
 
     Returns:
         The content of the JSON file: `world`, `settings`, `machine`, the answer of each question
@@ -107,17 +110,14 @@ def evaluate(
     Raises:
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game, or ray, is not installed.
-        ConfigError: `out` cannot be a folder, or there is no such rung or cluster.
+        ConfigError: `out` cannot be a folder, or holds a damaged result of agents; or there is no
+            such rung or cluster.
     """
     selection = choose(rungs)
-    subject = Subject(shelf.load(world), Path(out), settings, quick)
+    subject = Subject(shelf.load(world), Path(out), settings, quick, seed)
     open_real(subject.card).env.close()  # first of all, before anything takes time
-    try:
-        subject.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        raise ConfigError(
-            f"`out` is {os.fspath(out)!r}; expected a folder that can be made ({reason})"
-        ) from reason
+    make_folder(out)
+    _check_files(subject, selection)
     results: dict[str, Any] = {
         "world": {
             "name": subject.card.name,
@@ -147,6 +147,27 @@ def evaluate(
     return results
 
 
+def make_folder(out: str | os.PathLike[str]) -> None:
+    """Make the folder of the results, before anything takes time."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise ConfigError(
+            f"`out` is {os.fspath(out)!r}; expected a folder that can be made ({reason})"
+        ) from reason
+
+
+def _check_files(subject: Subject, selection: Sequence[Question]) -> None:
+    """Read what other commands have left in the folder, before anything takes time."""
+    players = subject.folder / ranking.NAME / ranking.FILE
+    if ranking in selection and players.is_file():
+        ranking.read(players)
+    for question in (transfer, lift):
+        if question in selection:
+            with contextlib.suppress(NotMeasuredError):
+                question.measure(subject)
+
+
 Answer = dict[str, Any] | str
 """What a question measured, or why it measured nothing."""
 
@@ -156,7 +177,7 @@ def _answers(
 ) -> Iterator[Answer]:
     if cluster is not None:
         path, folder = subject.world.path.resolve(), subject.folder.resolve()
-        place = (path, folder, subject.settings, subject.quick)
+        place = (path, folder, subject.settings, subject.quick, subject.seed)
         works = [(q.NAME, place) for q in selection if q is not speed]
         yield from share_out(_answer_elsewhere, works, cluster)
         selection = [q for q in selection if q is speed]  # the last, and of this machine
@@ -170,15 +191,15 @@ def _answer(question: Question, subject: Subject) -> Answer:
         return str(reason)
 
 
-def _answer_elsewhere(work: tuple[str, tuple[Path, Path, Settings, bool]]) -> Answer:
+def _answer_elsewhere(work: tuple[str, tuple[Path, Path, Settings, bool, int]]) -> Answer:
     name, place = work
     (question,) = choose([name])
     return _answer(question, _open_subject(*place))
 
 
 @functools.lru_cache(1)  # several questions look at the same play
-def _open_subject(path: Path, folder: Path, settings: Settings, quick: bool) -> Subject:
-    return Subject(shelf.load(path), folder, settings, quick)
+def _open_subject(path: Path, folder: Path, settings: Settings, quick: bool, seed: int) -> Subject:
+    return Subject(shelf.load(path), folder, settings, quick, seed)
 
 
 def evaluate_peer(
@@ -195,17 +216,21 @@ def evaluate_peer(
         The content of the JSON file; see `evaluate`.
 
     Raises:
-        ConfigError: the rollouts do not fit; see `peer.load`.
+        ConfigError: the rollouts do not fit, see `peer.load`; or `out` cannot be a folder.
         WorldError: there is no such world, or it is damaged.
         MissingPackageError: its real game is not installed.
     """
     card = shelf.load(world).card
+    make_folder(out)
     answers, absent = peer.measure(peer_folder, card)
+    for question in QUESTIONS:
+        if question.NAME not in answers:
+            words = "rollouts alone are not asked this; it takes the system itself"
+            absent.setdefault(question.NAME, words)
     name = Path(peer_folder).resolve().name
     table = {"name": name, "hash": "", "description": f"Rollouts of another system: {name}."}
     results: dict[str, Any] = {"world": {**table, "source": card.source.env}}
     results |= {"settings": {"quick": False}, "machine": {}, **answers, "absent": absent}
-    Path(out).mkdir(parents=True, exist_ok=True)
     _conclude(Path(out), results)
     _publish(Path(out), results)
     return results
@@ -242,17 +267,30 @@ def compare_worlds(
         out: the folder to write to.
 
     Raises:
-        ConfigError: `evaluate` did not write one of them.
+        ConfigError: `evaluate` did not write one of them, or `out` cannot be a folder.
     """
     one, two = (comparison.read(place) for place in places)
-    names = (one["world"]["name"], two["world"]["name"])
-    if names[0] == names[1]:
-        names = (Path(places[0]).name, Path(places[1]).name)
-    first, second = (ladder(results, write_sections(results)) for results in (one, two))
+    names = comparison.name_both(one, two, [Path(place) for place in places])
+    first, second = map(_read_ladder, places, (one, two))
+    make_folder(out)
     table = comparison.beside(first, second, names)
     quick = any(results["settings"]["quick"] for results in (one, two))
     print(comparison.lay_out(table))
     return comparison.write(table, names, quick, Path(out))
+
+
+def _read_ladder(place: str | os.PathLike[str], results: dict[str, Any]) -> report.Table:
+    """Return the ladder of answers that were read from a file."""
+    for question in QUESTIONS:
+        if question.NAME in results:
+            try:
+                ladder(results, {question.NAME: question.section(results[question.NAME])})
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as reason:
+                raise ConfigError(
+                    f"`compare` has {os.fspath(place)!r}, whose answer to {question.NAME} is "
+                    f"damaged or of another version; {comparison.AGAIN} ({reason!r})"
+                ) from reason
+    return ladder(results, write_sections(results))
 
 
 def choose(names: Sequence[str]) -> tuple[Question, ...]:
@@ -370,10 +408,11 @@ def machine(subject: Subject) -> dict[str, Any]:
 def _film(subject: Subject) -> np.ndarray:
     """Film the same policy in the dream and in the real game, side by side."""
     length = QUICK_FILM if subject.quick else FILM
-    sides: tuple[Rows, ...] = (Dream(subject.make(1)), Real(subject.card, 1))
+    seed = subject.seed_of(0)
+    sides: tuple[Rows, ...] = (Dream(subject.make(1), seed), Real(subject.card, 1, seed))
     films = []
     for rows in sides:
-        episodes = roll(rows, policies(subject.card, 1, 0.05), length - 1)
+        episodes = roll(rows, policies(subject.card, 1, 0.05, seed), length - 1)
         films.append(np.concatenate([episode.frames for episode in episodes])[:length])
     dream, real = films
     side = max(subject.card.frames.height, subject.card.frames.width)
@@ -388,5 +427,6 @@ def _settings(subject: Subject) -> dict[str, Any]:
     return {
         **{name: card[name] if value is None else value for name, value in values.items()},
         "precision": subject.settings.precision,
+        "seed": subject.seed,
         "quick": subject.quick,
     }

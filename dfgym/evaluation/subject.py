@@ -26,6 +26,8 @@ from dfgym.world.card import Card
 from dfgym.world.dynamics import Dynamics
 from dfgym.world.settings import Settings
 
+STRIDE = 100_000
+"""Between the seeds of one question under two seeds of an evaluation; none needs so many."""
 QUICK = 20
 """A quick look takes this fraction of the frames."""
 MakeDynamics = Callable[[int], Dynamics]
@@ -64,12 +66,14 @@ class Subject:
         folder: the folder of the results.
         settings: how the world is run.
         quick: whether to take a twentieth of the frames: a look, not a measurement.
+        seed: of all that is played and drawn; see `seed_of`.
     """
 
     world: World
     folder: Path
     settings: Settings = Settings()
     quick: bool = False
+    seed: int = 0
 
     @property
     def card(self) -> Card:
@@ -91,17 +95,21 @@ class Subject:
         size = (branches.COUNT, branches.DRAWS)
         if self.quick:
             size = (branches.QUICK_COUNT, branches.QUICK_DRAWS)
-        return branches.grow(self.make, self.card, *size)
+        return branches.grow(self.make, self.card, *size, self.seed_of(5))
 
     @cached_property
     def plays(self) -> Plays:
         """Long play of the same players in both games; see `plays.gather`."""
         steps = plays.QUICK_STEPS if self.quick else plays.STEPS
-        return plays.gather(self.make, self.card, steps)
+        return plays.gather(self.make, self.card, steps, self.seed_of(13))
 
     def make(self, rows: int) -> Dynamics:
         """Make the world's dynamics with so many rows."""
         return Dynamics(self.world, rows, self.settings)
+
+    def seed_of(self, own: int) -> int:
+        """Return a question's seed: its own one under seed 0, and other ones under all others."""
+        return own + STRIDE * self.seed
 
     def scale(self, count: int) -> int:
         """Return a number of frames, or the fraction of it that a quick look takes."""

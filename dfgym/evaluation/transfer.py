@@ -25,12 +25,13 @@ from dfgym.command import run_command
 from dfgym.data.cluster import Cluster, share_out
 from dfgym.env.real import RealEnv, trust_source
 from dfgym.errors import ConfigError, NotMeasuredError
+from dfgym.evaluation.agent_results import RANDOM, read, summarise_seeds
 from dfgym.evaluation.plots import Bar, bar_plot
 from dfgym.evaluation.report import Figure, Rung, Section, Table, percent
 from dfgym.evaluation.subject import Subject
 from dfgym.evaluation.verdict import Finding
 from dfgym.files import write_json
-from dfgym.statistics import Interval, mean_interval, ratio_interval
+from dfgym.statistics import Interval, ratio_interval
 from dfgym.world import shelf
 
 NAME = "transfer"
@@ -108,15 +109,18 @@ def summary(folder: Path) -> dict[str, Any] | None:
         either game); for `dream` and `real`, where agents were trained there, `seeds` and their
         returns `in_real` and `in_dream` (see `summarise_seeds`); the ratios of `ratios`; and, where
         a return is below 0, `counted_from`, random play's return in each game.
+
+    Raises:
+        ConfigError: a result is damaged.
     """
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*-*.json"))]
-    random = folder / "random.json"
+    results = [read(path) for path in sorted(folder.glob("*-*.json"))]
+    random = folder / RANDOM
     if not results or not random.is_file():
         return None
     report: dict[str, Any] = {
         "steps": results[0]["steps"],
         "episodes": results[0]["episodes"],
-        "random": json.loads(random.read_text())["scores"],
+        "random": read(random)["scores"],
     }
     for side in IDS:
         trained = [result for result in results if result["side"] == side]
@@ -135,22 +139,6 @@ def summary(folder: Path) -> dict[str, Any] | None:
     if min(scores) < 0:
         report["counted_from"] = {game: report["random"][game]["mean"] for game in IDS}
     return report | ratios(returns, report.get("counted_from"))
-
-
-def summarise_seeds(means: Sequence[float]) -> dict[str, Any]:
-    """Return the `mean` over seeds, its 95 % `interval` over seeds, and the values `per_seed`.
-
-    Args:
-        means: each seed's mean return. The chance of the scored episodes is a part of what its
-            values differ by, so the interval holds it too.
-    """
-    values = [float(value) for value in means]
-    interval = mean_interval(values)
-    return {
-        "mean": float(np.mean(values)),
-        "interval": None if interval is None else list(interval),
-        "per_seed": values,
-    }
 
 
 def ratios(
@@ -215,7 +203,8 @@ def findings(result: dict[str, Any]) -> list[Finding]:
     ratio, interval = result.get("ratio"), result.get("ratio_interval")
     if ratio is None:
         return [Finding("untested", "transfer was not tested: no agents of both games to compare")]
-    words = f"an agent that learned in the dream reaches {percent(ratio)} of the real game's agents"
+    share = f"{percent(ratio)} ({_percents(interval)})"
+    words = f"an agent that learned in the dream reaches {share} of the real game's agents"
     if (least := min(len(result[side]["seeds"]) for side in IDS)) < FEW:
         return [
             Finding("untested", f"{words}, by {least} of the {FEW} seeds that it takes to tell")
@@ -295,7 +284,13 @@ def section(result: dict[str, Any]) -> Section:
         "seeds (Student's t; Fieller's for ratios) and assume that the seeds' means are normal.",
         []
         if ratio is None
-        else [Figure(percent(ratio), "of the real training's real return, after dreams only")],
+        else [
+            Figure(
+                percent(ratio),
+                "of the real training's real return, after dreams only; "
+                + _percents(result["ratio_interval"]),
+            )
+        ],
         plots,
         Table(header, rows),
         _rungs(result),
@@ -309,10 +304,12 @@ def _rungs(result: dict[str, Any]) -> list[Rung]:
     zero = result.get("counted_from", {}).get("real", 0.0)
     floor = (result["random"]["real"]["mean"] - zero) / (result["real"]["in_real"]["mean"] - zero)
     words = "Does what it teaches help in the game? (of the real agents' return)"
-    rungs = [Rung("players", words, percent(result["ratio"]), "100 %", percent(floor))]
+    share = f"{percent(result['ratio'])} ({_percents(result['ratio_interval'])})"
+    rungs = [Rung("players", words, share, "100 %", percent(floor))]
     if (promise := result.get("dream_over_real_return")) is not None:
         words = "Does it promise its agents too much? (dream over real return)"
-        rungs.append(Rung("players", words, f"{promise:.2f}", "1.00"))
+        figure = f"{promise:.2f} ({_times(result['dream_over_real_return_interval'])})"
+        rungs.append(Rung("players", words, figure, "1.00"))
     return rungs
 
 
@@ -396,7 +393,7 @@ def _train_agent(config: Config, side: Side, seed: int) -> None:
 
 def _score_random(config: Config) -> None:
     settings = _settings(config)
-    path = config.out / "random.json"
+    path = config.out / RANDOM
     if not _is_done(path, settings):
         write_json(path, {**settings, "scores": _score("random", config, 0)})
 
@@ -420,7 +417,7 @@ def _settings(config: Config) -> dict[str, Any]:
 def _is_done(path: Path, settings: dict[str, Any]) -> bool:
     if not path.is_file():
         return False
-    result = json.loads(path.read_text())
+    result = read(path)
     for key, value in settings.items():
         before = result.get(key, getattr(Config, key, None))  # an older result names fewer
         if before != value:

@@ -59,7 +59,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     sizes = (QUICK_PLAYS, QUICK_STEPS) if subject.quick else (PLAYS, STEPS)
     rounds = 1 if subject.quick else ROUNDS
     count = max(BATCH, subject.scale(COUNT))
-    return compare(subject.make, subject.card, count, *sizes, rounds=rounds)
+    return compare(subject.make, subject.card, count, *sizes, subject.seed_of(19), rounds)
 
 
 def compare(

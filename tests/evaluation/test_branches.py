@@ -75,6 +75,12 @@ def test_a_game_without_chance_has_no_odds_to_test() -> None:
     levels = {finding.level for finding in chance.findings(result)}
     assert levels == {"untested", "flaw"} and not chance.card_entries(result)
     assert "showed no chance" in chance.section(result).verdict
+    assert [rung.verdict for rung in chance.section(result).rungs] == ["untested", "flaw"]
+    calm = chance.compare(Branches(["a"], flat(50), [[toss(1.0)]], [[toss(1.0)]], 0))
+    assert [rung.verdict for rung in chance.section(calm).rungs] == ["untested", "merit"]
+    lots = [[toss(0.5, 0.5)] * 12]
+    unsure = chance.compare(Branches(["a"] * 12, flat(50), lots, lots, 0))
+    assert [rung.verdict for rung in chance.section(unsure).rungs] == ["merit", "untested"]
 
 
 @pytest.fixture(scope="module")

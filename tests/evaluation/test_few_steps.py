@@ -30,6 +30,10 @@ def test_every_number_of_steps_is_judged(
     monkeypatch.setattr(legality, "play_and_judge", rollout)
     monkeypatch.setattr(legality, "has_rules", lambda card: True)  # the toy is smaller
     flags = ["--denoising-steps-sweep", "1", "3", "--quick", "--out", str(tmp_path / "out")]
+    (tmp_path / "file").write_text("")
+    aside = [*flags[:-1], str(tmp_path / "file"), "--device", "cpu"]
+    assert cli.main(["evaluate", str(random_world), *aside]) == 2 and not calls
+    assert "expected a folder that can be made" in capsys.readouterr().err
     assert cli.main(["evaluate", str(random_world), *flags, "--device", "cpu"]) == 0
     assert calls == [(few_steps.ROWS, 100)] * 2
     results = json.loads((tmp_path / "out" / "few_steps.json").read_text())

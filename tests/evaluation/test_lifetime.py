@@ -28,6 +28,9 @@ def test_a_frozen_dream_lives_as_long_as_a_copy(breakout_card: Card) -> None:
     assert section.table is not None
     assert {len(row) for row in section.table.rows} == {len(section.table.header)}
     assert "0 of its own" in section.verdict
+    real_row = dict(zip(section.table.header, section.table.rows[1], strict=True))
+    share = 100 * real["chance"] / real["transitions"]
+    assert real_row["decided by chance"] == f"{share:.1f} %" != "0.0 %"
     assert lifetime.card_entries(result)["lifetime"]["median"] == dream["median"]
 
 

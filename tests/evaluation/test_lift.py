@@ -55,6 +55,9 @@ def test_exploitation_grows_with_the_budget(tmp_path: Path) -> None:
     assert result["agents"] == 9 and len(result["warnings"]) == 2
     (finding,) = lift.findings(result)
     assert finding.level == "fault" and "+5.50" in finding.words
+    result["gap"][-1]["interval"] = None  # a single seed
+    (finding,) = lift.findings(result)
+    assert finding.level == "untested" and "too few seeds" in finding.words
     section = lift.section({**result, "recorded": 1200})
     assert "1,200 real frames" in section.verdict and len(section.plots) == 3
     assert "over 9 agents" in section.verdict and "a training of its own" in section.method

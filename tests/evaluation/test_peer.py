@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dfgym.errors import ConfigError
-from dfgym.evaluation import comparison, objects, peer, plays, small_network
+from dfgym.evaluation import comparison, objects, peer, plays, run, small_network
 from dfgym.evaluation.blobs import find_scenery
 from dfgym.evaluation.plays import Plays, freeze
 from dfgym.evaluation.report import NONE, Table
@@ -40,8 +40,16 @@ def write(folder: Path, name: str = "a", **changes: Any) -> Path:
         ({"frames": np.zeros((12, 9, 10, 3), np.uint8)}, r"expected uint8 \(t, 10, 10, 3\)"),
         ({"frames": np.zeros((12, 10, 10, 3))}, "is float64"),
         ({"actions": np.zeros(12, int)}, "'actions': 12.*expected 11 of each, one less than"),
-        ({"actions": np.full(11, 3)}, "whole numbers from 0 to 2"),
-        ({"actions": np.zeros(11)}, "Cannot cast"),
+        ({"actions": np.full(11, 3)}, "`actions` has 3; expected whole numbers from 0 to 2"),
+        ({"actions": np.full(11, -1)}, "`actions` has -1"),
+        ({"actions": np.zeros(11)}, "`actions` is float64"),
+        ({"actions": np.zeros((11, 3), int)}, r"`actions` is int64 \(11, 3\)"),
+        ({"rewards": np.where(np.arange(11) == 4, np.nan, 0)}, "`rewards` has nan at 4"),
+        ({"rewards": np.array(["0"] * 11)}, "Cannot cast"),
+        ({"ends": np.arange(11) == 4}, "`ends` is true at 4 of 11 .* a file of its own"),
+        ({"ends": np.full(11, 0.3)}, "`ends` is float64 with 0.3 first; expected booleans"),
+        ({"ends": np.array(["False"] * 11)}, "with False first; expected booleans"),
+        ({"ends": np.full(11, 256)}, "`ends` is int64 with 256 first"),
         ({"ends": np.zeros((11, 2), bool)}, "reshape"),
         ({"frames": np.array([{}], dtype=object)}, "cannot be read"),
     ],
@@ -63,9 +71,78 @@ def test_a_folder_without_rollouts_and_a_damaged_one_are_refused(
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         peer.load(tmp_path, breakout_card)
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(
+        ConfigError, match="cannot be read: it holds a single array; write it again"
+    ):
+        peer.load(tmp_path, breakout_card)
+    path = write(tmp_path)
+    with np.load(path) as file:
+        np.savez_compressed(path, **file)
+    damaged = bytearray(path.read_bytes())
+    damaged[70:100] = b"\xff" * 30
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        peer.load(tmp_path, breakout_card)
     write(tmp_path)
-    with pytest.raises(ConfigError, match="11 transitions; expected at least 64"):
+    with pytest.raises(ConfigError, match="11 transitions, 11 at most in a rollout; expected 8 pi"):
         peer.gather(tmp_path, breakout_card)
+
+
+def arrays(count: int) -> dict[str, Any]:
+    """Return a rollout of so many transitions of a black screen."""
+    frames = np.zeros((count + 1, 10, 10, 3), np.uint8)
+    return {
+        "frames": frames,
+        "actions": np.arange(count) % 3,
+        "rewards": np.zeros(count),
+        "ends": np.arange(count) == count - 1,
+    }
+
+
+def test_real_rollouts_are_cut_into_as_many_pieces_as_they_need(
+    tmp_path: Path, breakout_card: Card
+) -> None:
+    """One real rollout of 128 transitions is enough, of 127 too little."""
+    write(tmp_path, **arrays(64))
+    write(tmp_path / "real", **arrays(128))
+    _, pieces = peer.gather(tmp_path, breakout_card)
+    assert [len(side) for side in (pieces.dream, pieces.real, pieces.again)] == [8, 8, 8]
+    assert [piece.row for piece in pieces.again] == list(range(8))
+    write(tmp_path / "real", **arrays(127))
+    with pytest.raises(ConfigError, match=r"real has 127 transitions, .* expected 16 pieces of 8"):
+        peer.gather(tmp_path, breakout_card)
+    (tmp_path / "real" / "a.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(ConfigError, match=r"real/a.npz cannot be read"):
+        peer.gather(tmp_path, breakout_card)
+
+
+def test_without_real_rollouts_this_houses_players_play(
+    tmp_path: Path, breakout_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says so, and names each question that rollouts do not answer."""
+    pytest.importorskip("minatar")
+    monkeypatch.setattr(small_network, "LEAST_STEPS", 2)
+    monkeypatch.setattr(small_network, "EPOCHS", 0)
+    monkeypatch.setattr(plays, "STEPS", 320)
+    write(tmp_path / "peer", **arrays(100))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"`out` is .*file'; expected a folder"):
+        run.evaluate_peer("minatar-breakout-v0", tmp_path / "peer", tmp_path / "file")
+    results = run.evaluate_peer("minatar-breakout-v0", tmp_path / "peer", tmp_path / "out")
+    answered = {"legality", "inverse", "classifier", "occupancy", "objects"}
+    assert results.keys() >= answered
+    assert results["absent"].keys() == {q.NAME for q in run.QUESTIONS} - answered
+    assert "this house's" in results["occupancy"]["players"]
+    assert results["legality"]["dream"]["transitions"] == 100
+    assert results["legality"]["real"]["illegal"] == 0 < results["legality"]["dream"]["illegal"]
+    assert 320 <= results["legality"]["real"]["transitions"] // 2 < 340
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "this house" in page and "it takes the system itself" in page
+    (tmp_path / "peer" / "real").write_text("no folder")
+    with pytest.raises(ConfigError, match="real'; expected a folder"):
+        peer.gather(tmp_path / "peer", breakout_card)
 
 
 def test_a_peers_dream_is_judged_by_the_same_questions(
@@ -114,11 +191,15 @@ def test_two_ladders_stand_side_by_side() -> None:
     table = comparison.beside(one, Table(header, rows), ("a", "b"))
     assert [row[1:] for row in table.rows] == [
         ["Right?", "", "0.9", "1.0", "-", "flaw"],
-        ["Rules?", "1.0", "2", "0.0", "merit", "flaw"],
+        ["Rules?", "1.0", "2", "0.0 | 0", "merit", "flaw"],
     ]
     newer = Table(header, [["laws", "Rules?", "3", NONE, "9", "flaw"]])
     (row,) = comparison.beside(newer, one, ("a", "b")).rows
     assert row[2:5] == ["3", "1.0", "0.0"]  # of whichever has a ceiling
+    (row,) = comparison.beside(
+        Table(header, [["laws", "Rules?", "3", "5", "", ""]]), one, ("a", "b")
+    ).rows
+    assert row[4] == "5 | 0.0"  # where they differ, each its own
     assert comparison.beside(newer, newer, ("a", "b")).rows[0][4] == NONE
     lines = comparison.lay_out(table).splitlines()
     assert len(lines) == 3 and lines[0].index("a ") == lines[2].index("1.0")
@@ -130,6 +211,29 @@ def test_what_was_not_measured_cannot_be_compared(tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps([1]))
     with pytest.raises(ConfigError, match=r"is no evaluation.json"):
         comparison.read(tmp_path)
+    whole: dict[str, Any] = {
+        "world": {"name": "a-v0"}, "settings": {"quick": True}, "verdict": {}, "absent": {}
+    }  # fmt: skip
+    for changes, words in (
+        ({"world": 3}, "is no evaluation.json"),
+        ({"settings": {}}, "does not say"),
+        ({"chance": {"moments": 3}}, "whose answer to chance is damaged"),
+        ({"legality": []}, "whose answer to legality is damaged"),
+    ):
+        (tmp_path / "evaluation.json").write_text(json.dumps(whole | changes))
+        with pytest.raises(ConfigError, match=words):
+            run.compare_worlds((tmp_path, tmp_path), tmp_path / "out")
+    (tmp_path / "evaluation.json").write_text(json.dumps(whole))
+    with pytest.raises(ConfigError, match="`out` is"):
+        run.compare_worlds((tmp_path, tmp_path), tmp_path / "evaluation.json")
+
+
+def test_two_answers_of_one_name_are_told_apart() -> None:
+    quick, full = ({"world": {"name": "a-v0"}, "settings": {"quick": q}} for q in (True, False))
+    places = [Path("old/evaluation"), Path("new/evaluation")]
+    assert comparison.name_both(full, full, [Path("old"), Path("new/")]) == ("old", "new")
+    assert comparison.name_both(full, full, places) == tuple(map(str, places))
+    assert comparison.name_both(quick, full, [Path("x"), Path("y")]) == ("x (quick)", "y")
 
 
 def test_things_that_do_not_persist_are_counted() -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dfgym.evaluation import horizon, legality, transfer
+from dfgym.evaluation import agent_results, horizon, legality, transfer
 from dfgym.evaluation import next_frame as single_steps
 from dfgym.evaluation.plots import COLOURS, Bar, bar_plot, line_plot
 from dfgym.evaluation.report import DARK, Figure, Heading, Rung, Section, Step, Table, climb, render
@@ -46,7 +46,7 @@ def returns(**sides: list[float]) -> dict[str, Any]:
     result: dict[str, Any] = {"steps": 10, "episodes": 2}
     result["random"] = {game: {"mean": 0.5} for game in ("real", "dream")}
     for side, means in sides.items():
-        scores = transfer.summarise_seeds(means)
+        scores = agent_results.summarise_seeds(means)
         seeds = list(range(len(means)))
         result[side] = {"seeds": seeds, "in_real": scores, "in_dream": scores}
     pairs = {(side, game): means for side, means in sides.items() for game in ("real", "dream")}
@@ -98,7 +98,9 @@ def test_the_game_some_steps_on_is_a_rung() -> None:
 
 def test_the_floor_of_transfer_is_random_play() -> None:
     ladder = transfer.section(returns(dream=[8.0, 9.0], real=[10.0, 10.0])).rungs
-    assert [(rung.figure, rung.copy) for rung in ladder] == [("85 %", "5 %"), ("1.00", "")]
+    assert [rung.copy for rung in ladder] == ["5 %", ""]
+    assert ladder[0].figure.startswith("85 % (95 % interval over seeds ")
+    assert ladder[1].figure == "1.00 (1.00 to 1.00)"
     losses = {**returns(dream=[8.0, 9.0], real=[10.0, 10.0]), "counted_from": {"real": 0.5}}
     assert transfer.section(losses).rungs[0].copy == "0 %"
 
@@ -193,7 +195,9 @@ def test_findings_of_the_other_questions() -> None:
     (item,) = transfer.findings(few)
     assert item.level == "untested" and "3 of the 5 seeds" in item.words
     good = returns(dream=[17.11, 12.5, 16.93, 16.0, 15.0], real=[15.97, 12.53, 15.7, 15.0, 14.0])
-    assert transfer.findings(good)[0].level == "merit"
+    (item,) = transfer.findings(good)
+    assert item.level == "merit" and "interval over seeds" in item.words
+    assert "interval over seeds" in transfer.section(good).figures[0].words
     bad = returns(dream=[5.0, 5.1, 4.9, 5.2, 4.8], real=[10.0, 10.1, 9.9, 10.2, 9.8])
     assert transfer.findings(bad)[0].level == "flaw"
     assert transfer.findings(returns(real=[10.0, 11.0]))[0].level == "untested"

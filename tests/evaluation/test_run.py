@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dfgym import cli
 from dfgym.errors import ConfigError, MissingPackageError
 from dfgym.evaluation import (
     branches,
@@ -18,6 +20,7 @@ from dfgym.evaluation import (
     subject,
     uncertainty,
 )
+from dfgym.evaluation.command import Config, check_mode
 from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
@@ -82,3 +85,60 @@ def test_questions_can_be_asked_alone_and_two_answers_compared(
     assert "Are its odds the game's?" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="`rungs` has 'luck'; allowed are rates, legality"):
         evaluate(random_world, tmp_path, rungs=["luck"])
+
+
+def test_another_seed_plays_other_games(tmp_path: Path, random_world: Path) -> None:
+    answers = []
+    for seed in (0, 0, 1):
+        results = evaluate(
+            random_world, tmp_path, True, Settings("cpu", 1), ["drift", "next_frame"], seed=seed
+        )
+        assert results["settings"]["seed"] == seed
+        answers.append((results["drift"], results["next_frame"]))
+    assert (
+        answers[0] == answers[1]
+        and answers[0][0] != answers[2][0]
+        and (answers[0][1] != answers[2][1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("ranking", {"ranking/players.json": "{"}),
+        ("transfer", {"transfer/random.json": "{}", "transfer/dream-0.json": "{"}),
+        ("transfer", {"transfer/random.json": "{}", "transfer/dream-0.json": "{}"}),
+        ("lift", {"lift/10/random.json": "[]", "lift/10/real-1.json": '{"side": "moon"}'}),
+    ],
+)
+def test_a_damaged_result_of_agents_is_named_before_anything_takes_time(
+    tmp_path: Path, random_world: Path, name: str, files: dict[str, str]
+) -> None:
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{name}.*\.json .*; (mend|delete) it"):
+        evaluate(random_world, tmp_path, rungs=["rates", name])
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"compare": (Path("a"), Path("b")), "rungs": ("luck",)}, "`rungs` is .*`compare` does"),
+        ({"compare": (Path("a"), Path("b")), "peer": Path("c")}, "`peer` is 'c', and `compare`"),
+        ({"peer": Path("c"), "quick": True}, "`quick` is True, and `peer` does not use it"),
+        ({"peer": Path("c"), "seed": 3}, "`seed` is 3, and `peer`"),
+        ({"denoising_steps_sweep": (1,), "seed": 3}, "`seed` is 3"),
+        ({"seed": 10_000}, "seed"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(
+    flags: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_mode(Config(**flags))
+    check_mode(Config("a", Path("b"), peer=Path("c"), trust=True))
+    check_mode(Config("a", Path("b"), True, settings=Settings("cpu"), denoising_steps_sweep=(1,)))
+    assert cli.main(["evaluate", "--compare", "a", "b", "--rungs", "luck"]) == 2
+    assert "error: `rungs` is ('luck',), and `compare` does not" in capsys.readouterr().err

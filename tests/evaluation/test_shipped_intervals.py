@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dfgym.evaluation import transfer
+from dfgym.evaluation import agent_results, transfer
 from dfgym.files import plain
 from dfgym.world import shelf
 
@@ -27,7 +27,7 @@ def test_a_cards_intervals_are_those_of_its_seeds(world: str) -> None:
     }
     for side in PLACES:
         result[side] = {
-            f"in_{game}": transfer.summarise_seeds(returns[side, game]) for game in PLACES
+            f"in_{game}": agent_results.summarise_seeds(returns[side, game]) for game in PLACES
         }
     expected = plain(transfer.card_entries(result)["transfer"])
     assert table.keys() == expected.keys()
