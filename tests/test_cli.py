@@ -222,7 +222,9 @@ def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (out / "meta.json").is_file()
 
 
-def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_reach_the_evaluation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from dfgym.evaluation import command
 
     calls: list[Any] = []
@@ -233,6 +235,9 @@ def test_flags_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [((NAME, Path("x")), expected | {"seed": 4, "cluster": None})]
     assert cli.main(["evaluate", NAME, "--ray", "local", "--processes", "3"]) == 0
     assert calls[1][1]["cluster"] == Cluster("local", 3)
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", NAME, "--rungs"])
+    assert "rungs has nothing after it; name one or more" in capsys.readouterr().err
 
 
 # --- the demo ---

@@ -38,14 +38,14 @@ class Config:
     """A twentieth of the frames: a look, not a measurement."""
     seed: Annotated[int, Meta(ge=0, le=9999)] = 0
     """Of all that is played: games, players, dreams and choices. Recordings draw other games."""
-    rungs: tuple[str, ...] = ()
+    rungs: tuple[str, ...] | None = None
     """The questions to ask, such as `counterfactual chance`; all if left out."""
     compare: tuple[Path, Path] | None = None
     """Instead of all else, put two folders that this command wrote side by side."""
     peer: Path | None = None
     """Instead of the world, judge rollouts of another system by its real game: a folder of .npz
     files, each with frames, actions, rewards and ends."""
-    denoising_steps_sweep: tuple[int, ...] = ()
+    denoising_steps_sweep: tuple[int, ...] | None = None
     """Instead of all else, judge and time the dream at these numbers of denoising steps."""
     trust: bool = False
     """Import the modules that the world's card names to open its real game, which runs them."""
@@ -63,6 +63,9 @@ class Config:
                 f"trust is True and ray is {self.ray!r}, whose processes trust no module; leave "
                 "one out"
             )
+        for name in ("rungs", "denoising_steps_sweep"):
+            if getattr(self, name) == ():
+                raise ConfigError(f"{name} has nothing after it; name one or more, or leave it out")
 
 
 def check_mode(config: Config) -> None:
@@ -112,7 +115,7 @@ def run(config: Config) -> None:
             config.out,
             quick=config.quick,
             settings=config.settings,
-            rungs=config.rungs,
+            rungs=config.rungs or (),
             seed=config.seed,
             cluster=Cluster(config.ray, config.processes) if config.ray else None,
         )

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfgym.errors import ConfigError
 from dfgym.frames import upscale
 
 Eyes = Callable[[np.ndarray], np.ndarray]
@@ -54,12 +55,21 @@ def load_eyes(path: Path, scale: int) -> Eyes:
     Args:
         path: its zip; its `config.json` lies beside it.
         scale: by how much its frames are enlarged.
+
+    Raises:
+        ConfigError: one of the two files is missing or damaged.
     """
-    config = json.loads((path.parent / "config.json").read_text())
-    with zipfile.ZipFile(path) as file:
-        content = io.BytesIO(file.read("policy.pth"))
-    weights = torch.load(content, map_location="cpu", weights_only=True)  # noqa: TID251  # no code
-    stacked, network = int(config["frame_stack"]), None
+    try:
+        config = json.loads((path.parent / "config.json").read_text())
+        with zipfile.ZipFile(path) as file:
+            content = io.BytesIO(file.read("policy.pth"))
+        weights = torch.load(content, map_location="cpu", weights_only=True)  # noqa: TID251  # no code
+        stacked, network = int(config["frame_stack"]), None
+    except Exception as reason:  # whatever zip, JSON and torch make of damage
+        raise ConfigError(
+            f"{path} is no agent of dfgym.agents.ppo ({type(reason).__name__}: {reason}); delete "
+            "its folder, and dfgym.evaluation.transfer trains it again"
+        ) from reason
 
     @torch.inference_mode()
     def read_clips(clips: np.ndarray) -> np.ndarray:

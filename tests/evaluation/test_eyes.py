@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dfgym.agents.sb3 import WholeFrameCNN
+from dfgym.errors import ConfigError
 from dfgym.evaluation.eyes import PREFIX, find_eyes
 
 SCALE, STACKED, SIDE = 4, 2, 10
@@ -50,3 +51,11 @@ def test_an_agents_features_are_its_networks(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = network(torch.from_numpy(newest).movedim(-1, 0)[None].float() / 255)[0]
     assert features[1, 16:] == pytest.approx(expected.double().numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["agent.zip", "config.json"])
+def test_a_damaged_agent_is_named(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "transfer" / "dream-0", 0)
+    (tmp_path / "transfer" / "dream-0" / name).write_bytes(b"PK damaged")
+    with pytest.raises(ConfigError, match=r"agent\.zip is no agent of dfgym.* delete its folder"):
+        find_eyes(tmp_path, SCALE)
