@@ -87,6 +87,7 @@ def world_page(card: Card) -> str:
         _table(("", ""), facts.items()),
         "## What was measured",
         *_words(card["measured"]),
+        *_report(name),
         _summary(card),
         "Everything that the card holds, as `dfgym worlds` prints it:",
         _table(("measurement", "value", "meaning"), _measured(card["measured"])),
@@ -103,6 +104,13 @@ def world_page(card: Card) -> str:
         _how_again(name),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _report(name: str) -> list[str]:
+    """Link what `dfgym evaluate` wrote of a world, where it is kept."""
+    if not (ROOT / "docs" / "reports" / f"{name}.html").is_file():
+        return []
+    return [f"[The whole report](../reports/{name}.html): the ladder, plots and a film."]
 
 
 def _how_again(name: str) -> str:
