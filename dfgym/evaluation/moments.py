@@ -109,10 +109,7 @@ def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Epis
     Returns:
         The episode from the moment on.
     """
-    observation, _ = source.env.reset(seed=moment.episode.seed)
-    for action in moment.episode.actions[: moment.at]:
-        observation, *_ = source.env.step(source.to_env(action))
-    frames, rewards, ended = [source.frame(observation)], [], []
+    frames, rewards, ended = [play_again(source, moment)], [], []
     assert np.array_equal(frames[0], moment.episode.frames[moment.at])
     source.redraw(seed)
     for action in actions:
@@ -125,6 +122,14 @@ def twin(source: Source, moment: Moment, actions: np.ndarray, seed: int) -> Epis
     return Episode(
         np.stack(frames), actions[: len(ended)], np.array(rewards), np.array(ended), 0, 0
     )
+
+
+def play_again(source: Source, moment: Moment) -> np.ndarray:
+    """Bring the real game to a moment by its episode's seed and actions; return the frame there."""
+    observation, _ = source.env.reset(seed=moment.episode.seed)
+    for action in moment.episode.actions[: moment.at]:
+        observation, *_ = source.env.step(source.to_env(action))
+    return source.frame(observation)
 
 
 def hold(frames: np.ndarray, steps: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from dfgym.evaluation.rollout import describe_policy, open_real
 from dfgym.evaluation.subject import MakeDynamics, Subject
 from dfgym.evaluation.verdict import Finding, sentence
 from dfgym.frames import differ, flicker
+from dfgym.games.source import Source
 from dfgym.statistics import mean_interval
 from dfgym.world.card import Card
 from dfgym.world.dynamics import Dynamics
@@ -36,6 +37,8 @@ RARE = 0.01
 """A colour of fewer pixels than this share is rare."""
 RETURN_STEPS = 8
 """Rewards of more values than a world tells apart are compared as their sum over so many steps."""
+PROBES = 16
+"""So often is it tried whether other actions show in the real game at all."""
 FEW = 10
 """Fewer events than this are no test."""
 CLOSE = 0.8
@@ -67,7 +70,8 @@ def compare(make: MakeDynamics, card: Card, count: int = COUNT, seed: int = 2) -
         the sum over the next `steps` rewards. For `dream` also `calibration` of the termination
         probability; `shuffled`: the frame's measures for the same noise under other moments'
         actions; and `listening`: the squared error that other actions add in the `moments` where
-        they differ, with its 95 % `interval`.
+        they differ, with its 95 % `interval`, and in how many of `tried` ones the real game itself
+        shows another frame (`parted`; both left out where it cannot be played again).
     """
     pasts = moments.draw(card, count, 0.2, seed)
     actions = np.array([m.episode.actions[m.at] for m in pasts])
@@ -100,6 +104,9 @@ def compare(make: MakeDynamics, card: Card, count: int = COUNT, seed: int = 2) -
     if scale.many_rewards:
         result["dream"]["return"] = _compare_returns(dynamics, pasts, seed)
     source = open_real(card)
+    places = np.flatnonzero(other_action)[:PROBES]
+    choices = [(pasts[place], shuffled[place]) for place in places]
+    result["dream"]["listening"] |= _part(source, choices, scale.tolerance)
     if source.can_redraw:
         pairs = enumerate(zip(pasts, actions, strict=True))
         twins = [moments.twin(source, m, np.array([a]), seed + i) for i, (m, a) in pairs]
@@ -194,6 +201,20 @@ def _listening(dream: _Steps, other: _Steps, truth: _Steps, where: np.ndarray) -
     }
 
 
+def _part(
+    source: Source, choices: Sequence[tuple[Moment, np.ndarray]], tolerance: int
+) -> dict[str, int]:
+    """Count the moments from which another action leads the real game to another frame at once."""
+    parted = 0
+    for moment, action in choices:
+        frame = moments.play_again(source, moment)
+        if not np.array_equal(frame, moment.episode.frames[moment.at]):
+            return {}
+        frame = source.frame(source.env.step(source.to_env(action))[0])
+        parted += bool(differ(frame, moment.episode.frames[moment.at + 1], tolerance).any())
+    return {"tried": len(choices), "parted": parted}
+
+
 def _compare_returns(dynamics: Dynamics, pasts: Sequence[Moment], seed: int) -> dict[str, Any]:
     """Compare the sums of rewards over the steps after each moment, under the recorded actions."""
     steps, rows = RETURN_STEPS, dynamics.num_rows
@@ -268,6 +289,9 @@ def _hearing(listening: dict[str, Any]) -> list[Finding]:
     words = f"other actions predict as well in {listening['moments']:,} moments"
     if listening["moments"] < FEW:
         return [Finding("untested", f"actions were hardly tested: {words}")]
+    if listening.get("tried") and not listening["parted"]:
+        words = "in the real game, too, none of them shows within one step"
+        return [Finding("untested", f"actions were not tested on single steps: {words}")]
     return [Finding("fault", f"does not listen to actions: {words}", 12.0)]
 
 

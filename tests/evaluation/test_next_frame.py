@@ -11,6 +11,7 @@ import pytest
 from dfgym.evaluation import horizon, moments, next_frame, rollout, uncertainty
 from dfgym.evaluation.moments import Moment
 from dfgym.evaluation.rollout import Episode, Rows, open_real
+from dfgym.world import shelf
 from dfgym.world.card import Card, Rewards
 from dfgym.world.outcomes import Transition
 from toys.breakout import FrozenDynamics, PerfectDynamics, rows_of
@@ -93,6 +94,19 @@ def test_shuffled_actions_worsen_a_dream_that_obeys(breakout_card: Card) -> None
     result = next_frame.compare(rows_of(Obeys, breakout_card), breakout_card, 200)["dream"]
     assert result["psnr"] > result["shuffled"]["psnr"] + 0.2
     assert result["listening"]["interval"][0] > 0
+    assert result["listening"]["tried"] == 16 and result["listening"]["parted"] > 8
+
+
+def test_a_game_that_shows_no_action_at_once_blames_no_dream() -> None:
+    """A push changes CartPole's speeds, and only then what is seen."""
+    card = shelf.card("cartpole-pixels-v0")
+    result = next_frame.compare(rows_of(FrozenDynamics, card), card, 40)
+    listening = result["dream"]["listening"]
+    assert listening["moments"] >= next_frame.FEW and listening["interval"][0] <= 0
+    assert listening["tried"] >= 10 and listening["parted"] == 0
+    words = [item.words for item in next_frame.findings(result)]
+    assert any("none of them shows within one step" in line for line in words)
+    assert not any("does not listen" in line for line in words)
 
 
 def test_rewards_of_many_values_are_compared_as_amounts(breakout_card: Card) -> None:

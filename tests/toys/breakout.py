@@ -35,7 +35,8 @@ class FrozenDynamics:
         starts = Starts(first, np.zeros(1, np.int64), np.array([0, 1]), np.zeros(1, np.int64))
         self.world = SimpleNamespace(card=card, starts=starts)
         self.num_rows = num_rows
-        self.current = np.zeros((num_rows, 10, 10, 3), np.uint8)
+        size = (card.frames.height, card.frames.width)
+        self.current = np.zeros((num_rows, *size, 3), np.uint8)
 
     def reset(
         self,
