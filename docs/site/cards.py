@@ -101,7 +101,7 @@ def world_page(card: Card) -> str:
         f"{card['data']['held_out']:.0%} are held out: starts and evaluation come from them.",
         "The network and its training:",
         _table(("setting", "value"), _settings(card)),
-        _how_again(name),
+        _how_again(name, card["training"].get("from_world", "")),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -113,9 +113,9 @@ def _report(name: str) -> list[str]:
     return [f"[The whole report](../reports/{name}.html): the ladder, plots and a film."]
 
 
-def _how_again(name: str) -> str:
+def _how_again(name: str, begun_from: str) -> str:
     """Say how a world is made again: by its recipe, or as the diary tells."""
-    if (RECIPES / f"{name}.toml").is_file():
+    if (RECIPES / f"{name}.toml").is_file() and not begun_from:
         return f"To make it again: `dfgym make-world {name}`."
     return "How it was made, command by command: [the diary](../lab/training.md)."
 
