@@ -106,7 +106,7 @@ def compare(make: MakeDynamics, card: Card, count: int = COUNT, seed: int = 2) -
     source = open_real(card)
     places = np.flatnonzero(other_action)[:PROBES]
     choices = [(pasts[place], shuffled[place]) for place in places]
-    result["dream"]["listening"] |= _part(source, choices, scale.tolerance)
+    result["dream"]["listening"] |= _count_parted(source, choices, scale.tolerance)
     if source.can_redraw:
         pairs = enumerate(zip(pasts, actions, strict=True))
         twins = [moments.twin(source, m, np.array([a]), seed + i) for i, (m, a) in pairs]
@@ -201,7 +201,7 @@ def _listening(dream: _Steps, other: _Steps, truth: _Steps, where: np.ndarray) -
     }
 
 
-def _part(
+def _count_parted(
     source: Source, choices: Sequence[tuple[Moment, np.ndarray]], tolerance: int
 ) -> dict[str, int]:
     """Count the moments from which another action leads the real game to another frame at once."""
