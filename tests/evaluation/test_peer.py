@@ -118,13 +118,19 @@ def test_real_rollouts_are_cut_into_as_many_pieces_as_they_need(
         peer.gather(tmp_path, breakout_card)
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train the networks that compare plays for no time; they need the real game."""
+    pytest.importorskip("minatar")
+    monkeypatch.setattr(small_network, "LEAST_STEPS", 2)
+    monkeypatch.setattr(small_network, "EPOCHS", 0)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_without_real_rollouts_this_houses_players_play(
     tmp_path: Path, breakout_card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says so, and names each question that rollouts do not answer."""
-    pytest.importorskip("minatar")
-    monkeypatch.setattr(small_network, "LEAST_STEPS", 2)
-    monkeypatch.setattr(small_network, "EPOCHS", 0)
     monkeypatch.setattr(plays, "STEPS", 320)
     write(tmp_path / "peer", **arrays(100))
     (tmp_path / "file").write_text("")
@@ -145,13 +151,9 @@ def test_without_real_rollouts_this_houses_players_play(
         peer.gather(tmp_path / "peer", breakout_card)
 
 
-def test_a_peers_dream_is_judged_by_the_same_questions(
-    tmp_path: Path, breakout_card: Card, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hurried")
+def test_a_peers_dream_is_judged_by_the_same_questions(tmp_path: Path, breakout_card: Card) -> None:
     """Its dream is real play, once with and once without the ball."""
-    pytest.importorskip("minatar")
-    monkeypatch.setattr(small_network, "LEAST_STEPS", 2)
-    monkeypatch.setattr(small_network, "EPOCHS", 0)
     ball = np.array(breakout_card.frames.palette[2], np.uint8)
     for name, seed in (("good", 1), ("bad", 1), ("real", 2)):
         folder = tmp_path / "peer" / "real" if name == "real" else tmp_path / name
