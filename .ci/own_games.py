@@ -4,9 +4,11 @@
     python .ci/own_games.py --minutes 2 --out trial --only catch frozen-lake
 
 For each game: `dfgym make-world NAME --env ID --minutes M`; then, each in a fresh process, the
-dream and the real game step, `dfgym evaluate` judges and `dfgym play` serves its page. The rates of
-rewards and ends are those of the evaluation. One line a game goes to `OUT/results.jsonl`, and what
-stands there already is not tried again. Needs the games' packages: `minatar ale-py minigrid` and
+dream and the real game step, `dfgym evaluate` judges and `dfgym play` serves its page. One line a
+game goes to `OUT/results.jsonl`, and what stands there already is not tried again. The rates of
+rewards and ends are that evaluation's, dream over real, under each player who saw any in either;
+`null` where the dream alone had some. `--processes 1` trains in one process, where the other cores
+have something else to do. Needs the games' packages: `minatar ale-py minigrid` and
 `gymnasium[box2d,classic-control,toy-text]`.
 """
 
@@ -139,25 +141,44 @@ def plays(command: list[str], folder: Path, shelf: Path) -> bool:
     return False
 
 
-def try_game(name: str, minutes: float, out: Path) -> dict[str, Any]:
+def read_rates(report: Path) -> dict[str, dict[str, float | None]]:
+    """Return of rewards and ends the dream's rate over the real one, by player."""
+    players = json.loads(report.read_text())["rates"]["players"]
+    rates: dict[str, dict[str, float | None]] = {}
+    for kind in ("rewards", "ends"):
+        measured = {player: found["measures"].get(kind) for player, found in players.items()}
+        rates[kind] = {
+            player: measure["ratio"]
+            for player, measure in measured.items()
+            if measure and (measure["dream_events"] or measure["real_events"])
+        }
+    return rates
+
+
+def try_game(name: str, minutes: float, out: Path, processes: list[str]) -> dict[str, Any]:
     """Make a world of a game and try it; returns what worked and how long it took."""
     env_id, flags = GAMES[name]
     world, log, shelf = f"trial-{name}-v0", out / f"{name}.log", out / "worlds"
     trust = [flag for flag in flags if flag == "--trust"]
     begin = time.monotonic()
-    make = [*DFGYM, "make-world", world, "--env", env_id, "--minutes", str(minutes), *flags]
+    make = [*DFGYM, "make-world", world, "--env", env_id, "--minutes", str(minutes)]
+    make += [*flags, *processes]
     succeeded = run(make, out, log, shelf)
     seconds = time.monotonic() - begin
     step = [sys.executable, "-c", STEP]
+    evaluate = [*DFGYM, "evaluate", world, "--quick", "--out", f"evaluation-{name}", *trust]
     worked = {
         "make-world": succeeded,
         "DFWorld": succeeded and run([*step, f"DFWorld/{world}"], out, log, shelf),
         "DFReal": succeeded and run([*step, f"DFReal/{world}", *trust], out, log, shelf),
-        "evaluate": succeeded
-        and run([*DFGYM, "evaluate", world, "--quick", *trust], out, log, shelf),
+        "evaluate": succeeded and run(evaluate, out, log, shelf),
         "play": succeeded and plays([*DFGYM, "play", world, "--no-open", *trust], out, shelf),
     }
-    return {"game": name, "id": env_id, "minutes": minutes, "seconds": round(seconds), **worked}
+    rates = {}
+    if worked["evaluate"]:
+        rates = read_rates(out / f"evaluation-{name}" / "evaluation.json")
+    figures = {"game": name, "id": env_id, "minutes": minutes, "seconds": round(seconds)}
+    return {**figures, **worked, **rates}
 
 
 def main() -> None:
@@ -166,7 +187,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--out", type=Path, default=Path("trial"))
     parser.add_argument("--only", nargs="*", choices=GAMES, default=list(GAMES))
+    parser.add_argument("--processes", nargs=1, help="of training, as of make-world")
     options = parser.parse_args()
+    processes = ["--processes", *options.processes] if options.processes else []
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     (out / "mygame.py").write_text(CATCH)
@@ -178,7 +201,7 @@ def main() -> None:
     )
     for name in options.only:
         if name not in done:
-            line = json.dumps(try_game(name, options.minutes, out))
+            line = json.dumps(try_game(name, options.minutes, out, processes))
             print(line)
             with results.open("a") as file:
                 file.write(line + "\n")

@@ -65,6 +65,8 @@ class WindowSampler:
         batch: windows in a batch, on each rank.
         seed: of the draws.
         held_out: the last share of every data set's episodes, in (0, 1), kept from training.
+        past: how many frames must lead to one in the window, or all since its episode began, for
+            its transition to be `valid`.
 
     Raises:
         DataError: the data sets do not fit together, or no episode is as long as a window.
@@ -77,18 +79,24 @@ class WindowSampler:
         batch: int,
         seed: int,
         held_out: float = 0.05,
+        past: int = 1,
     ) -> None:
         if length < 2 or batch < 1:
             raise ConfigError(
                 f"length {length} and batch {batch}: a window needs at least 2 frames and a batch "
                 "at least 1 window"
             )
+        if not 1 <= past < length:
+            raise ConfigError(
+                f"past is {past}; it must be 1 at least, and less than the {length} frames of a "
+                "window, so that some of them have their past in it"
+            )
         self.stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         _check_alike(self.stores)
-        self.length, self.batch_size, self.seed = length, batch, seed
+        self.length, self.batch_size, self.seed, self.past = length, batch, seed, past
         self.action_space = self.stores[0].action_space
         self.frame_shape = self.stores[0].frame_shape
-        self._arrivals = [_Arrivals(store) for store in self.stores]
+        self._arrivals = [_Arrivals(store, past) for store in self.stores]
         check_length(self.stores, length, held_out)
         firsts, counts = [], []  # of each data set: first window, number of windows
         for store in self.stores:
@@ -111,8 +119,8 @@ class WindowSampler:
             `(b, t, parts)`: the action that led to each frame, `action_space.none` for the first
             frame of a window or an episode; `rewards` float32 and `terminated` bool `(b, t)`: on
             arrival at each frame; `valid` bool `(b, t)`: whether they are known (an action led
-            there); `segment` int32 `(b, t)`: which of the window's episodes a frame belongs to,
-            from 0.
+            there) and so is enough of the frame's past; `segment` int32 `(b, t)`: which of the
+            window's episodes a frame belongs to, from 0.
         """
         generator = np.random.default_rng([self.seed, step])
         draws = generator.integers(self.num_windows, size=self.batch_size * world_size)
@@ -134,7 +142,8 @@ class WindowSampler:
 class _Arrivals:
     """A data set seen from the frames that its transitions lead to."""
 
-    def __init__(self, store: EpisodeStore) -> None:
+    def __init__(self, store: EpisodeStore, past: int) -> None:
+        self.past = past
         self.frames = store.frames
         self.none = store.action_space.none
         self.first = np.zeros(store.num_frames, bool)
@@ -148,16 +157,18 @@ class _Arrivals:
         """The windows of rows `(b, t)`; nothing led to a window's first frame."""
         first = self.first[rows]
         segment = np.cumsum(first[:, 1:], axis=1, dtype=np.int32)
+        segment = np.pad(segment, ((0, 0), (1, 0)))
+        cut = (segment == 0) & ~first[:, :1]  # the episode began before the window
         window = {
             "frames": self.frames[rows],
             "actions": self.actions[rows],
             "rewards": self.rewards[rows],
             "terminated": self.terminated[rows],
-            "segment": np.pad(segment, ((0, 0), (1, 0))),
-            "valid": ~first,
+            "segment": segment,
+            "valid": ~first & ~(cut & (np.arange(rows.shape[1]) < self.past)),
         }
         window["actions"][:, 0] = self.none
-        for name in ("rewards", "terminated", "valid"):
+        for name in ("rewards", "terminated"):
             window[name][:, 0] = 0
         return window
 

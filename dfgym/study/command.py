@@ -17,6 +17,7 @@ from dfgym.study import (
     action,
     backbones,
     chunks,
+    clocks,
     composition,
     contexts,
     endurance,
@@ -116,6 +117,7 @@ CLAIMS = (
     Claim("contexts-comparison", "D13", BOTH, contexts.measure_all, contexts.COMPARISON_CONDITIONS),
     Claim("few-steps", "steps", few_steps.GAMES, few_steps.measure, few_steps.CONDITIONS),
     Claim("memory", "D17", memory.GAMES, memory.measure, memory.CONDITIONS),
+    Claim("clocks", "clocks", clocks.GAMES, clocks.measure, clocks.CONDITIONS),
     Claim("endurance", "long", endurance.GAMES, endurance.measure, endurance.CONDITIONS),
     Claim("search", "D15", search.GAMES, search.measure, search.CONDITIONS),
     Claim("guidance", "D15", guidance.GAMES, guidance.measure, guidance.CONDITIONS),
@@ -138,7 +140,7 @@ class Config:
     """
 
     subject: Annotated[str | None, tyro.conf.Positional] = None
-    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory,
+    """backbones, objectives, pretraining, chunks, schedules, contexts, few-steps, memory, clocks,
     endurance, search, guidance, composition, uncertainty or horizon; one part of them, such as
     guidance-action; or one row of the deck, D3 to D15, D17, steps or long."""
     all: bool = False

@@ -29,6 +29,7 @@ SUBJECTS = {
     "contexts": "Contexts",
     "few-steps": "Few denoising steps",
     "memory": "Memory",
+    "clocks": "Clocks",
     "endurance": "Endurance",
     "search": "Search",
     "guidance": "Guidance",

@@ -40,7 +40,8 @@ class Batch(NamedTuple):
         rewards: `(b, t)` int64, the reward bucket on arrival at each frame.
         terminated: `(b, t)` bool, whether the episode ended there.
         valid: `(b, t)` bool, whether reward and termination are known, since an action led there
-            from a frame in the window; nowhere in the image stage.
+            from a frame in the window, and enough of the past is there, see `TrainConfig.past`;
+            nowhere in the image stage.
         end_weight: how many times an end counts, see `TrainConfig.end_weight`.
     """
 
@@ -69,7 +70,9 @@ class Batches:
         self.config, self.process = config, process
         self.codec = Codec(survey.palette)
         self.values = np.array(survey.rewards, np.float32)
-        self.windows = WindowSampler(stores, config.length, rows, config.seed, config.held_out)
+        self.windows = WindowSampler(
+            stores, config.length, rows, config.seed, config.held_out, config.past
+        )
 
     def __call__(self, step: int, device: torch.device) -> Batch:
         """Return the batch of a step; in the first `image_steps` each frame stands alone."""

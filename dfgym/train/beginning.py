@@ -78,6 +78,12 @@ def check_sequence(config: TrainConfig) -> None:
             f"window, so that no frame counts as the first: set length to {window + 1} or more, "
             "or a smaller model.window"
         )
+    if config.length <= config.past:
+        raise ConfigError(
+            f"length is {config.length} and past {config.past}; expected a length above it, so "
+            f"that some frames have their past in the sequence: set length to {config.past + 1} or "
+            "more, or a smaller past"
+        )
 
 
 def check_resumed(config: TrainConfig, stores: Sequence[EpisodeStore]) -> None:

@@ -34,6 +34,9 @@ WINDOWS = {1: 6, 2: 6, 4: 8, 8: 13, 16: 17}
 """Past frames that attention sees, by the frames that it takes to foretell the next one."""
 MARGIN = 10
 """A sequence is so many frames longer than the window, so that most frames have a whole past."""
+CLOCKS = 4
+"""From so many frames of memory on, a frame counts only where they stand in its sequence: what it
+depends on is a clock, which a sequence cut out of a game would show as chance."""
 SIZES = ((1500, 64, 5, 16), (1000, 64, 4, 8), (500, 48, 3, 8), (0, 32, 2, 4))
 """Sizes for little time, each with the least number of steps that it is worth: width, depth and
 batch. The first is what the shipped world of Breakout was made with."""
@@ -180,6 +183,8 @@ def _shorten(choice: Choice, longest: int) -> None:
         choice.set(reason, length=longest)
         if choice.config.model.window >= longest:
             choice.set(reason, window=max(1, longest - 1))
+        if choice.config.past >= longest:
+            choice.set(reason, past=max(1, longest - 1))
 
 
 def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> None:
@@ -216,11 +221,14 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> 
     memory_needed = facts.chance.memory
     if memory_needed is None:
         choice.set("8 past frames, since the data do not tell how many matter", window=8)
+        memory_needed = 1
     else:
-        choice.set(
-            f"frames that the next one depends on: {memory_needed}", window=WINDOWS[memory_needed]
-        )
-    choice.set("the window and 10 more", length=choice.config.model.window + MARGIN)
+        reason = f"frames that the next one depends on: {memory_needed}"
+        choice.set(reason, window=WINDOWS[memory_needed])
+        if memory_needed >= CLOCKS:
+            choice.set(reason, past=memory_needed)
+    margin = max(MARGIN, memory_needed)
+    choice.set(f"the window and {margin} more", length=choice.config.model.window + margin)
     _choose_mixture(choice, facts, game)
 
 

@@ -43,6 +43,10 @@ class TrainConfig:
     """Sequences in a step, over all processes."""
     length: Annotated[int, Meta(ge=2)] = 16
     """Frames in a sequence; longer than the window, so that no frame counts as the first."""
+    past: Count = 1
+    """How many frames must lead to one in its sequence, or all since its episode began, for it to
+    count. A sequence that begins in the middle of an episode looks as if the episode began there,
+    so what only a longer past tells would be learned as chance; more where such clocks matter."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
     learning_rate: Rate = 3e-3

@@ -69,6 +69,26 @@ def test_a_window_pairs_each_frame_with_what_led_to_it(store: EpisodeStore) -> N
             assert batch["terminated"][window, place] == terminated
 
 
+@pytest.mark.parametrize("past", [1, 3, 5])
+def test_only_a_frame_whose_past_is_in_the_window_counts(store: EpisodeStore, past: int) -> None:
+    batch = WindowSampler(store, 6, 400, seed=0, held_out=0.2, past=past).batch(0)
+    offsets = store.offsets
+    for numbers, valid in zip(
+        batch["frames"][..., 0, 0, 0].astype(int), batch["valid"], strict=True
+    ):
+        begins = offsets[np.searchsorted(offsets, numbers, side="right") - 1]
+        whole = (numbers - numbers[0] >= past) | (begins >= numbers[0])
+        assert (valid == ((numbers != begins) & whole)).all()
+    plain = WindowSampler(store, 6, 400, seed=0, held_out=0.2).batch(0)
+    assert all((batch[name] == plain[name]).all() for name in batch if name != "valid")
+
+
+@pytest.mark.parametrize("past", [0, 6, 7])
+def test_a_past_that_no_window_holds_is_refused(store: EpisodeStore, past: int) -> None:
+    with pytest.raises(ConfigError, match=f"past is {past}; .*less than the 6 frames"):
+        WindowSampler(store, 6, 4, seed=0, past=past)
+
+
 def test_every_window_of_the_training_part_is_drawn_and_no_held_out_frame(
     store: EpisodeStore,
 ) -> None:

@@ -21,6 +21,7 @@ from dfgym.model.config import ModelConfig
 from dfgym.planning.guidance import Guidance
 from dfgym.study import (
     action,
+    clocks,
     composition,
     horizon,
     luck,
@@ -188,6 +189,23 @@ def test_two_dots_are_judged_by_both_rules(lower: str, legal: float, distance: f
     numbers = product.judge(Played(), product.RULES["right"], 4)
     assert numbers["legal"] == pytest.approx(legal, abs=0.07)
     assert numbers["distance"] == pytest.approx(distance, abs=0.07)
+
+
+def test_a_clock_is_judged_from_its_first_frame() -> None:
+    """The real game keeps its pace; one that is joined midway does not, nor one without a dot."""
+    env, films, paces = clocks.Clock(), [], []
+    for seed in range(20):
+        frames = [env.reset(seed=seed)[0]]
+        films.append(np.stack(frames + [env.step(0)[0] for _ in range(25)]))
+        paces.append(env.pace)
+    games = np.stack(films)
+    lawful, early = clocks.judge(games[:, :20])
+    assert lawful.all() and early == 0
+    midway, early = clocks.judge(games[:, 5:])
+    assert midway.sum() < 10 and early == np.mean([6 % pace == 0 for pace in paces])
+    games[0, 3] = 0
+    games[1, 3] = games[1, 3].max(1, keepdims=True)
+    assert clocks.judge(games[:, :20])[0].tolist() == [False, False, *[True] * 18]
 
 
 def test_goals_in_view_are_counted_by_frame() -> None:

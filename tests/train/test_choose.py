@@ -146,6 +146,8 @@ def test_the_window_covers_what_is_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     for past in (1, 2, 4, 8, 16):
         config = pick(monkeypatch, chance=Chance(16, 0.9, 0.9, 3, past)).config
         assert config.model.window >= max(6, past) and config.length > config.model.window
+        assert config.past == (past if past >= choosing.CLOCKS else 1)
+        assert config.length - config.past >= 10, "so many frames of a cut sequence count"
 
 
 def test_size_follows_from_time_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +197,8 @@ def test_a_sequence_is_no_longer_than_the_longest_episode(monkeypatch: pytest.Mo
         choice = pick(monkeypatch, longest=longest)
         assert choice.config.length == longest > choice.config.model.window
         assert f"{longest} frames" in choice.reasons["length"]
+        clock = pick(monkeypatch, longest=longest, chance=Chance(16, 0.9, 0.9, 3, 16)).config
+        assert 1 <= clock.past < clock.length == longest
     assert pick(monkeypatch, longest=16).config == pick(monkeypatch).config
 
 
@@ -268,6 +272,7 @@ def train_by_flags(data: Path, run: Path, *flags: str) -> int:
     [
         (("--model.patch", "4"), "patch is 4; expected a divisor .* 6 and 6"),
         (("--length", "6", "--model.window", "6"), "length is 6 and model.window 6; expected"),
+        (("--length", "9", "--past", "9"), "length is 9 and past 9; expected a length above it"),
         (("--length", "30"), "length is 30, and no episode in .* longest has 16 frames"),
         (("--batch", "100000000"), r"batch is 100000000 .* largest batch that fits is \d+"),
     ],
