@@ -144,7 +144,7 @@ def learn(runner: StudyRunner, arm: str, seed: int) -> World:
         record(recording, data, make_factory, env=Clock)
     if not (folder / "world").is_dir():
         model = ModelConfig(
-            kind="transformer", dim=32, depth=2, heads=2, patch=SIDE, window=WINDOW, mixture=4
+            kind="transformer", dim=64, depth=3, heads=4, patch=SIDE, window=WINDOW, mixture=2
         )
         config = toy_config(data, folder / "run", 4 if quick else TRAIN, LENGTH, model)
         train(dataclasses.replace(config, batch=BATCH, past=PASTS[arm], seed=seed))

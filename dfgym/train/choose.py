@@ -32,6 +32,9 @@ MAX_OUTPUTS = 200_000
 of the cost where colours are many."""
 WINDOWS = {1: 6, 2: 6, 4: 8, 8: 13, 16: 17}
 """Past frames that attention sees, by the frames that it takes to foretell the next one."""
+UNKNOWN_WINDOWS = {"transformer": 8, "multiscale": 18}
+"""Past frames where the data do not tell. Coarse tokens are few, so that many frames cost little:
+Pong serves a ball 16 frames after a point, and with a window of 8 hardly ever did."""
 MARGIN = 10
 """A sequence is so many frames longer than the window, so that most frames have a whole past."""
 CLOCKS = 4
@@ -49,9 +52,9 @@ FEW_OUTCOMES, MANY_STEPS, SEVERAL, LARGE_STEPS = 4, 3_000, 4, 3
 Otherwise several do: a Catch of 24 outcomes lacked its falling thing in 148 of 500 dreamt frames
 with four steps, after 306 training steps; with one, after 380 in another trial, in 440. Large
 frames take fewer, which is what half a GFLOP a frame allows."""
-SMALL_BATCH = 4
+SMALL_BATCH = 8
 """Large frames are learned in batches smaller by this: steps count there more than frames (see
-docs/lab/rich-games.md)."""
+docs/lab/rich-games.md), and their sequences are longer."""
 MEASURE_SECONDS = 10.0
 CHECKPOINT_SECONDS, STRIP_SECONDS = 20.0, 25.0
 """Between checkpoints, and from the first step to the first picture of the dream."""
@@ -220,7 +223,9 @@ def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> 
         choice.set(reason, kind="transformer", patch=patch, fine_patch=0, fine_dim=0)
     memory_needed = facts.chance.memory
     if memory_needed is None:
-        choice.set("8 past frames, since the data do not tell how many matter", window=8)
+        window = UNKNOWN_WINDOWS[choice.config.model.kind]
+        reason = f"{window} past frames, since the data do not tell how many matter"
+        choice.set(reason, window=window)
         memory_needed = 1
     else:
         reason = f"frames that the next one depends on: {memory_needed}"

@@ -139,7 +139,9 @@ def test_large_frames_take_few_steps_small_batches_and_no_stage_of_pictures(
     assert large.model.kind == "multiscale" and large.model.fine_patch == 2
     assert (large.model.mixture, large.image_steps) == (1, 0)
     assert 1 < large.sampler.denoising_steps < choosing.SEVERAL
-    assert large.batch < small.batch
+    assert 1 < large.batch < small.batch
+    unknown = [pick(monkeypatch, size, chance=Chance()).config for size in ((64, 64), (10, 10))]
+    assert [c.model.window for c in unknown] == [18, 8]
 
 
 def test_the_window_covers_what_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
