@@ -146,7 +146,7 @@ def read_rates(report: Path) -> dict[str, dict[str, float | None]]:
     players = json.loads(report.read_text())["rates"]["players"]
     rates: dict[str, dict[str, float | None]] = {}
     for kind in ("rewards", "ends"):
-        measured = {player: found["measures"].get(kind) for player, found in players.items()}
+        measured = {player: result["measures"].get(kind) for player, result in players.items()}
         rates[kind] = {
             player: measure["ratio"]
             for player, measure in measured.items()

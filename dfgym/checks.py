@@ -45,7 +45,9 @@ def convert(kind: type[T], value: Any, error: type[DfgymError], where: str = "")
     """
     if (reason := _refusal(kind, value, where)) is not None:
         raise error(_printable(reason))
-    return msgspec.convert(value, kind, dec_hook=_from_plain)
+    instance = msgspec.convert(value, kind, dec_hook=_from_plain)
+    _fill(instance)
+    return instance
 
 
 def check(instance: Any, error: type[DfgymError], where: str = "") -> None:
@@ -80,6 +82,23 @@ def shorten(value: Any) -> str:
         return f"an int of {value.bit_length()} bits"  # Python writes no more than 4,300 digits
     text = repr(value[:MAX_WIDTH] if isinstance(value, str | bytes) else value)
     return text if len(text) <= MAX_WIDTH else f"{text[: MAX_WIDTH - 3]}..."
+
+
+def _fill(instance: Any) -> None:
+    """Give instances the defaults of fields that were left out as values of their own.
+
+    msgspec leaves them to the class, from which `to_plain` does not read them.
+    """
+    if dataclasses.is_dataclass(instance):
+        for field in dataclasses.fields(instance):
+            value = getattr(instance, field.name)
+            object.__setattr__(instance, field.name, value)  # it may be frozen
+            _fill(value)
+    elif isinstance(instance, dict):
+        _fill(list(instance.values()))
+    elif isinstance(instance, list | tuple):
+        for value in instance:
+            _fill(value)
 
 
 def _from_plain(kind: type, value: Any) -> Any:

@@ -72,6 +72,7 @@ def test_plain_values_become_dataclasses_and_come_back() -> None:
     assert net.named == {"b": Layer()}
     assert net.file == Path("here/net")
     assert checks.convert(Net, checks.to_plain(net), ConfigError) == net
+    assert checks.to_plain(net)["layers"][0] == checks.to_plain(Layer(width=1)), "with defaults"
 
 
 def test_what_is_no_plain_value_is_not_written() -> None:

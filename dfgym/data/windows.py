@@ -89,7 +89,8 @@ class WindowSampler:
         if not 1 <= past < length:
             raise ConfigError(
                 f"past is {past}; it must be 1 at least, and less than the {length} frames of a "
-                "window, so that some of them have their past in it"
+                "window, so that some of them have their past in it; set a smaller past or a "
+                "longer length"
             )
         self.stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         _check_alike(self.stores)
@@ -118,8 +119,8 @@ class WindowSampler:
             Fresh arrays. `frames` uint8 `(b, t, h, w, 3)`; `actions` int64 `(b, t)` or float32
             `(b, t, parts)`: the action that led to each frame, `action_space.none` for the first
             frame of a window or an episode; `rewards` float32 and `terminated` bool `(b, t)`: on
-            arrival at each frame; `valid` bool `(b, t)`: whether they are known (an action led
-            there) and so is enough of the frame's past; `segment` int32 `(b, t)`: which of the
+            arrival at each frame; `valid` bool `(b, t)`: whether they count (an action led there,
+            and enough of the frame's past is in the window); `segment` int32 `(b, t)`: which of the
             window's episodes a frame belongs to, from 0.
         """
         generator = np.random.default_rng([self.seed, step])

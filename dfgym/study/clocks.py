@@ -13,7 +13,7 @@ import numpy as np
 from dfgym.agents.players import make_factory
 from dfgym.data.record import Recording, record
 from dfgym.model.config import ModelConfig
-from dfgym.statistics import bootstrap_interval
+from dfgym.statistics import mean_interval
 from dfgym.study.composition import toy_config
 from dfgym.study.figures import bars
 from dfgym.study.runner import StudyRunner
@@ -91,15 +91,15 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     rows, steps, seeds = (8, 4, 1) if quick else (ROWS, STEPS, SEEDS)
     numbers: dict[str, Any] = {}
     for arm in PASTS:
-        lawful, early = zip(
-            *(judge(dream(learn(runner, arm, seed), rows, steps)) for seed in range(seeds)),
-            strict=True,
-        )
-        by_seed = np.array(lawful).mean(1)
+        worlds = [learn(runner, arm, seed) for seed in range(seeds)]
+        lawful, early = zip(*(judge(dream(world, rows, steps)) for world in worlds), strict=True)
+        by_seed = [float(games.mean()) for games in lawful]
+        mean = float(np.mean(by_seed))
+        low, high = mean_interval(by_seed) or (mean, mean)
         numbers[arm] = {
-            "lawful": float(by_seed.mean()),
-            "by_seed": by_seed.tolist(),
-            "interval": bootstrap_interval(np.concatenate(lawful), lambda s: s.mean(-1)),
+            "lawful": mean,
+            "by_seed": by_seed,
+            "interval": [max(low, 0.0), min(high, 1.0)],
             "early": float(np.mean(early)),
         }
     shares = {arm: of_arm["lawful"] for arm, of_arm in numbers.items()}
@@ -115,7 +115,7 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
     return Finding(
         "Whole pasts",
         "a sequence that is cut out of the middle of a game teaches the network how games begin "
-        "only if its first frames do not count.",
+        "if its first frames do not count, and something else if they do.",
         "; ".join(
             f"{share:.1%} of the games keep their pace with {a}" for a, share in shares.items()
         )
@@ -125,14 +125,19 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         "from its first frame on. A sequence that is cut out of an episode looks as if one began "
         "there, with a clock that stands anywhere. 'Any past' counts all frames but the first of "
         f"such a sequence, 'whole pasts' those before which it has {WINDOW} (`--past {WINDOW}` of "
-        f"`dfgym train`); all else is the same: {TRAIN} steps of {BATCH} x {LENGTH} frames, a "
-        f"window of {WINDOW}. A game is lawful if all its moves, the first one too, keep one pace; "
-        f"moves at the first step are always too early. {seeds} trainings an arm, {rows} dreams "
-        f"of {steps} frames each, from the first frame; intervals are over dreams.\n\n"
+        f"`dfgym train`); all else is the same: {train_steps(quick)} steps of {BATCH} x {LENGTH} "
+        f"frames, a window of {WINDOW}. A game is lawful if all its moves, the first one too, keep "
+        f"one pace; moves at the first step are always too early. {seeds} trainings an arm, "
+        f"{rows} dreams of {steps} frames each, from the first frame; intervals are over trainings.\n\n"
         + table(("counted", "lawful", "95 % interval", "by training", "too early"), body),
         bars({"a clock": shares}, "lawful games", "share of games"),
         source="Ours",
     )
+
+
+def train_steps(quick: bool) -> int:
+    """Return the steps of each training."""
+    return 4 if quick else TRAIN
 
 
 def learn(runner: StudyRunner, arm: str, seed: int) -> World:
@@ -146,7 +151,7 @@ def learn(runner: StudyRunner, arm: str, seed: int) -> World:
         model = ModelConfig(
             kind="transformer", dim=64, depth=3, heads=4, patch=SIDE, window=WINDOW, mixture=2
         )
-        config = toy_config(data, folder / "run", 4 if quick else TRAIN, LENGTH, model)
+        config = toy_config(data, folder / "run", train_steps(quick), LENGTH, model)
         train(dataclasses.replace(config, batch=BATCH, past=PASTS[arm], seed=seed))
         pack(folder / "run", folder / "world", "clock-v0")
     return bundle.load(folder / "world")

@@ -39,9 +39,9 @@ class Batch(NamedTuple):
         segment: `(b, t)`, the episode each frame belongs to.
         rewards: `(b, t)` int64, the reward bucket on arrival at each frame.
         terminated: `(b, t)` bool, whether the episode ended there.
-        valid: `(b, t)` bool, whether reward and termination are known, since an action led there
-            from a frame in the window, and enough of the past is there, see `TrainConfig.past`;
-            nowhere in the image stage.
+        valid: `(b, t)` bool, whether the frame counts, with its reward and its end: an action led
+            there, and enough of its past is in the window, see `TrainConfig.past`; nowhere in the
+            image stage.
         end_weight: how many times an end counts, see `TrainConfig.end_weight`.
     """
 

@@ -36,10 +36,11 @@ UNKNOWN_WINDOWS = {"transformer": 8, "multiscale": 18}
 """Past frames where the data do not tell. Coarse tokens are few, so that many frames cost little:
 Pong serves a ball 16 frames after a point, and with a window of 8 hardly ever did."""
 MARGIN = 10
-"""A sequence is so many frames longer than the window, so that most frames have a whole past."""
+"""A sequence is so many frames longer than the window, or as many as the next frame depends on, so
+that many frames have a whole past."""
 CLOCKS = 4
-"""From so many frames of memory on, a frame counts only where they stand in its sequence: what it
-depends on is a clock, which a sequence cut out of a game would show as chance."""
+"""Where a frame depends on so many others or more, it depends on a clock. It counts only if they
+are in its sequence, since one that was cut out of a game would show the clock as chance."""
 SIZES = ((1500, 64, 5, 16), (1000, 64, 4, 8), (500, 48, 3, 8), (0, 32, 2, 4))
 """Sizes for little time, each with the least number of steps that it is worth: width, depth and
 batch. The first is what the shipped world of Breakout was made with."""
@@ -186,8 +187,8 @@ def _shorten(choice: Choice, longest: int) -> None:
         choice.set(reason, length=longest)
         if choice.config.model.window >= longest:
             choice.set(reason, window=max(1, longest - 1))
-        if choice.config.past >= longest:
-            choice.set(reason, past=max(1, longest - 1))
+        if choice.config.past > longest // 2:  # or few frames of a sequence would count
+            choice.set(reason, past=max(1, longest // 2))
 
 
 def _choose_network(choice: Choice, facts: Facts, game: Survey, wanted: int) -> None:

@@ -44,9 +44,9 @@ class TrainConfig:
     length: Annotated[int, Meta(ge=2)] = 16
     """Frames in a sequence; longer than the window, so that no frame counts as the first."""
     past: Count = 1
-    """How many frames must lead to one in its sequence, or all since its episode began, for it to
-    count. A sequence that begins in the middle of an episode looks as if the episode began there,
-    so what only a longer past tells would be learned as chance; more where such clocks matter."""
+    """A frame counts if so many frames of its past, or all since its episode began, are in its
+    sequence. A sequence that is cut out of an episode looks as if one began there, so that a clock
+    which only a longer past shows would be learned as chance; then set it to the window."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Muon for the matrices of the blocks and AdamW for the rest, or AdamW for all."""
     learning_rate: Rate = 3e-3

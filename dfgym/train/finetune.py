@@ -17,6 +17,7 @@ from dfgym.world.card import Card
 TRAINING = (
     "batch",
     "length",
+    "past",
     "noise_share",
     "stop_share",
     "clean_share",

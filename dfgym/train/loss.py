@@ -78,9 +78,9 @@ def compute_losses(
 ) -> Losses:
     """Run the network on both copies of every frame and compare with the clean frames.
 
-    Frames are learned from the target copies. In the video stage only those count whose past is in
-    the window: what a frame is without any past is never asked at run time, cannot be known, and
-    would drown rare events in its noise.
+    Frames are learned from the target copies. In the video stage only those count that have enough
+    of their past in the sequence (`TrainConfig.past`): what a frame is without any past is never
+    asked at run time, cannot be known, and would drown rare events in its noise.
 
     Args:
         network: maps `NoisedSequences` to a `NetworkOutput`.
@@ -161,8 +161,8 @@ def transition_losses(
     """Compute the errors of reward and termination, as scalars.
 
     The commit pass reads them at run time, so they are learned from the context copies, where an
-    action led to the frame and its signal is at least `TRANSITION_SIGNAL`. Ends count
-    `batch.end_weight` times.
+    action led to the frame, enough of its past is there and its signal is at least
+    `TRANSITION_SIGNAL`. Ends count `batch.end_weight` times.
 
     Args:
         output: the predictions of both copies.

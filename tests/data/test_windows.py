@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dfgym.data.store import EpisodeStore
 from dfgym.data.windows import WindowSampler, first_held_out
 from dfgym.errors import ConfigError, DataError
+from dfgym.train.batches import Batches, Process
+from dfgym.train.config import TrainConfig
+from dfgym.train.survey import Survey
 
 LENGTHS = (5, 3, 9, 4, 6, 2, 8)
 
@@ -119,6 +123,20 @@ def test_ranks_draw_the_parts_of_one_batch(store: EpisodeStore) -> None:
     parts = [WindowSampler(store, 4, 4, seed=3).batch(7, rank, 3) for rank in range(3)]
     for name, array in whole.items():
         assert (np.concatenate([chunk[name] for chunk in parts]) == array).all()
+
+
+def test_the_past_is_asked_of_each_data_set_and_by_the_training(
+    tmp_path: Path, store: EpisodeStore
+) -> None:
+    other = make(tmp_path / "other", lengths=[30, 40])
+    both = WindowSampler([store, other], 6, 400, seed=0, past=4).batch(0)
+    cut = both["segment"].max(1) == 0
+    assert not both["valid"][cut, :4].all(1).any() and both["valid"][cut, 4:].all()
+    config = TrainConfig((store.path,), tmp_path / "run", batch=8, length=6, past=4, image_steps=0)
+    game = Survey(store.frame_shape, store.action_space, (), (0.0,))
+    batch = Batches(config, game, [store], Process(0, 1))(0, torch.device("cpu"))
+    expected = WindowSampler(store, 6, 8, seed=0, past=4).batch(0)["valid"]
+    assert (batch.valid.numpy() == expected).all()
 
 
 def test_batches_are_fresh(store: EpisodeStore) -> None:

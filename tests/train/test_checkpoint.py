@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from dfgym.errors import DataError
+from dfgym.errors import ConfigError, DataError
 from dfgym.train import loop
 from dfgym.train.checkpoint import FILE, metadata, read_checkpoint
 from dfgym.train.config import TrainConfig
@@ -188,6 +188,19 @@ def test_data_may_move(config: TrainConfig, tmp_path: Path) -> None:
     other = toy_walk.record(tmp_path / "other", episodes=30, seed=1)
     with pytest.raises(DataError, match="on other data than"):
         pack(config.out, tmp_path / "toy-v1", "toy-v1", data=(other,))
+
+
+def test_a_run_of_a_version_without_a_setting_goes_on(config: TrainConfig) -> None:
+    """A setting that is new has its default in the runs from before it."""
+    saved = read_checkpoint(config.out)
+    tensors = load((config.out / FILE).read_bytes())
+    head = json.loads(json.dumps(saved.origin.settings))
+    del head["past"], head["model"]["mixture"]
+    origin = dataclasses.replace(saved.origin, settings=head)
+    (config.out / FILE).write_bytes(save(tensors, metadata(saved.step, origin, tensors)))
+    train(config)
+    with pytest.raises(ConfigError, match="trained with past = 1, now 2"):
+        train(dataclasses.replace(config, past=2))
 
 
 def test_a_card_names_the_players_of_all_recordings() -> None:

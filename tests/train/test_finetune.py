@@ -29,7 +29,7 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    run = train(tiny(walks, folder / "run", noise_share=0.4, end_weight=2.0))
+    run = train(tiny(walks, folder / "run", noise_share=0.4, end_weight=2.0, past=2))
     return pack(run, folder / "toy-walk-v0", "toy-walk-v0")
 
 
@@ -52,7 +52,7 @@ def test_the_network_and_the_levels_are_the_worlds(walks: Path, world: Path) -> 
     card = bundle.load(world).card
     assert (config.model, config.sampler) == (card.model, card.sampler)
     assert (config.noise_share, config.batch, config.image_steps) == (0.4, 4, 0)
-    assert config.end_weight == 2
+    assert (config.end_weight, config.past) == (2, 2)
 
 
 def test_colours_and_rewards_are_the_worlds_if_the_data_have_no_others() -> None:
