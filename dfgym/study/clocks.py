@@ -128,7 +128,8 @@ def measure(runner: StudyRunner, games: Sequence[str]) -> Finding:
         f"`dfgym train`); all else is the same: {train_steps(quick)} steps of {BATCH} x {LENGTH} "
         f"frames, a window of {WINDOW}. A game is lawful if all its moves, the first one too, keep "
         f"one pace; moves at the first step are always too early. {seeds} trainings an arm, "
-        f"{rows} dreams of {steps} frames each, from the first frame; intervals are over trainings.\n\n"
+        f"{rows} dreams of {steps} frames each, from the first frame; intervals are over "
+        "trainings.\n\n"
         + table(("counted", "lawful", "95 % interval", "by training", "too early"), body),
         bars({"a clock": shares}, "lawful games", "share of games"),
         source="Ours",
