@@ -1,7 +1,7 @@
 """Train an agent in a dream of Pong on what is read off its frames, and let it play the real game.
 
-    python .ci/pong_agent.py --env DFWorld/ale-pong-v0 --minutes 30 --out runs/pong-agent
-    python .ci/pong_agent.py --env DFWorld/ale-pong-v0 --out runs/pong-agent   # only play again
+    python .ci/pong_agent.py --minutes 28 --denoising-steps 2 --out runs/pong-agent
+    python .ci/pong_agent.py --out runs/pong-agent   # only play again
 
 PPO on ten numbers: where ball and paddles are, how the ball flies and where it will arrive
 (`dfgym.games.pong`), in place of pixels, which take millions of frames to learn from. It then plays
@@ -76,9 +76,10 @@ class ReadOff(VecEnvWrapper):
         return np.stack(numbers, 1).astype(np.float32)
 
 
-def learn(env: str, minutes: float, seed: int, out: Path) -> None:
+def learn(env: str, denoising_steps: int | None, minutes: float, seed: int, out: Path) -> None:
     """Train for so long, and save the agent."""
-    games = ReadOff(make_venv(env, 16))
+    keywords = {"denoising_steps": denoising_steps} if denoising_steps else {}
+    games = ReadOff(make_venv(env, 16, **keywords))
     games.seed(seed)
     agent = PPO(
         "MlpPolicy", games, n_steps=64, batch_size=256, n_epochs=6, learning_rate=1e-3,
@@ -117,6 +118,7 @@ def main() -> None:
     """Train where minutes are given, then play."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", default="DFWorld/ale-pong-v0")
+    parser.add_argument("--denoising-steps", type=int, help="of the dream; the card's if left out")
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--games", type=int, default=8)
@@ -124,7 +126,8 @@ def main() -> None:
     options = parser.parse_args()
     use_threads("the agent", 1)
     if options.minutes:
-        learn(options.env, options.minutes, options.seed, options.out)
+        steps = options.denoising_steps
+        learn(options.env, steps, options.minutes, options.seed, options.out)
     agent = PPO.load(options.out / "agent", device="cpu")
     real = options.env.replace("DFWorld/", "DFReal/")
     for who in (None, agent):

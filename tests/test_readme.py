@@ -13,6 +13,7 @@ from dfgym.world import shelf
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SEVERAL_STEPS = {"minigrid-fourrooms-v0": 8, "minatar-asterix-v0": 4, "ale-pong-v0": 3}
 
 
 def test_its_code_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +41,7 @@ def test_it_names_the_returns_and_the_sampling_of_every_shipped_world() -> None:
             assert f"| {transfer['ratio']:.0%} |" in table
         else:
             assert f"No agent has learned in the real game of `{name}` yet" in README
-        steps = 8 if name == "minigrid-fourrooms-v0" else 1
+        steps = SEVERAL_STEPS.get(name, 1)
         assert card.sampler.denoising_steps == steps, "the README says which takes how many"
 
 

@@ -11,6 +11,7 @@ and any number of processes learns from the same batches.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import traceback
@@ -69,11 +70,12 @@ def _processes(device: torch.device) -> Iterator[Process]:
     try:
         yield Process(dist.get_rank(), size)
     except BaseException as error:
-        # The frames of the error hold the copy of the network, which must not outlive the group:
-        # its end would wait for the group's threads, and those for the interpreter that it holds.
-        traceback.clear_frames(error.__traceback__)
+        traceback.clear_frames(error.__traceback__)  # they hold the copy of the network
         raise
     finally:
+        # The copy, which refers to itself, must not outlive the group: its end would wait for the
+        # group's threads, and those for the interpreter that it holds, or find it gone and abort.
+        gc.collect()
         dist.destroy_process_group()
 
 
