@@ -12,7 +12,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-MAX_BYTES = 15_000_000
+MAX_BYTES = 20_000_000  # nearly all of it is worlds; 30 MB is what a wheel may have at most
 USE = """
 import sys
 from pathlib import Path
