@@ -187,9 +187,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--out", type=Path, default=Path("trial"))
     parser.add_argument("--only", nargs="*", choices=GAMES, default=list(GAMES))
-    parser.add_argument("--processes", nargs=1, help="of training, as of make-world")
+    parser.add_argument("--processes", help="of training, as of make-world")
     options = parser.parse_args()
-    processes = ["--processes", *options.processes] if options.processes else []
+    processes = ["--processes", options.processes] if options.processes else []
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     (out / "mygame.py").write_text(CATCH)

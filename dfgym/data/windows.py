@@ -94,7 +94,7 @@ class WindowSampler:
             )
         self.stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         _check_alike(self.stores)
-        self.length, self.batch_size, self.seed, self.past = length, batch, seed, past
+        self.length, self.batch_size, self.seed = length, batch, seed
         self.action_space = self.stores[0].action_space
         self.frame_shape = self.stores[0].frame_shape
         self._arrivals = [_Arrivals(store, past) for store in self.stores]
