@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case _ if any("\0" in word for word in words):
             return fail("dfgym", "an argument holds the character NUL, which no path can")
         case [command, *rest] if command in COMMANDS:
-            logging.basicConfig(format="%(message)s")
+            handler = logging.StreamHandler()
+            handler.addFilter(each_once())
+            logging.basicConfig(format="%(message)s", handlers=[handler])
             logging.getLogger("dfgym").setLevel(logging.INFO)  # it names the device in use
             parse = partial(tyro.cli, prog=f"dfgym {command}", args=rest)
             return run_command("dfgym", partial(COMMANDS[command][1], parse), command in RESUMED)
@@ -115,6 +117,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             allowed = ", ".join(COMMANDS)
             return fail("dfgym", f"there is no command {command!r}; allowed are {allowed}")
     return 0
+
+
+def each_once() -> Callable[[logging.LogRecord], bool]:
+    """Return a logging filter that passes each message once.
+
+    A command opens the same game several times, and each time says how it is shown.
+    """
+    passed: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        count = len(passed)
+        passed.add(record.getMessage())
+        return len(passed) > count
+
+    return is_new
 
 
 def worlds() -> int:

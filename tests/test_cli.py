@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import shutil
 import subprocess
 import sys
@@ -210,6 +212,16 @@ def test_as_a_program_it_exits_with_the_code() -> None:
     ran = fresh.run(program, "bench", "Bad")
     assert ran.returncode == 2
     assert ran.stderr.startswith("dfgym: error: ") and ran.stderr.count("\n") == 1
+
+
+def test_a_command_gives_the_same_warning_once() -> None:
+    log, handler = logging.Logger("a command"), logging.StreamHandler(text := io.StringIO())
+    handler.addFilter(cli.each_once())
+    log.addHandler(handler)
+    for game in ("Pong", "Doom", "Pong"):
+        log.warning("%s: frames are rendered", game)
+    lines = text.getvalue().splitlines()
+    assert lines == ["Pong: frames are rendered", "Doom: frames are rendered"]
 
 
 def test_record_writes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
