@@ -168,12 +168,15 @@ def _find_recipe(config: Config, run: Path) -> Recipe | None:
     """The recipe that is named, planned by an earlier call, or bundled; None: plan one.
 
     Raises:
-        ConfigError: it is malformed or not to be trusted, or there are two.
+        ConfigError: it is malformed or not to be trusted, there are two, or a flag asks for
+            something else than what the recipe says.
     """
     if config.recipe is not None and config.game.env:
         raise ConfigError(
             f"recipe is {str(config.recipe)!r} and env {config.game.env!r}; give one of them"
         )
+    if not config.game.env:
+        config.game.check_unplanned()
     planned = run / RECIPE_FILE
     if config.recipe is None and planned.is_file():
         recipe, file = load_recipe(planned), planned

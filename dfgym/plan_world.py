@@ -83,6 +83,19 @@ class Game:
         """Refuse a time that is out of range."""
         check(self, ConfigError)
 
+    def check_unplanned(self) -> None:
+        """Check that nothing but the time is asked for where a recipe is followed.
+
+        Raises:
+            ConfigError: something is, which would go unheard.
+        """
+        for name, value in vars(self).items():
+            if name not in ("env", "minutes") and value != getattr(Game, name):
+                raise ConfigError(
+                    f"{name} is {value!r} and a recipe is followed, which says that itself; write "
+                    "it there and give the file with --recipe, or name a game with --env"
+                )
+
     def recording(self) -> Recording:
         """Return what is recorded, but for how much and, if left open, at which size.
 

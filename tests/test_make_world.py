@@ -384,6 +384,20 @@ def test_with_a_recipe_minutes_count_from_the_first_call(
     assert by_the_clock.steps == 0 and 9 - evaluation < by_the_clock.minutes < 10 - evaluation
 
 
+@pytest.mark.parametrize(
+    "asked", [{"from_world": "toy-walk-v0"}, {"resize": (8, 8)}, {"policies": {"random": 1.0}}]
+)
+def test_a_recipe_is_not_followed_while_a_flag_says_otherwise(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    (name,) = asked
+    with pytest.raises(ConfigError, match=f"{name} is .* and a recipe is followed"):
+        make_world.make_world(planned(tmp_path, recipe=recipe, game=plan_world.Game(**asked)))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_recipe_and_a_game_are_one_too_many(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)

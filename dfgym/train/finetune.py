@@ -86,12 +86,16 @@ def take_over(config: TrainConfig) -> TrainConfig:
 def check_network(config: TrainConfig) -> None:
     """Check that a run's network is that of the world that it begins with.
 
+    Its window may be another, since no weight depends on it; and a network without outcomes may be
+    given some, whose weights are new.
+
     Raises:
-        ConfigError: it is another. (Its window may be: no weight depends on it.)
+        ConfigError: it is another.
         WorldError: there is no such world, or its card is broken.
     """
     model = shelf.card(config.from_world).model
-    if dataclasses.replace(model, window=config.model.window) != config.model:
+    mixture = config.model.mixture if model.mixture == 1 else model.mixture
+    if dataclasses.replace(model, window=config.model.window, mixture=mixture) != config.model:
         raise ConfigError(
             f"from_world is {config.from_world!r}, whose model is {model}, and that of the run "
             f"{config.model}; leave the model out"
@@ -102,9 +106,9 @@ def load_weights(network: nn.Module, config: TrainConfig) -> None:
     """Put the weights of the world that a run begins with into its network.
 
     Raises:
-        ConfigError: the network is another. (Its window may be: no weight depends on it.)
+        ConfigError: the network is another, see `check_network`.
         WorldError: there is no such world, or it is damaged.
     """
     check_network(config)
     world = shelf.load(config.from_world)
-    network.load_state_dict(world.weights)
+    network.load_state_dict(network.state_dict() | world.weights)  # new outcomes stay as they are

@@ -78,6 +78,23 @@ def test_a_longer_window_may_be_learned(walks: Path, world: Path, tmp_path: Path
     assert packed.card.model == longer
 
 
+def test_a_network_may_be_given_outcomes_but_not_fewer(
+    walks: Path, world: Path, tmp_path: Path
+) -> None:
+    config = tiny(walks, tmp_path / "run", from_world=str(world), steps=1, image_steps=0)
+    several = dataclasses.replace(config.model, mixture=3)
+    still = dataclasses.replace(config, model=several, learning_rate=0.0, muon_rate=0.0)
+    packed = pack(train(still), tmp_path / "toy-walk-v1", "toy-walk-v1")
+    weights, before = bundle.load(packed).weights, bundle.load(world).weights
+    assert all(torch.equal(weights[name], before[name]) for name in before)
+    new = {name.partition(".")[0] for name in weights.keys() - before.keys()}
+    assert new == {"out_mixture", "mixture_logits"}
+    two = dataclasses.replace(still, out=tmp_path / "two", from_world=str(packed))
+    for fewer in (1, 2):
+        with pytest.raises(ConfigError, match=r"whose model is .*mixture=3"):
+            train(dataclasses.replace(two, model=dataclasses.replace(several, mixture=fewer)))
+
+
 def test_another_network_and_no_world_are_refused(walks: Path, world: Path, tmp_path: Path) -> None:
     config = tiny(walks, tmp_path / "run", from_world=str(world))
     larger = dataclasses.replace(config, model=dataclasses.replace(config.model, depth=2))
