@@ -9,9 +9,9 @@ above, it is the same ball. What it does is unlawful if, away from both paddles,
 around, or appears elsewhere than in the middle, where it is served; or if it jumps by more than a
 sixth of the field.
 
-With a recording, it asks instead what becomes of a ball that the game returned: from the last
-frames before either paddle was met in the held-out episodes, or before a ball flew on in the
-middle, the dream goes on with the recorded actions, and again and again with other noise.
+With a recording, it asks instead what becomes of a ball that comes near to a paddle: from these
+moments of the held-out episodes the dream goes on with the recorded actions, and what it shows is
+compared with how often the game returned the ball.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ SERVE = (0.4, 0.6)  # the columns where a ball is served
 EDGE = 0.24  # columns so near to a side belong to a paddle, as shares of the width
 JUMP, HIDDEN = 1 / 6, 3
 HELD_OUT = 0.05  # the last share of the episodes, as in training
-AHEAD, MOMENTS, REPEATS = 4, 64, 4
-NEAR = 0.04  # of the field's height and width: the same place
+AHEAD, REPEATS = 10, 2
 
 
 class Count(NamedTuple):
@@ -99,47 +98,43 @@ def judge(places: np.ndarray, points: int) -> Count:
     )
 
 
-def find_turns(world: World, store: EpisodeStore) -> dict[str, list[int]]:
-    """Find the last frames before a paddle returned the ball, and some before it flew on."""
+def find_arrivals(world: World, store: EpisodeStore) -> dict[str, list[int]]:
+    """Find the frames in which a ball comes near to a paddle, whatever becomes of it then."""
     window = world.card.model.window
-    found: dict[str, list[int]] = {"other's paddle": [], "own paddle": [], "the middle": []}
+    times: dict[str, list[int]] = {"the other's paddle": [], "the own paddle": []}
     for episode in range(first_held_out(store, HELD_OUT), len(store)):
         first, end = store.offsets[episode : episode + 2]
         columns = np.array([pong.read(frame).ball_column for frame in store.frames[first:end]])
         for at in range(window, end - first - AHEAD):
-            before, now, after = columns[at - 1 : at + 2]
-            if not (now - before) * (after - now) < 0:  # it flies on, or is hidden
-                if 0.45 < now < 0.55:
-                    found["the middle"].append(first + at)
-            elif not EDGE < now < 1 - EDGE:
-                found["own paddle" if now > 0.5 else "other's paddle"].append(first + at)
-    return {name: times[:MOMENTS] for name, times in found.items()}
+            before, now = columns[at - 1 : at + 1]
+            if now < EDGE <= before:
+                times["the other's paddle"].append(first + at)
+            if before <= 1 - EDGE < now:
+                times["the own paddle"].append(first + at)
+    return times
 
 
-def follow_turns(world: World, store: EpisodeStore, steps: int) -> None:
-    """Print in how many dreams the ball that the game has is there, and is where it is."""
-    for name, times in find_turns(world, store).items():
-        at = np.repeat(times, REPEATS)
-        rows, window = np.arange(len(at)), world.card.model.window
+def follow_arrivals(world: World, store: EpisodeStore, steps: int) -> None:
+    """Print how often a ball is there, and how often it has come back, in game and dream."""
+    for name, times in find_arrivals(world, store).items():
+        at, window = np.repeat(times, REPEATS), world.card.model.window
+        rows, begins = np.arange(len(at)), at - window + 1
         dream = Dynamics(world, len(at), Settings(denoising_steps=steps))
-        contexts = [
-            (store.frames[t - window + 1 : t + 1], store.actions[t - window + 1 : t]) for t in at
-        ]
+        pasts = zip(begins, at, strict=True)
+        contexts = [(store.frames[a : t + 1], store.actions[a:t]) for a, t in pasts]
         dream.reset(rows, rows, contexts)
-        results = []
+        columns = np.empty((2, AHEAD, len(at)))
         for k in range(AHEAD):
             dream.step(store.actions[at + k])
-            dreamt = np.array([pong.read(frame)[:2] for frame in dream.frames()])
-            there = np.array([pong.read(frame)[:2] for frame in store.frames[at + k + 1]])
-            shown = ~np.isnan(there[:, 0])
-            near = (abs(dreamt - there) < NEAR).all(1)
-            results.append((~np.isnan(dreamt[shown, 0])).mean())
-            results.append(near[shown].mean())
-        shares = ", ".join(
-            f"{ball:.2f} ({near:.2f})" for ball, near in zip(*[iter(results)] * 2, strict=True)
+            for row, frames in enumerate((store.frames[at + k + 1], dream.frames())):
+                columns[row, k] = [pong.read(frame).ball_column for frame in frames]
+        shows, inside = ~np.isnan(columns), (columns > EDGE) & (columns < 1 - EDGE)
+        here = "; ".join(
+            f"{where}: a ball in {' '.join(f'{share:.2f}' for share in shown.mean(1))} after 1 to "
+            f"{AHEAD} frames, back in the middle by then in {back.any(0).mean():.2f}"
+            for where, shown, back in zip(("game", "dream"), shows, inside, strict=True)
         )
-        print(f"{steps} steps, {name}, {len(times)} moments: a ball (where it is in the game) in "
-              f"{shares} of the dreams after 1 to {AHEAD} frames", flush=True)  # fmt: skip
+        print(f"{steps} steps, near {name}, {len(times)} balls; {here}", flush=True)
 
 
 def main() -> None:
@@ -152,7 +147,7 @@ def main() -> None:
     world = shelf.load(options.world)
     if options.data:
         for steps in options.denoising_steps:
-            follow_turns(world, EpisodeStore.open(options.data), steps)
+            follow_arrivals(world, EpisodeStore.open(options.data), steps)
         return
     games: dict[str, Rows] = {"real": Real(world.card, ROWS, seed=3)}
     for steps in options.denoising_steps:
