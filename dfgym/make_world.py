@@ -180,11 +180,8 @@ def _find_recipe(config: Config, run: Path) -> Recipe | None:
     planned = run / RECIPE_FILE
     if config.recipe is None and planned.is_file():
         recipe, file = load_recipe(planned), planned
-        if config.game.env and config.game.recording().opening.env != recipe.record.opening.env:
-            raise ConfigError(
-                f"{planned} is a plan for {recipe.record.env}, and env is {config.game.env}; "
-                "remove that folder, or choose another name"
-            )
+        if config.game.env:
+            config.game.check_planned(recipe, planned)
     elif config.game.env:
         return None
     else:

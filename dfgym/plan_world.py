@@ -83,6 +83,26 @@ class Game:
         """Refuse a time that is out of range."""
         check(self, ConfigError)
 
+    def check_planned(self, recipe: Recipe, path: Path) -> None:
+        """Check that an earlier plan, which is followed, says what these flags say.
+
+        Raises:
+            ConfigError: it says something else.
+        """
+        asked, default = self.recording(), Game(self.env).recording()
+        names = ("env", "policies", "env_kwargs", "resize", "filter", "wrappers", "image_key")
+        triples = [
+            (name, *(getattr(one, name) for one in (recipe.record, asked, default)))
+            for name in names
+        ]
+        triples.append(("from_world", recipe.train.from_world, self.from_world, ""))
+        for name, planned, value, left_out in triples:
+            if value != planned and (name == "env" or value != left_out):
+                raise ConfigError(
+                    f"{path} is a plan whose {name} is {planned!r}, and {name} is {value!r}; "
+                    "remove that folder, or choose another name"
+                )
+
     def check_unplanned(self) -> None:
         """Check that nothing but the time is asked for where a recipe is followed.
 

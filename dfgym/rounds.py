@@ -96,13 +96,15 @@ def record_again(draft: Path, out: Path, train: TrainConfig, minutes: float) -> 
     if not agent.is_file():
         run_together(
             [sys.executable, "-m", "dfgym.agents.ppo", "--env", f"DFWorld/{draft.name}",
-             "--minutes", str(minutes), "--steps", str(10**9), "--out", str(agent.parent)],
+             "--minutes", str(minutes), "--steps", str(10**9), "--out", str(agent.parent),
+             "--device", train.device],
             [environment], "training an agent",
         )  # fmt: skip
     frames = max(2, int(first.num_frames * DATA_SHARE))
     run_together(
         [sys.executable, "-m", "dfgym.cli", "record", f"DFReal/{draft.name}", str(out),
          "--frames", str(frames), "--resize", str(height), str(width), "--filter", "nearest",
+         "--max-episode-steps", str(first.meta["max_episode_steps"]),
          "--policies", f"sb3:ppo:{agent}", str(AGENT_FRAMES),
          "sticky-random", str(1 - AGENT_FRAMES)],
         [environment], "recording",

@@ -356,8 +356,14 @@ def test_an_id_and_a_time_make_a_world(
     assert "plan: " not in capsys.readouterr().out
 
     shutil.rmtree(config.out)
-    with pytest.raises(ConfigError, match=r"is a plan for toys.catch.* remove that folder"):
-        make_world.make_world(planned(tmp_path, game=plan_world.Game(env="CartPole-v1")))
+    for asked, name in (
+        ({"env": "CartPole-v1"}, "env"),
+        ({"from_world": "toy-walk-v0"}, "from_world"),
+        ({"wrapper": ("toys.catch:Negative",)}, "wrappers"),
+    ):
+        game = dataclasses.replace(config.game, **asked)
+        with pytest.raises(ConfigError, match=f"is a plan whose {name} is .* remove that folder"):
+            make_world.make_world(planned(tmp_path, game=game))
 
 
 def test_with_a_recipe_minutes_count_from_the_first_call(

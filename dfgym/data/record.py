@@ -242,6 +242,11 @@ def _of_python(
     if env is None:
         return opening, None
     if isinstance(env, gym.Env):
+        if opening.kwargs:
+            raise ConfigError(
+                f"env_kwargs is {dict(opening.kwargs)} and `env` is made already; give the "
+                "function that makes it, or leave env_kwargs out"
+            )
         ready = env
         return opening, lambda: ready
     if _is_importable(env):

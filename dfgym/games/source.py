@@ -191,6 +191,8 @@ def open_source(opening: Opening, trusted: bool = False, make: MakeEnv | None = 
         raise ConfigError(
             f"{opening.env} made {shorten(env)}; expected an environment of Gymnasium (gym.Env)"
         )
+    if make:
+        env = _wrap(env, opening, trusted)
     try:
         actions = spaces.describe(env.action_space, opening.env)
         image = None if opening.render else find_image(env.observation_space, opening.image_key)
@@ -261,6 +263,10 @@ def _make(opening: Opening, trusted: bool, **more: Any) -> gym.Env[Any, Any]:
         hint = hint if unknown else ""
         text = str(reason).split(" Have you installed")[0] if unknown else str(reason)
         raise ConfigError(f"{env_id!r} with {dict(opening.kwargs)}: {text}{hint}") from reason
+    return _wrap(env, opening, trusted)
+
+
+def _wrap(env: gym.Env[Any, Any], opening: Opening, trusted: bool) -> gym.Env[Any, Any]:
     for wrapper in opening.wrappers:
         env = packages.wrap(env, wrapper, trusted)
     return env

@@ -55,7 +55,11 @@ def train(parse: Callable[[TrainConfig | None], Flags]) -> None:
     """
     config, recipe, processes = parse(None)
     if "WORLD_SIZE" in os.environ:  # torchrun has started several of these, which must agree
-        loop.train(config)
+        if processes is not None:
+            raise ConfigError(
+                f"processes is {processes}; torchrun has started them, so leave it out"
+            )
+        loop.train(parse(load_training(recipe, config)).config if recipe else config)
         return
     device = pick_device(config.device)
     file = recipe or config.out / RECIPE_FILE

@@ -120,6 +120,11 @@ class TrainConfig:
                 f"steps is {self.steps} and minutes is {self.minutes:g}; give one of them, and 0 "
                 "for the other"
             )
+        if self.optimizer == "adamw" and self.muon_rate != TrainConfig.muon_rate:
+            raise ConfigError(
+                f"muon_rate is {self.muon_rate:g} and optimizer 'adamw', which has learning_rate "
+                "alone; leave muon_rate out"
+            )
 
     @property
     def seconds(self) -> float:

@@ -87,7 +87,13 @@ def load_training(path: Path, config: TrainConfig) -> TrainConfig:
     """
     try:
         table = _read_table(path)
-        loaded = convert(TrainConfig, _complete(table.get("train", {})), ConfigError, "train")
+        tables = [field.name for field in dataclasses.fields(Recipe)]
+        if "train" not in table or not table.keys() <= set(tables):
+            raise ConfigError(
+                f"its tables are {', '.join(table) or 'none'}; expected train, and perhaps record "
+                "and presentation"
+            )
+        loaded = convert(TrainConfig, _complete(table["train"]), ConfigError, "train")
     except (DfgymError, ValueError) as reason:
         raise ConfigError(f"{path}: {reason}") from reason
     fixed = {name: getattr(config, name) for name in FLAGS}

@@ -128,11 +128,11 @@ def push(folder: Path, text: str, private: bool = False) -> str:
     Args:
         folder: the world's, which is checked first.
         text: where to, `user/name`; the repository is made if it is missing.
-        private: make a new repository private.
+        private: make a new repository private; an old one must be.
 
     Raises:
         WorldError: the world is damaged, the address malformed, another world of the same name
-            is there, or the Hub refuses.
+            is there, the repository is public against `private`, or the Hub refuses.
         MissingPackageError: huggingface_hub is missing.
     """
     address, hub, world = parse(text), _import(), bundle.load(folder)
@@ -141,6 +141,11 @@ def push(folder: Path, text: str, private: bool = False) -> str:
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     with _naming(address, hub):
         api.create_repo(address.repo, private=private or None, exist_ok=True)
+        if private and not api.repo_info(address.repo).private:
+            raise WorldError(
+                f"{address.repo} exists and all can see it; make it private on the Hub, or publish "
+                "to another name"
+            )
         _check_version(address, world, api.file_exists(address.repo, CARD_FILE))
         readme = _README.format(
             name=world.card.name, repo=address.repo, source=world.card.source.env, hash=world.hash

@@ -131,17 +131,26 @@ def test_the_page_shows_the_real_game_with_trust(own_world: Path) -> None:
     assert ran.stdout == "(8, 8, 3)\n", ran.stderr
 
 
+GAME = Recording("toys/Catch-v0", 100)
+
+
 def test_a_class_or_an_environment_in_python(tmp_path: Path) -> None:
     by_id = record(OWN, tmp_path / "id", 100)
 
     def record_env(name: str, env: Any) -> EpisodeStore:
-        recording = Recording("toys/Catch-v0", 100)
-        return record_game(recording, tmp_path / name, make_factory, progress=False, env=env)
+        return record_game(GAME, tmp_path / name, make_factory, progress=False, env=env)
 
     own = record_env("class", Catch)
     assert own.meta["env"] == "Catch" and own.meta["module"] == "toys.catch"
     for store in (own, record_env("function", lambda: Catch()), record_env("env", Catch())):
         assert (store.frames == by_id.frames).all() and (store.actions == by_id.actions).all()
+    wrapped = dataclasses.replace(GAME, wrappers=(NEGATIVE,))
+    for name, env in (("wrapped class", Catch), ("wrapped", Catch())):
+        store = record_game(wrapped, tmp_path / name, make_factory, progress=False, env=env)
+        assert (store.frames == 255 - by_id.frames).all() and store.meta["wrappers"] == [NEGATIVE]
+    sized = dataclasses.replace(GAME, env_kwargs={"side": 8})
+    with pytest.raises(ConfigError, match=r"env_kwargs is .* and `env` is made already"):
+        record_game(sized, tmp_path / "sized", make_factory, env=Catch())
     path = world_of(own, tmp_path / "class-v0")
     again = RealEnv(path, trust=True).reset(seed=3)[0]
     assert (again == Catch().reset(seed=3)[0]).all()

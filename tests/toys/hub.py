@@ -45,7 +45,7 @@ class ToyHub:
                 return 401, {}, b'{"error": "Invalid username or password."}'
             exists = repo in self.repos
             self.repos.setdefault(repo, {"main": {}})
-            if wish.get("private") or wish.get("visibility") == "private":
+            if not exists and (wish.get("private") or wish.get("visibility") == "private"):
                 self.private.add(repo)
             url = {"url": f"{self.endpoint}/{repo}", "id": repo}
             return (409 if exists else 200), {}, json.dumps(url).encode()

@@ -238,6 +238,10 @@ def test_every_dial_has_a_reason_and_the_recipe_is_read_back(
     file.write_text("[train]\nlenght = 3")
     with pytest.raises(ConfigError, match=r"recipe.toml: unknown key 'train.lenght'"):
         load_training(file, bare)
+    for text in ("[train]\n[trian.model]\ndim = 32", "[record]\nenv = 'toys/Catch-v0'", ""):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"recipe.toml: its tables are .*; expected train"):
+            load_training(file, bare)
 
 
 def test_the_command_chooses_says_trains_and_goes_on(
@@ -269,9 +273,26 @@ def train_by_flags(data: Path, run: Path, *flags: str) -> int:
     return cli.main([*command, *flags])
 
 
+def test_under_torchrun_a_recipe_counts_and_the_processes_are_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[TrainConfig] = []
+    monkeypatch.setattr(command.loop, "train", runs.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    recipe, data = tmp_path / "recipe.toml", tmp_path / "walk"
+    written = toy_walk.tiny(data, tmp_path / "run", steps=7)
+    write_recipe(recipe, written)
+    flags = ("--recipe", str(recipe), "--seed", "3")
+    assert train_by_flags(data, tmp_path / "run", *flags) == 0
+    assert runs == [dataclasses.replace(written, seed=3, device="cpu")]
+    assert train_by_flags(data, tmp_path / "run", *flags, "--processes", "2") == 2
+    assert "processes is 2; torchrun has started them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--optimizer", "adamw", "--muon-rate", "0.5"), "muon_rate is 0.5 and optimizer 'adamw'"),
         (("--model.patch", "4"), "patch is 4; expected a divisor .* 6 and 6"),
         (("--length", "6", "--model.window", "6"), "length is 6 and model.window 6; expected"),
         (("--length", "9", "--past", "9"), "length is 9 and past 9; expected a length above it"),

@@ -134,6 +134,11 @@ def test_what_is_not_published(
     login(monkeypatch)
     hub.push(random_world, "hf://ann/toy", private=True)
     assert served.private == {"ann/toy"}
+    hub.push(random_world, "ann/toy", private=True)
+    served.commit("ann/open", {"notes.txt": b"for all to see"})
+    with pytest.raises(WorldError, match="ann/open exists and all can see it"):
+        hub.push(random_world, "ann/open", private=True)
+    assert set(served.repos["ann/open"]["main"]) == {"notes.txt"}
     with pytest.raises(WorldError, match="has a revision"):
         hub.push(random_world, "ann/toy@main")
     card = toy_card(description="another")
