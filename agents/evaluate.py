@@ -51,7 +51,8 @@ class Config:
     """Of the environments, row by row, of the agent's chance and of the bootstrap; far from 0,
     where trainings begin to count."""
     greedy: bool = False
-    """Take an SB3 agent's likeliest action; otherwise actions are sampled, as in training."""
+    """Take the likeliest action of an SB3 agent or a search; otherwise actions are sampled, as in
+    training."""
     num_envs: Count = 32
     """Episodes that are played side by side."""
     out: Path | None = None
@@ -66,6 +67,11 @@ class Config:
         checks.check(self, ConfigError)
         if not self.envs:
             raise ConfigError("envs names no environment; give one Gymnasium id or more")
+        if self.greedy and not self.agent.startswith(("sb3:", "search:")):
+            raise ConfigError(
+                f"greedy is True, and {self.agent!r} has no likeliest action; it is of sb3 agents "
+                "and of search"
+            )
 
 
 @dataclass(frozen=True)

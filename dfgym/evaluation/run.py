@@ -424,9 +424,12 @@ def _settings(subject: Subject) -> dict[str, Any]:
     names = ("denoising_steps", "context_mode", "context_noise")
     values = {name: getattr(subject.settings, name) for name in names}
     card = {name: getattr(subject.card.sampler, name) for name in names}
+    bent = {"luck": subject.settings.luck} if subject.settings.luck else {}
     return {
         **{name: card[name] if value is None else value for name, value in values.items()},
         "precision": subject.settings.precision,
+        "runtime": subject.settings.runtime,
+        **bent,
         "seed": subject.seed,
         "quick": subject.quick,
     }

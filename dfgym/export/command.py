@@ -42,6 +42,8 @@ class Export:
         checks.check(self, ConfigError)
         if self.page and self.rows != 1:
             raise ConfigError(f"rows is {self.rows}, and a page plays one game; leave one out")
+        if not self.page and self.onnxruntime_web != Export.onnxruntime_web:
+            raise ConfigError("onnxruntime_web is a page's and there is none; give page too")
 
 
 def export(config: Export) -> list[Path]:

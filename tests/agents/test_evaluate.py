@@ -125,6 +125,8 @@ def test_a_zip_of_another_algorithm_or_a_damaged_one_is_refused(tmp_path: Path) 
 def test_no_environments_are_refused() -> None:
     with pytest.raises(ConfigError, match="envs names no environment"):
         evaluate.Config("random", envs=())
+    with pytest.raises(ConfigError, match=r"greedy is True, and .random. has no likeliest action"):
+        evaluate.Config("random", greedy=True)
 
 
 def test_no_episodes_are_refused() -> None:

@@ -85,6 +85,7 @@ def test_a_page_has_all_it_loads(random_world: Path, tmp_path: Path) -> None:
         ({"world": "no-world-v9"}, WorldError, "no-world-v9"),
         ({"page": True}, ConfigError, "run `npm install onnxruntime-web` here"),
         ({"page": True, "rows": 2}, ConfigError, "rows is 2, and a page plays one game"),
+        ({"onnxruntime_web": Path("web")}, ConfigError, "onnxruntime_web is a page's"),
         ({"rows": 0}, ConfigError, "rows is 0"),
         ({"rows": 10**9}, ConfigError, "a batch of 1000000000 needs about"),
         ({"settings": {"luck": 1.0}}, ConfigError, "luck is 1.0, which an ONNX file cannot"),
