@@ -1,6 +1,6 @@
 """Train an agent in a dream of Pong on what is read off its frames, and let it play the real game.
 
-    python .ci/pong_agent.py --minutes 28 --denoising-steps 2 --out runs/pong-agent
+    python .ci/pong_agent.py --minutes 28 --out runs/pong-agent
     python .ci/pong_agent.py --out runs/pong-agent   # only play again
 
 PPO on ten numbers: where ball and paddles are, how the ball flies and where it will arrive
