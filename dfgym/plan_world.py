@@ -89,10 +89,10 @@ class Game:
         Raises:
             ConfigError: it says something else.
         """
-        asked, default = self.recording(), Game(self.env).recording()
+        wanted, default = self.recording(), Game(self.env).recording()
         names = ("env", "policies", "env_kwargs", "resize", "filter", "wrappers", "image_key")
         triples = [
-            (name, *(getattr(one, name) for one in (recipe.record, asked, default)))
+            (name, *(getattr(one, name) for one in (recipe.record, wanted, default)))
             for name in names
         ]
         triples.append(("from_world", recipe.train.from_world, self.from_world, ""))

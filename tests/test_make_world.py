@@ -356,12 +356,12 @@ def test_an_id_and_a_time_make_a_world(
     assert "plan: " not in capsys.readouterr().out
 
     shutil.rmtree(config.out)
-    for asked, name in (
+    for wanted, name in (
         ({"env": "CartPole-v1"}, "env"),
         ({"from_world": "toy-walk-v0"}, "from_world"),
         ({"wrapper": ("toys.catch:Negative",)}, "wrappers"),
     ):
-        game = dataclasses.replace(config.game, **asked)
+        game = dataclasses.replace(config.game, **wanted)
         with pytest.raises(ConfigError, match=f"is a plan whose {name} is .* remove that folder"):
             make_world.make_world(planned(tmp_path, game=game))
 
@@ -390,25 +390,15 @@ def test_with_a_recipe_minutes_count_from_the_first_call(
     assert by_the_clock.steps == 0 and 9 - evaluation < by_the_clock.minutes < 10 - evaluation
 
 
-@pytest.mark.parametrize(
-    "asked", [{"from_world": "toy-walk-v0"}, {"resize": (8, 8)}, {"policies": {"random": 1.0}}]
-)
-def test_a_recipe_is_not_followed_while_a_flag_says_otherwise(
-    asked: dict[str, Any], tmp_path: Path
-) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE)
-    (name,) = asked
-    with pytest.raises(ConfigError, match=f"{name} is .* and a recipe is followed"):
-        make_world.make_world(planned(tmp_path, recipe=recipe, game=plan_world.Game(**asked)))
-    assert not (tmp_path / "runs").exists()
-
-
 def test_a_recipe_and_a_game_are_one_too_many(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
     with pytest.raises(ConfigError, match=r"recipe is .* and env 'toys.catch.*; give one of them"):
         make_world.make_world(planned(tmp_path, recipe=recipe))
+    for flag in ({"from_world": "toy-v0"}, {"resize": (8, 8)}, {"policies": {"random": 1.0}}):
+        with pytest.raises(ConfigError, match=f"{next(iter(flag))} is .* and a recipe is followed"):
+            make_world.make_world(planned(tmp_path, recipe=recipe, game=plan_world.Game(**flag)))
+    assert not (tmp_path / "runs").exists()
     with pytest.raises(ConfigError, match="env-kwargs is '5'; expected a JSON object"):
         plan_world.Game(env="CartPole-v1", env_kwargs="5").recording()
     with pytest.raises(ConfigError, match="minutes is -1"):
