@@ -130,9 +130,9 @@ def follow_arrivals(world: World, store: EpisodeStore, steps: int) -> None:
                 columns[row, k] = [pong.read(frame).ball_column for frame in frames]
         shows, inside = ~np.isnan(columns), (columns > EDGE) & (columns < 1 - EDGE)
         here = "; ".join(
-            f"{where}: a ball in {' '.join(f'{share:.2f}' for share in drawn.mean(1))} after 1 to "
+            f"{where}: a ball in {' '.join(f'{share:.2f}' for share in ball.mean(1))} after 1 to "
             f"{AHEAD} frames, back in the middle by then in {back.any(0).mean():.2f}"
-            for where, drawn, back in zip(("game", "dream"), shows, inside, strict=True)
+            for where, ball, back in zip(("game", "dream"), shows, inside, strict=True)
         )
         print(f"{steps} steps, near {name}, {len(times)} balls; {here}", flush=True)
 
