@@ -238,7 +238,7 @@ def test_every_dial_has_a_reason_and_the_recipe_is_read_back(
     file.write_text("[train]\nlenght = 3")
     with pytest.raises(ConfigError, match=r"recipe.toml: unknown key 'train.lenght'"):
         load_training(file, bare)
-    for text in ("[train]\n[trian.model]\ndim = 32", "[record]\nenv = 'toys/Catch-v0'", ""):
+    for text in ("[train]\n[train_model]\ndim = 32", "[record]\nenv = 'toys/Catch-v0'", ""):
         file.write_text(text)
         with pytest.raises(ConfigError, match=r"recipe.toml: its tables are .*; expected train"):
             load_training(file, bare)
