@@ -67,7 +67,7 @@ class Config:
         checks.check(self, ConfigError)
         if not self.envs:
             raise ConfigError("envs names no environment; give one Gymnasium id or more")
-        if self.greedy and not self.agent.startswith(("sb3:", "search:")):
+        if self.greedy and players.parse(self.agent).kind not in ("sb3", "search"):
             raise ConfigError(
                 f"greedy is True, and {self.agent!r} has no likeliest action; it is of sb3 agents "
                 "and of search"

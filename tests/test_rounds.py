@@ -18,6 +18,8 @@ from dfgym.world import bundle
 from toys import walk as toy_walk
 from toys.walk import tiny
 
+RECORD_AGAIN = rounds.record_again  # which the tests of whole rounds replace
+
 
 @pytest.fixture
 def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
@@ -43,6 +45,23 @@ def test_a_round_goes_on_from_the_last_one(first: TrainConfig, tmp_path: Path) -
     assert world.path == tmp_path / "world-3" / "toy-walk-v0"
     share = 60 * 0.03 * (1 - rounds.AGENT_SHARE) / 3
     assert all(s.seconds >= 0.99 * share for s in saved)
+
+
+def test_the_second_recording_is_played_as_the_first_was(
+    first: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    monkeypatch.setattr(rounds, "run_together", lambda words, *_: commands.append(" ".join(words)))
+    meta = {**toy_walk.META, "max_episode_steps": 77}
+    store = EpisodeStore.open(first.data[0])
+    monkeypatch.setattr(store, "meta", meta)
+    monkeypatch.setattr(EpisodeStore, "open", lambda path: store)
+    train = dataclasses.replace(first, device="cpu")
+    RECORD_AGAIN(tmp_path / "toy-walk-v0", tmp_path / "data-2", train, 1.0)
+    training, recording = commands
+    assert "dfgym.agents.ppo" in training and training.endswith("--device cpu")
+    assert "dfgym.cli record DFReal/toy-walk-v0" in recording
+    assert "--max-episode-steps 77" in recording
 
 
 def test_data_with_something_new_let_the_network_begin_anew(

@@ -87,8 +87,7 @@ def load_training(path: Path, config: TrainConfig) -> TrainConfig:
     """
     try:
         table = _read_table(path)
-        tables = [field.name for field in dataclasses.fields(Recipe)]
-        if "train" not in table or not table.keys() <= set(tables):
+        if "train" not in table or not table.keys() <= {"record", "train", "presentation"}:
             raise ConfigError(
                 f"its tables are {', '.join(table) or 'none'}; expected train, and perhaps record "
                 "and presentation"

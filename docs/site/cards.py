@@ -117,7 +117,7 @@ def _how_again(name: str, begun_from: str) -> str:
     """Say how a world is made again: by its recipe, or as the diary tells."""
     if (RECIPES / f"{name}.toml").is_file() and not begun_from:
         return f"To make it again: `dfgym make-world {name}`."
-    return "How it was made, command by command: [the diary](../lab/training.md)."
+    return "How it was made, command by command: [the diaries](../lab/index.md)."
 
 
 def worlds_index() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from dfgym.evaluation import (
     horizon,
     payoff,
     rates,
+    run,
     small_network,
     subject,
     uncertainty,
@@ -24,6 +26,7 @@ from dfgym.evaluation.command import Config, check_mode
 from dfgym.evaluation.run import card_entries, compare_worlds, evaluate
 from dfgym.world.settings import Settings
 from toys.html import external_requests
+from toys.world import toy_card
 
 
 def test_a_missing_game_is_reported_first(
@@ -79,12 +82,18 @@ def test_questions_can_be_asked_alone_and_two_answers_compared(
     for name in "ab":
         results = evaluate(random_world, tmp_path / name, True, settings, ["chance", "speed"])
     assert results.keys() >= {"chance", "speed"} and not results["absent"]
-    assert "counterfactual" not in results
+    assert "counterfactual" not in results and "luck" not in results["settings"]
     path = compare_worlds((tmp_path / "a", tmp_path / "b"), tmp_path)
     assert "Are its odds the game" in path.read_text()
     assert "Are its odds the game's?" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="`rungs` has 'luck'; allowed are rates, legality"):
         evaluate(random_world, tmp_path, rungs=["luck"])
+
+
+def test_the_settings_name_what_bends_a_dream() -> None:
+    subject = SimpleNamespace(settings=Settings(luck=0.5), card=toy_card(), seed=0, quick=True)
+    settings = run._settings(subject)  # type: ignore[arg-type]
+    assert (settings["luck"], settings["runtime"]) == (0.5, "torch")
 
 
 def test_another_seed_plays_other_games(tmp_path: Path, random_world: Path) -> None:
